@@ -1,0 +1,1 @@
+"""SegCompass: causal evidence for reasoning segmentation through a sparse concept interface."""

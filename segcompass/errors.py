@@ -1,0 +1,22 @@
+"""The one error class that a user's bad input raises.
+
+Every command and stage catches `InputError` at its outermost level, prints its single sentence to
+standard error and exits with code 2. Anything else that escapes is a defect of ours and keeps its traceback.
+"""
+
+from pathlib import Path
+
+
+class InputError(Exception):
+    """A sentence that names the file, the field and the remedy.
+
+    Args:
+        where: file (or stream) that holds the fault; None when the fault is not in a file.
+        field: key, line or record at fault; empty when the whole file is.
+        problem: what is wrong, and what to do about it, as one sentence without a full stop.
+    """
+
+    def __init__(self, where: Path | str | None, field: str, problem: str) -> None:
+        self.where, self.field, self.problem = where, field, problem
+        place = ": ".join(str(part) for part in (where, field) if part not in (None, ""))
+        super().__init__(f"{place}: {problem}." if place else f"{problem}.")

@@ -1,0 +1,80 @@
+"""Freezes what a job depends on besides its input files: its keys of the study and the digest of its code.
+
+Each job's frozen file is an input of its rule, so ordinary modification times make Snakemake rerun exactly the jobs
+that an edit reaches, with or without Snakemake's own metadata. A frozen file is old when the artefact's `run.json`
+records the same keys and code, and new when it does not:
+* an edit that is taken back reruns nothing,
+* a fresh clone whose artefacts came out of DVC reruns nothing that agrees,
+* artefacts restored for other keys are seen as stale although they are newer than every input.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from segcompass.provenance.code_digest import stage_digest
+from segcompass.study.jobs import Job, all_jobs, stage_params
+from segcompass.study.study import Study
+
+LONG_AGO = 946_684_800.0
+"""Modification time of a frozen file with which the artefact agrees: the first second of 2000 UTC."""
+
+
+def frozen_path(study: str, job: Job) -> Path:
+    """Where a job's frozen file lies, relative to the project's root."""
+    name = "_".join(value for _, value in job.wildcards)
+    return Path("results", study, "frozen", f"{job.stage}{f'.{name}' if name else ''}.json")
+
+
+def frozen_content(study: Study, job: Job, root: Path) -> dict[str, Any]:
+    """Stage, wildcards, params and code digest of a job; for the summary also those of every other job."""
+    content: dict[str, Any] = {
+        "stage": job.stage,
+        "wildcards": dict(job.wildcards),
+        "params": stage_params(study, job),
+        "code": stage_digest(job.stage, root),
+    }
+    if job.stage == "write_summary":
+        content["params"]["expected"] = {
+            str(other.artefact(study.study)): identity(frozen_content(study, other, root))
+            for other in all_jobs(study)
+            if other.stage != "write_summary"
+        }
+    return content
+
+
+def identity(content: dict[str, Any]) -> dict[str, Any]:
+    """The part of a frozen file or of a `run.json` that must agree between the two."""
+    return {key: content.get(key) for key in ("stage", "wildcards", "params", "code")}
+
+
+def freeze(study: Study, job: Job, root: Path) -> Path:
+    """Writes a job's frozen file if its content changed, and dates it by whether the artefact agrees.
+
+    Returns:
+        The file's path relative to `root`.
+    """
+    content = frozen_content(study, job, root)
+    path = frozen_path(study.study, job)
+    target = root / path
+    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    if not target.is_file() or target.read_text(encoding="utf-8") != text:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(target)
+    artefact_record = root / job.artefact(study.study) / "run.json"
+    agrees = artefact_record.is_file() and identity(_read(artefact_record)) == json.loads(json.dumps(identity(content)))
+    if agrees:
+        os.utime(target, (LONG_AGO, LONG_AGO))
+    elif artefact_record.is_file() and target.stat().st_mtime <= artefact_record.stat().st_mtime:
+        os.utime(target)
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, OSError):
+        return {}

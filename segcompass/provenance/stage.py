@@ -1,0 +1,230 @@
+"""What every stage does around its work: flags, frozen keys, atomic artefact, `run.json`, exit codes.
+
+A stage fills a partial folder beside its artefact; the folder takes the artefact's name only when it is complete.
+A killed stage leaves its partial folder, with whatever resume points it saved there, and the next run of the same
+job (same keys, same code, same inputs) goes on from them. A lock keeps two runs of one job apart, so that a job
+orphaned by a killed scheduler and its restarted twin follow each other.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TextIO
+
+from segcompass.errors import InputError
+
+RECORDED_PACKAGES = ("numpy", "torch", "transformers", "tokenizers", "safetensors", "scipy", "pandas", "matplotlib", "pillow", "pycocotools")
+
+
+@dataclass
+class Stage:
+    """One running stage."""
+
+    name: str
+    params: dict[str, Any]
+    """The job's own keys of the study."""
+    wildcards: dict[str, str]
+    folder: Path
+    """Partial folder to fill; files already in it are resume points of a killed run of the same job."""
+    inputs: dict[str, Path]
+    """Flag -> path, as given."""
+    rows: dict[str, int] = field(default_factory=dict)
+    """Row counts (of tables, samples, tokens) to record in `run.json`."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """Further figures to record in `run.json`: seed, device, losses."""
+
+    def resume_folder(self) -> Path:
+        """A folder for resume points; it is deleted before the artefact is published."""
+        path = self.folder / ".resume"
+        path.mkdir(exist_ok=True)
+        return path
+
+
+def run_stage(name: str, doc: str, flags: dict[str, str], work: Callable[[Stage], None], argv: list[str] | None = None) -> int:
+    """Runs a stage from its command line.
+
+    Args:
+        name: the stage, which is also its rule's name.
+        doc: the stage's description for `--help`.
+        flags: flag without dashes -> help, one for each input path. A flag whose help starts with "optional" may be left out.
+        work: fills `stage.folder`.
+        argv: command line, `sys.argv` if None.
+
+    Returns:
+        Exit code: 0, or 2 with one sentence on standard error for an `InputError`.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m segcompass.stages.{name}", description=doc)
+    parser.add_argument("--params", type=Path, required=True, help="frozen keys of this job (results/<study>/frozen/…)")
+    for flag, text in flags.items():
+        parser.add_argument(f"--{flag}", type=Path, required=not text.startswith("optional"), help=text)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the artefact")
+    given = vars(parser.parse_args(argv))
+    inputs = {flag: given[flag.replace("-", "_")] for flag in flags if given[flag.replace("-", "_")] is not None}
+    try:
+        frozen = _frozen(given["params"], name)
+        for flag, path in inputs.items():
+            if not path.exists():
+                raise InputError(path, f"--{flag}", "does not exist; run the stage that makes it first")
+        with _published(name, frozen, inputs, given["out"]) as stage:
+            work(stage)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def fingerprint(record: dict[str, Any]) -> str:
+    """SHA-256 of a run's stage, wildcards, params, code and the fingerprints of its inputs."""
+    keys = ("stage", "wildcards", "params", "code", "inputs")
+    return hashlib.sha256(json.dumps({key: record[key] for key in keys}, sort_keys=True).encode()).hexdigest()
+
+
+def read_run(artefact: Path) -> dict[str, Any]:
+    """The `run.json` of an artefact's folder.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    path = artefact / "run.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(path, "", "is missing or damaged; rerun the stage that makes this folder") from error
+
+
+def _frozen(path: Path, name: str) -> dict[str, Any]:
+    try:
+        frozen = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InputError(path, "--params", "is not a frozen file; run `snakemake -n` to write it") from error
+    if frozen.get("stage") != name:
+        raise InputError(path, "stage", f"is `{frozen.get('stage')}`, but this is the stage `{name}`")
+    return frozen
+
+
+@contextmanager
+def _published(name: str, frozen: dict[str, Any], inputs: dict[str, Path], out: Path) -> Iterator[Stage]:
+    record = {key: frozen[key] for key in ("stage", "wildcards", "params", "code")}
+    record["inputs"] = {str(path): _input_fingerprint(path) for path in inputs.values()}
+    record["fingerprint"] = fingerprint(record)
+    partial = out.parent / ".partial" / out.name
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(partial.with_name(f"{out.name}.lock")):
+        _claim(partial, record["fingerprint"])
+        stage = Stage(name, frozen["params"], frozen["wildcards"], partial, inputs)
+        started = time.perf_counter()
+        work_ended = False
+        try:
+            yield stage
+            work_ended = True
+        finally:
+            if not work_ended and not (partial / ".resume").exists():
+                shutil.rmtree(partial, ignore_errors=True)
+        record |= {"seconds": round(time.perf_counter() - started, 2), "rows": stage.rows, "facts": stage.facts} | _environment()
+        shutil.rmtree(partial / ".resume", ignore_errors=True)
+        (partial / "claim.json").unlink()
+        (partial / "run.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        _publish(partial, out)
+    if not any(partial.parent.iterdir()):
+        partial.parent.rmdir()
+
+
+def _claim(partial: Path, mark: str) -> None:
+    """Keeps a partial folder of the same job, wipes one of any other."""
+    claim = partial / "claim.json"
+    text = json.dumps({"fingerprint": mark})
+    if partial.exists() and not (claim.is_file() and claim.read_text(encoding="utf-8") == text):
+        shutil.rmtree(partial)
+    if partial.exists():
+        for path in partial.iterdir():
+            if path.name in {".resume", "claim.json"}:
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    partial.mkdir(exist_ok=True)
+    claim.write_text(text, encoding="utf-8")
+
+
+def _publish(partial: Path, out: Path) -> None:
+    """Puts the complete folder in the place of the old one; a folder that holds other artefacts gets the files instead."""
+    holds_others = out.is_dir() and any(path.is_dir() and (path / "run.json").is_file() for path in out.iterdir())
+    if holds_others:
+        files = sorted(partial.iterdir(), key=lambda path: path.name == "run.json")
+        for path in files:
+            path.replace(out / path.name)
+        partial.rmdir()
+        return
+    if out.exists():
+        old = partial.with_name(f"{out.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        out.replace(old)
+        partial.replace(out)
+        shutil.rmtree(old)
+    else:
+        partial.replace(out)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = _acquire(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
+
+
+def _acquire(path: Path) -> TextIO:
+    while True:
+        lock = path.open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{path}: another run of this job is under way; waiting for it.", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists() and os.fstat(lock.fileno()).st_ino == path.stat().st_ino:
+            return lock
+        lock.close()
+
+
+def _input_fingerprint(path: Path) -> str:
+    """Fingerprint of the artefact that holds `path`, or the digest of a file that belongs to none."""
+    for folder in (path, *path.parents):
+        if (folder / "run.json").is_file():
+            return str(read_run(folder)["fingerprint"])
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    raise InputError(path, "", "belongs to no artefact (no run.json beside it); rerun the stage that makes it")
+
+
+def _environment() -> dict[str, Any]:
+    versions = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"versions": versions, "commit": _commit()}
+
+
+def _commit() -> str | None:
+    def git(*words: str) -> str | None:
+        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        head = git("rev-parse", "HEAD")
+        return f"{head}+dirty" if head and git("status", "--porcelain", "--untracked-files=no") else head
+    except FileNotFoundError:
+        return None

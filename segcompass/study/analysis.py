@@ -1,0 +1,69 @@
+"""Keys of evaluation, of the concept study, of the causal battery and of the report."""
+
+from typing import Annotated
+
+from pydantic import Field, PositiveInt
+
+from segcompass.study.section import Section
+
+Count = Annotated[int, Field(ge=0)]
+OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class EvaluationSettings(Section):
+    """What `evaluate` reads and how slots become predictions."""
+
+    splits: dict[str, list[str]]
+    """Benchmark -> its splits."""
+    batch: PositiveInt
+    confidence_threshold: OpenFraction
+    """On probabilities: a slot at or above it is part of the prediction; none means "no target"."""
+    coverage_fraction: OpenFraction
+    """q: share of the visual tokens, by concept activation, whose coverage of the target is recorded."""
+    control_sae: str
+    """The untrained dictionary whose concept quality is recorded beside the trained one's."""
+
+
+class BootstrapSettings(Section):
+    """Intervals: resampling of images, not of sentences."""
+
+    samples: Annotated[int, Field(ge=100)]
+    level: OpenFraction
+    seed: Count
+
+
+class CorrelationSettings(Section):
+    """Concept quality against mask accuracy (Figure 8)."""
+
+    variants: list[str]
+    shuffles: Annotated[int, Field(ge=1)]
+    """Permutations of the null twin."""
+
+
+class InterventionSettings(Section):
+    """Edits of a frozen model."""
+
+    variants: list[str]
+    splits: dict[str, list[str]]
+    samples: PositiveInt
+    """Expressions per split, the first ones of the manifest."""
+    top_concepts: list[PositiveInt]
+    """m: how many of a slot's strongest concepts are zeroed, against m matched random ones."""
+    seed: Count
+
+
+class AnalysisSettings(Section):
+    """Statistics shared by correlation, interventions and tables."""
+
+    bootstrap: BootstrapSettings
+    correlation: CorrelationSettings
+    intervention: InterventionSettings
+
+
+class ReportSettings(Section):
+    """What the report shows."""
+
+    qualitative_samples: PositiveInt
+    """Rows of the qualitative figure."""
+    qualitative_split: tuple[str, str]
+    """Benchmark and split that the qualitative figure draws from."""

@@ -1,0 +1,116 @@
+"""Keys of the backbones: the vision-language model and SAM, embedded or pretrained."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from segcompass.study.section import Section
+
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class TowerSettings(Section):
+    """A transformer's size."""
+
+    layers: PositiveInt
+    width: PositiveInt
+    heads: PositiveInt
+    mlp_width: PositiveInt
+
+
+class VisionLanguageSettings(Section):
+    """The embedded `LlavaForConditionalGeneration`."""
+
+    image_size: PositiveInt
+    """Side of the square, padded input in pixels."""
+    patch_size: PositiveInt
+    vision: TowerSettings
+    language: TowerSettings
+    max_positions: PositiveInt
+    """Longest sequence of the language model in tokens."""
+
+
+class SegmenterSettings(Section):
+    """The embedded `SamModel`; its low-resolution masks have side 4 * image_size / patch_size."""
+
+    image_size: PositiveInt
+    """Side in pixels to which the longer image side is scaled (the shorter one is padded)."""
+    patch_size: PositiveInt
+    vision: TowerSettings
+    channels: PositiveInt
+    """Channels of the image embedding and of the mask decoder."""
+
+
+class PhaseSettings(Section):
+    """One training phase: AdamW, linear warm-up, cosine decay."""
+
+    steps: PositiveInt
+    batch: PositiveInt
+    """Images per step."""
+    learning_rate: PositiveFloat
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    warmup_fraction: Fraction
+    final_fraction: Fraction
+    """Learning rate at the end as a share of its peak."""
+    clip_norm: PositiveFloat
+
+
+class BackboneTrainingSettings(Section):
+    """The recipe of the embedded backbone, phase by phase."""
+
+    vision: PhaseSettings
+    """Vision tower on dense patch targets: colour, shape, size, foreground, row and column of the object's centre."""
+    language: PhaseSettings
+    """Language model and projector on captions, facts and gold thoughts."""
+    segments_per_image: PositiveInt
+    """Texts packed behind one shared image prefix."""
+    caption_share: Fraction
+    """Share of the language steps that see captions and facts only, before instructions join them."""
+    encoder: PhaseSettings
+    """SAM's image encoder on dense targets."""
+    decoder: PhaseSettings
+    """SAM's prompt encoder and mask decoder on blurred, noisy mask prompts."""
+
+
+class EmbeddedBackbone(Section):
+    """Build the backbone from the embedded world."""
+
+    source: Literal["build"]
+    seed: Count
+    vlm: VisionLanguageSettings
+    sam: SegmenterSettings
+    training: BackboneTrainingSettings
+    checkpoint_every: PositiveInt
+    """Steps between resume points."""
+
+
+class PretrainedBackbone(Section):
+    """Use checkpoints that lie on disk in the format of transformers."""
+
+    source: Literal["pretrained"]
+    vlm_path: str
+    """Folder that `from_pretrained` of the vision-language model loads."""
+    sam_path: str
+    """Folder that `SamModel.from_pretrained` loads."""
+
+
+BackboneSettings = Annotated[EmbeddedBackbone | PretrainedBackbone, Field(discriminator="source")]
+
+
+class RuntimeSettings(Section):
+    """How models run; the same for every stage that loads one."""
+
+    device: Literal["cpu", "cuda"]
+    dtype: Literal["float32", "bfloat16"]
+    attention: Literal["eager", "sdpa"]
+    """`attn_implementation` of transformers."""
+
+
+class AnswerSettings(Section):
+    """The one place that states what an answer looks like: a thought, then `slots` reference tokens."""
+
+    slots: PositiveInt
+    """K, reference tokens and masks per answer."""
+    max_thought_tokens: PositiveInt
+    """Longest thought that is generated, its two tags included."""

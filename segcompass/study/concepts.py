@@ -1,0 +1,80 @@
+"""Keys of the concept space: hook, activation cache and sparse autoencoders."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from segcompass.study.section import Section
+
+Count = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ActivationSettings(Section):
+    """Which hidden states are cached, and how."""
+
+    hook_layer: PositiveInt
+    """l: the output of language-model block l, counted from 1 (paper section 3)."""
+    scenes: PositiveInt
+    """Training scenes whose tokens are cached; all instructions of a scene are."""
+    shard_tokens: PositiveInt
+    """Tokens per shard."""
+    dtype: Literal["float16", "bfloat16", "float32"]
+    batch: PositiveInt
+    """Sequences per forward pass."""
+
+
+class ReluL1(Section):
+    """The paper's dictionary: ReLU codes, L1 weighted by decoder-column norm."""
+
+    architecture: Literal["relu_l1"]
+    width: PositiveInt
+    """F, number of concepts."""
+    l1_coefficient: PositiveFloat
+
+
+class TopK(Section):
+    """Keeps the k largest pre-activations of a token."""
+
+    architecture: Literal["topk"]
+    width: PositiveInt
+    k: PositiveInt
+    auxiliary_coefficient: Annotated[float, Field(ge=0.0)]
+    """Weight of the loss that lets dead features explain the residual."""
+    dead_after_tokens: PositiveInt
+    """A feature silent for this many tokens counts as dead."""
+
+
+class RandomDictionary(Section):
+    """Control: an untrained dictionary whose threshold makes its L0 that of `like`."""
+
+    architecture: Literal["random"]
+    like: str
+    """Name of the trained dictionary whose width and L0 are copied."""
+
+
+class DenseMap(Section):
+    """Control: a dense, linear map with the same number of parameters, trained to reconstruct."""
+
+    architecture: Literal["dense"]
+    width: PositiveInt
+
+
+Dictionary = Annotated[ReluL1 | TopK | RandomDictionary | DenseMap, Field(discriminator="architecture")]
+
+
+class SaeTrainingSettings(Section):
+    """Training of every dictionary (paper section 2, stage 1)."""
+
+    seed: Count
+    steps: PositiveInt
+    batch_tokens: PositiveInt
+    learning_rate: PositiveFloat
+    warmup_fraction: Fraction
+    final_fraction: Fraction
+    clip_norm: PositiveFloat
+    held_out_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Share of the images held out for the reported numbers."""
+    buffer_tokens: PositiveInt
+    """Tokens of the shuffle buffer: the bound on the trainer's memory."""
+    checkpoint_every: PositiveInt

@@ -1,0 +1,117 @@
+"""The jobs of a study: which stage makes which artefact, and which keys of the study it receives.
+
+Snakemake's rules take their paths from `ARTEFACTS`, freezing takes the keys from `stage_params`, and the last
+stage takes from `all_jobs` what must exist. Nothing else in the project states any of the three.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segcompass.study.concepts import RandomDictionary
+from segcompass.study.study import Study
+
+ARTEFACTS = {
+    "prepare_data": "results/{study}/data",
+    "train_backbone": "results/{study}/backbone",
+    "cache_activations": "results/{study}/activations",
+    "train_sae": "results/{study}/sae/{sae}",
+    "train_joint": "results/{study}/joint/{variant}/seed{seed}",
+    "evaluate": "results/{study}/evaluate/{variant}/seed{seed}",
+    "correlate": "results/{study}/correlate",
+    "intervene": "results/{study}/intervene/{variant}/seed{seed}",
+    "make_tables": "reports/{study}/tables",
+    "make_figures": "reports/{study}/figures",
+    "write_summary": "reports/{study}",
+}
+"""Stage -> folder of its artefact."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a stage; `wildcards` are those of its artefact's path, the study's name excepted."""
+
+    stage: str
+    wildcards: tuple[tuple[str, str], ...] = ()
+
+    def artefact(self, study: str) -> Path:
+        """Folder that the job fills, relative to the project's root."""
+        return Path(ARTEFACTS[self.stage].format(study=study, **dict(self.wildcards)))
+
+
+def upstream_saes(study: Study, variant: str) -> list[str]:
+    """Dictionaries that evaluating a variant needs: its own and the untrained control."""
+    return [study.variant(variant).interface.sae, study.evaluation.control_sae]
+
+
+def sae_like(study: Study, sae: str) -> str | None:
+    """The trained dictionary that a random one copies its sparsity from; None for a trained one."""
+    dictionary = study.saes[sae]
+    return dictionary.like if isinstance(dictionary, RandomDictionary) else None
+
+
+def intervened_runs(study: Study) -> list[tuple[str, int]]:
+    """Every (variant, seed) that the causal battery edits."""
+    return [(v, seed) for v in study.analysis.intervention.variants for seed in study.variants[v].seeds]
+
+
+def correlated_runs(study: Study) -> list[tuple[str, int]]:
+    """Every (variant, seed) that the correlation reads."""
+    return [(v, seed) for v in study.analysis.correlation.variants for seed in study.variants[v].seeds]
+
+
+def all_jobs(study: Study) -> list[Job]:
+    """Every job of the study, the summary last."""
+    jobs = [Job("prepare_data"), Job("train_backbone"), Job("cache_activations")]
+    used = {name for variant in study.variants for name in upstream_saes(study, variant)}
+    used |= {like for name in used if (like := sae_like(study, name))}
+    jobs += [Job("train_sae", (("sae", name),)) for name in study.saes if name in used]
+    for stage, runs in (("train_joint", study.runs()), ("evaluate", study.runs()), ("intervene", intervened_runs(study))):
+        jobs += [Job(stage, (("variant", variant), ("seed", str(seed)))) for variant, seed in runs]
+    return jobs + [Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
+
+
+def stage_params(study: Study, job: Job) -> dict[str, Any]:
+    """The keys of the study that a job may read, and no other."""
+    raw = study.model_dump(mode="json")
+    analysis = raw["analysis"]
+    wildcards = dict(job.wildcards)
+    model = {key: raw[key] for key in ("runtime", "answer", "threads")}
+    runs = {name: variant.seeds for name, variant in study.variants.items()}
+    match job.stage:
+        case "prepare_data":
+            return {"world": raw["world"]}
+        case "train_backbone":
+            return {"backbone": raw["backbone"]} | model
+        case "cache_activations":
+            return {"activations": raw["activations"]} | model
+        case "train_sae":
+            dictionary = raw["saes"][wildcards["sae"]]
+            return {"dictionary": dictionary, "training": raw["sae_training"], "threads": raw["threads"]}
+        case "train_joint":
+            joint = study.variant(wildcards["variant"]).model_dump(mode="json")
+            return {"joint": joint, "seed": int(wildcards["seed"])} | model
+        case "evaluate":
+            return {"evaluation": raw["evaluation"]} | model
+        case "intervene":
+            return {
+                "intervention": analysis["intervention"],
+                "confidence_threshold": raw["evaluation"]["confidence_threshold"],
+                "batch": raw["evaluation"]["batch"],
+            } | model
+        case "correlate":
+            correlation = {key: value for key, value in analysis["correlation"].items() if key != "variants"}
+            return {"correlation": correlation, "bootstrap": analysis["bootstrap"], "runs": correlated_runs(study)}
+        case "make_tables":
+            return {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": analysis["bootstrap"]}
+        case "make_figures":
+            return {"report": raw["report"], "bootstrap": analysis["bootstrap"], "runs": runs}
+        case "write_summary":
+            return {"study": study.study, "runs": runs, "splits": raw["evaluation"]["splits"]}
+    raise AssertionError(f"no such stage: {job.stage}")
+
+
+def job_of(stage: str, wildcards: Mapping[str, str]) -> Job:
+    """The job that a stage's wildcards name; the wildcard `study` is left out."""
+    return Job(stage, tuple((key, str(value)) for key, value in wildcards.items() if key != "study"))

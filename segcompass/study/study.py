@@ -1,0 +1,151 @@
+"""The study file as one typed, frozen value, with the checks that span sections."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt, model_validator
+
+from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, ReportSettings
+from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings
+from segcompass.study.concepts import ActivationSettings, Dictionary, RandomDictionary, SaeTrainingSettings
+from segcompass.study.joint import JointSettings
+from segcompass.study.section import Section
+from segcompass.study.world import WorldSettings
+
+SPLITS = {
+    "refcoco": ("val", "testA", "testB"),
+    "refcoco+": ("val", "testA", "testB"),
+    "refcocog": ("val", "test"),
+    "grefcoco": ("val", "testA", "testB"),
+    "reasonseg": ("val", "test"),
+}
+"""Evaluation splits of each benchmark."""
+
+
+class VariantSettings(Section):
+    """One row of the variants: which keys of `joint` differ from `full`, and which seeds are trained."""
+
+    seeds: list[Annotated[int, Field(ge=0)]]
+    changes: dict[str, Any]
+    """Dotted key below `joint` -> value; empty for `full`."""
+
+
+def changed(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a nested mapping in which each dotted key of `changes` has its new value.
+
+    Raises:
+        KeyError: with the dotted key, if it does not exist in `base`.
+    """
+    result = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
+    for dotted, value in changes.items():
+        head, _, rest = dotted.partition(".")
+        if head not in result or (rest and not isinstance(result[head], dict)):
+            raise KeyError(dotted)
+        if rest:
+            try:
+                result[head] = changed(result[head], {rest: value})
+            except KeyError:
+                raise KeyError(dotted) from None
+        else:
+            result[head] = value
+    return result
+
+
+class Study(Section):
+    """A whole study: `params/<study>.yaml`."""
+
+    study: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    """Name of the study; it must be the file's name, and is part of every path."""
+    threads: PositiveInt
+    """Threads of every job that runs a model; results are reproducible for a given number."""
+    world: WorldSettings
+    runtime: RuntimeSettings
+    answer: AnswerSettings
+    backbone: BackboneSettings
+    activations: ActivationSettings
+    saes: dict[str, Dictionary]
+    """Dictionaries by name."""
+    sae_training: SaeTrainingSettings
+    joint: JointSettings
+    variants: dict[str, VariantSettings]
+    evaluation: EvaluationSettings
+    analysis: AnalysisSettings
+    report: ReportSettings
+
+    def variant(self, name: str) -> JointSettings:
+        """The joint settings of a variant: those of `joint` with the variant's declared changes."""
+        raw = self.joint.model_dump(mode="json")
+        return JointSettings.model_validate(changed(raw, self.variants[name].changes))
+
+    def runs(self) -> list[tuple[str, int]]:
+        """Every (variant, seed) of the study, in the file's order."""
+        return [(name, seed) for name, variant in self.variants.items() for seed in variant.seeds]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Study":
+        for problem in self._contradictions():
+            raise ValueError(problem)
+        return self
+
+    def _contradictions(self) -> list[str]:
+        found = []
+        reward = self.joint.policy.reward
+        if abs(reward.format + reward.mask - 1.0) > 1e-9:
+            found.append("joint.policy.reward: format and mask must add to 1")
+        if "full" not in self.variants:
+            found.append("variants: the variant `full` is missing; every other one is compared with it")
+        for name, dictionary in self.saes.items():
+            if isinstance(dictionary, RandomDictionary):
+                like = self.saes.get(dictionary.like)
+                if like is None or isinstance(like, RandomDictionary):
+                    found.append(f"saes.{name}.like: `{dictionary.like}` is not a trained dictionary of `saes`")
+            elif dictionary.architecture == "topk" and dictionary.k >= dictionary.width:
+                found.append(f"saes.{name}.k: must be smaller than width")
+        for name, variant in self.variants.items():
+            found += self._variant_contradictions(name, variant)
+        control = self.saes.get(self.evaluation.control_sae)
+        if not isinstance(control, RandomDictionary):
+            found.append("evaluation.control_sae: name a dictionary of architecture `random`")
+        places = {"evaluation.splits": self.evaluation.splits, "analysis.intervention.splits": self.analysis.intervention.splits}
+        for place, splits in places.items():
+            for benchmark, names in splits.items():
+                if benchmark not in SPLITS:
+                    found.append(f"{place}.{benchmark}: no such benchmark; choose from {', '.join(SPLITS)}")
+                elif unknown := [name for name in names if name not in SPLITS[benchmark]]:
+                    found.append(f"{place}.{benchmark}: no split `{unknown[0]}`; choose from {', '.join(SPLITS[benchmark])}")
+                elif missing := [name for name in names if name not in self.evaluation.splits.get(benchmark, [])]:
+                    found.append(f"{place}.{benchmark}: `{missing[0]}` is not evaluated; add it to evaluation.splits")
+        for place, names in {
+            "analysis.correlation.variants": self.analysis.correlation.variants,
+            "analysis.intervention.variants": self.analysis.intervention.variants,
+        }.items():
+            if missing := [name for name in names if name not in self.variants]:
+                found.append(f"{place}: `{missing[0]}` is not in `variants`")
+        benchmark, split = self.report.qualitative_split
+        if split not in self.evaluation.splits.get(benchmark, []):
+            found.append("report.qualitative_split: must be one of evaluation.splits")
+        if isinstance(self.backbone, EmbeddedBackbone):
+            if self.activations.hook_layer > self.backbone.vlm.language.layers:
+                found.append("activations.hook_layer: deeper than backbone.vlm.language.layers")
+            for part in (self.backbone.vlm, self.backbone.sam):
+                if part.image_size % part.patch_size:
+                    found.append("backbone: image_size must be a multiple of patch_size")
+        if self.world.objects[0] > self.world.objects[1]:
+            found.append("world.objects: the least number is above the greatest")
+        return found
+
+    def _variant_contradictions(self, name: str, variant: VariantSettings) -> list[str]:
+        if name == "full" and variant.changes:
+            return ["variants.full.changes: `full` is the reference and changes nothing"]
+        if len(set(variant.seeds)) != len(variant.seeds) or not variant.seeds:
+            return [f"variants.{name}.seeds: list at least one seed, each once"]
+        try:
+            settings = self.variant(name)
+        except KeyError as missing:
+            return [f"variants.{name}.changes: `joint` has no key `{missing.args[0]}`"]
+        except ValueError as error:
+            return [f"variants.{name}.changes: {str(error).splitlines()[2].strip()}"]
+        if settings.interface.sae not in self.saes:
+            return [f"variants.{name}: interface.sae `{settings.interface.sae}` is not in `saes`"]
+        if unknown := [b for b in settings.benchmarks if b not in SPLITS or b == "reasonseg"]:
+            return [f"variants.{name}: benchmarks holds `{unknown[0]}`; train on {', '.join(b for b in SPLITS if b != 'reasonseg')} only"]
+        return []
