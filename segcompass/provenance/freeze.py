@@ -2,7 +2,7 @@
 
 Each job's frozen file is an input of its rule, so ordinary modification times make Snakemake rerun exactly the jobs
 that an edit reaches, with or without Snakemake's own metadata. A frozen file is old when the artefact's `run.json`
-records the same keys and code, and new when it does not:
+records the same keys, code and inputs, and new when it does not:
 * an edit that is taken back reruns nothing,
 * a fresh clone whose artefacts came out of DVC reruns nothing that agrees,
 * artefacts restored for other keys are seen as stale although they are newer than every input.
@@ -10,10 +10,12 @@ records the same keys and code, and new when it does not:
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from segcompass.provenance.code_digest import stage_digest
+from segcompass.provenance.stage import fingerprint
 from segcompass.study.jobs import Job, all_jobs, stage_params
 from segcompass.study.study import Study
 
@@ -57,20 +59,31 @@ def freeze(study: Study, job: Job, root: Path) -> Path:
     """
     content = frozen_content(study, job, root)
     path = frozen_path(study.study, job)
-    target = root / path
-    text = json.dumps(content, indent=1, sort_keys=True) + "\n"
-    if not target.is_file() or target.read_text(encoding="utf-8") != text:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_suffix(f".{os.getpid()}.tmp")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(target)
-    artefact_record = root / job.artefact(study.study) / "run.json"
-    agrees = artefact_record.is_file() and identity(_read(artefact_record)) == json.loads(json.dumps(identity(content)))
-    if agrees:
-        os.utime(target, (LONG_AGO, LONG_AGO))
-    elif artefact_record.is_file() and target.stat().st_mtime <= artefact_record.stat().st_mtime:
-        os.utime(target)
+    record_path = root / job.artefact(study.study) / "run.json"
+    stale = record_path.is_file() and not is_current(_read(record_path), content, root)
+    if stale:
+        # Snakemake overlooks a newer file whose bytes it has seen, as after `--touch`: so the bytes are new as well.
+        content["stale_when_read"] = time.time_ns()
+    _write_if_changed(root / path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    if record_path.is_file() and not stale:
+        os.utime(root / path, (LONG_AGO, LONG_AGO))
     return path
+
+
+def _write_if_changed(target: Path, text: str) -> None:
+    if target.is_file() and target.read_text(encoding="utf-8") == text:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_suffix(f".{os.getpid()}.tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(target)
+
+
+def is_current(record: dict[str, Any], content: dict[str, Any], root: Path) -> bool:
+    """Whether a `run.json` is that of a job with this frozen content, made from the inputs that now lie on disk."""
+    if identity(record) != json.loads(json.dumps(identity(content))) or record.get("fingerprint") != fingerprint(record):
+        return False
+    return all(_read(root / folder / "run.json").get("fingerprint") == mark for folder, mark in record["inputs"].items())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -39,7 +39,9 @@ class Stage:
     folder: Path
     """Partial folder to fill; files already in it are resume points of a killed run of the same job."""
     inputs: dict[str, Path]
-    """Flag -> path, as given."""
+    """Flag -> folder of the artefact that was given."""
+    collections: dict[str, list[Path]]
+    """Flag -> folders, for the flags that take several artefacts."""
     rows: dict[str, int] = field(default_factory=dict)
     """Row counts (of tables, samples, tokens) to record in `run.json`."""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -58,7 +60,8 @@ def run_stage(name: str, doc: str, flags: dict[str, str], work: Callable[[Stage]
     Args:
         name: the stage, which is also its rule's name.
         doc: the stage's description for `--help`.
-        flags: flag without dashes -> help, one for each input path. A flag whose help starts with "optional" may be left out.
+        flags: flag without dashes -> help, one for each input. A value is an artefact's folder or its `run.json`. A flag whose
+            help starts with "optional" may be left out, one whose help starts with "all" takes several artefacts.
         work: fills `stage.folder`.
         argv: command line, `sys.argv` if None.
 
@@ -68,16 +71,19 @@ def run_stage(name: str, doc: str, flags: dict[str, str], work: Callable[[Stage]
     parser = argparse.ArgumentParser(prog=f"python -m segcompass.stages.{name}", description=doc)
     parser.add_argument("--params", type=Path, required=True, help="frozen keys of this job (results/<study>/frozen/…)")
     for flag, text in flags.items():
-        parser.add_argument(f"--{flag}", type=Path, required=not text.startswith("optional"), help=text)
+        count = "+" if text.startswith("all") else None
+        parser.add_argument(f"--{flag}", type=_artefact_folder, nargs=count, required=not text.startswith("optional"), help=text)
     parser.add_argument("--out", type=Path, required=True, help="folder of the artefact")
     given = vars(parser.parse_args(argv))
-    inputs = {flag: given[flag.replace("-", "_")] for flag in flags if given[flag.replace("-", "_")] is not None}
+    values = {flag: given[flag.replace("-", "_")] for flag in flags if given[flag.replace("-", "_")] is not None}
+    collections = {flag: value for flag, value in values.items() if isinstance(value, list)}
+    inputs = {flag: value for flag, value in values.items() if flag not in collections}
     try:
         frozen = _frozen(given["params"], name)
-        for flag, path in inputs.items():
+        for flag, path in [*inputs.items(), *((flag, path) for flag, paths in collections.items() for path in paths)]:
             if not path.exists():
                 raise InputError(path, f"--{flag}", "does not exist; run the stage that makes it first")
-        with _published(name, frozen, inputs, given["out"]) as stage:
+        with _published(name, frozen, inputs, collections, given["out"]) as stage:
             work(stage)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -88,7 +94,7 @@ def run_stage(name: str, doc: str, flags: dict[str, str], work: Callable[[Stage]
 def fingerprint(record: dict[str, Any]) -> str:
     """SHA-256 of a run's stage, wildcards, params, code and the fingerprints of its inputs."""
     keys = ("stage", "wildcards", "params", "code", "inputs")
-    return hashlib.sha256(json.dumps({key: record[key] for key in keys}, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps({key: record.get(key) for key in keys}, sort_keys=True).encode()).hexdigest()
 
 
 def read_run(artefact: Path) -> dict[str, Any]:
@@ -115,15 +121,18 @@ def _frozen(path: Path, name: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _published(name: str, frozen: dict[str, Any], inputs: dict[str, Path], out: Path) -> Iterator[Stage]:
+def _published(
+    name: str, frozen: dict[str, Any], inputs: dict[str, Path], collections: dict[str, list[Path]], out: Path
+) -> Iterator[Stage]:
     record = {key: frozen[key] for key in ("stage", "wildcards", "params", "code")}
-    record["inputs"] = {str(path): _input_fingerprint(path) for path in inputs.values()}
+    given = [*inputs.values(), *(path for paths in collections.values() for path in paths)]
+    record["inputs"] = {str(path): input_fingerprint(path) for path in given}
     record["fingerprint"] = fingerprint(record)
     partial = out.parent / ".partial" / out.name
     partial.parent.mkdir(parents=True, exist_ok=True)
     with _locked(partial.with_name(f"{out.name}.lock")):
         _claim(partial, record["fingerprint"])
-        stage = Stage(name, frozen["params"], frozen["wildcards"], partial, inputs)
+        stage = Stage(name, frozen["params"], frozen["wildcards"], partial, inputs, collections)
         started = time.perf_counter()
         work_ended = False
         try:
@@ -198,14 +207,18 @@ def _acquire(path: Path) -> TextIO:
         lock.close()
 
 
-def _input_fingerprint(path: Path) -> str:
-    """Fingerprint of the artefact that holds `path`, or the digest of a file that belongs to none."""
-    for folder in (path, *path.parents):
-        if (folder / "run.json").is_file():
-            return str(read_run(folder)["fingerprint"])
-    if path.is_file():
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    raise InputError(path, "", "belongs to no artefact (no run.json beside it); rerun the stage that makes it")
+def _artefact_folder(text: str) -> Path:
+    path = Path(text)
+    return path.parent if path.name == "run.json" else path
+
+
+def input_fingerprint(path: Path) -> str:
+    """Fingerprint of the artefact in folder `path`.
+
+    Raises:
+        InputError: the folder is no artefact.
+    """
+    return str(read_run(path).get("fingerprint"))
 
 
 def _environment() -> dict[str, Any]:

@@ -40,11 +40,6 @@ class Job:
         return Path(ARTEFACTS[self.stage].format(study=study, **dict(self.wildcards)))
 
 
-def upstream_saes(study: Study, variant: str) -> list[str]:
-    """Dictionaries that evaluating a variant needs: its own and the untrained control."""
-    return [study.variant(variant).interface.sae, study.evaluation.control_sae]
-
-
 def sae_like(study: Study, sae: str) -> str | None:
     """The trained dictionary that a random one copies its sparsity from; None for a trained one."""
     dictionary = study.saes[sae]
@@ -64,9 +59,7 @@ def correlated_runs(study: Study) -> list[tuple[str, int]]:
 def all_jobs(study: Study) -> list[Job]:
     """Every job of the study, the summary last."""
     jobs = [Job("prepare_data"), Job("train_backbone"), Job("cache_activations")]
-    used = {name for variant in study.variants for name in upstream_saes(study, variant)}
-    used |= {like for name in used if (like := sae_like(study, name))}
-    jobs += [Job("train_sae", (("sae", name),)) for name in study.saes if name in used]
+    jobs += [Job("train_sae", (("sae", name),)) for name in study.saes]
     for stage, runs in (("train_joint", study.runs()), ("evaluate", study.runs()), ("intervene", intervened_runs(study))):
         jobs += [Job(stage, (("variant", variant), ("seed", str(seed)))) for variant, seed in runs]
     return jobs + [Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]

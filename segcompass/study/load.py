@@ -57,7 +57,9 @@ def validated(model: type[Model], raw: Any, path: Path) -> Model:
     try:
         return model.model_validate_json(_json(raw, path))
     except ValidationError as error:
-        raise InputError(path, *_sentence(model, error.errors()[0])) from error
+        # A misspelt key is both unknown and missing; the first says more.
+        faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        raise InputError(path, *_sentence(model, faults[0])) from error
 
 
 def _json(raw: Any, path: Path) -> str:

@@ -1,0 +1,47 @@
+# Two commands for a fresh machine: `make reproduce` and `make test`. Each makes the environment first.
+PYTHON ?= python3.11
+VENV := .venv
+STAMP := $(VENV)/installed-from-lock
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONHASHSEED := 0
+SNAKEMAKE := snakemake --cores all --use-conda
+
+.PHONY: env reproduce smoke test lint bench adopt resume
+
+env: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --disable-pip-version-check -r requirements.lock
+	pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	python workflow/scripts/offline_plots_template.py
+	touch $(STAMP)
+
+reproduce: env
+	$(SNAKEMAKE) reproduce_all
+
+smoke: env
+	$(SNAKEMAKE) smoke
+
+test: env
+	pytest
+
+lint: env
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+	mypy
+
+bench: env
+	for script in benchmarks/*.py; do echo "$$script"; python $$script || exit 1; done
+
+# After `dvc pull` or `dvc checkout`: dates every artefact that agrees with its study in the order that the pipeline makes it.
+# Artefacts that do not agree stay stale (segcompass/provenance/freeze.py) and are rebuilt by the next run.
+adopt: env
+	snakemake --cores 1 --touch --forceall reproduce_all
+
+# After a killed run: frees Snakemake's lock; jobs left running are waited for by their restarted twins.
+resume: env
+	snakemake --unlock
+	$(SNAKEMAKE) reproduce_all

@@ -1,0 +1,161 @@
+"""The one interface behind which the vision-language models and SAM of transformers stand (paper section 2).
+
+Shape letters: B prompts, G rollouts a prompt, N = B * G (prompt-major: row b * G + g), P prompt tokens (left-padded),
+A answer tokens (right-padded), T = P + A, d width of the language model, V vocabulary, K reference tokens,
+C channels, g side of SAM's image embedding, m = 4 g side of its low-resolution masks.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+VISUAL, INSTRUCTION, THOUGHT, OTHER = 0, 1, 2, 255
+"""Token types; `OTHER` marks padding, reference tokens and the end of the sequence."""
+
+Image = np.ndarray
+"""uint8 [height, width, 3]."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Tokenised prompts with their images, left-padded to one length."""
+
+    ids: Tensor
+    """int64 [B, P]."""
+    mask: Tensor
+    """bool [B, P], false on padding."""
+    token_types: Tensor
+    """uint8 [B, P], VISUAL, INSTRUCTION or OTHER."""
+    vision_inputs: dict[str, Tensor]
+    """What the model's own image processor made (`pixel_values` and, for Qwen, the grids)."""
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Generated answers, prompt-major."""
+
+    answers: Tensor
+    """int64 [N, A], right-padded; ends with the end-of-sequence token where one was generated."""
+    answer_mask: Tensor
+    """bool [N, A], true up to and including the end of the sequence."""
+    log_probs: Tensor
+    """float32 [N, A], of each sampled token under the sampling distribution; 0 on padding."""
+
+
+@dataclass(frozen=True)
+class HookStates:
+    """Hidden states after block l of prompts followed by answers: constants while layers up to l are frozen."""
+
+    hidden: Tensor
+    """[N, T, d], output of language-model block l."""
+    mask: Tensor
+    """bool [N, T]."""
+    token_types: Tensor
+    """uint8 [N, T]."""
+    positions: Tensor
+    """Position ids of the model, [N, T] (Qwen: [3, N, T])."""
+    ids: Tensor
+    """int64 [N, T]."""
+    prompt_length: int
+    """P."""
+
+
+class VisionLanguageModel(nn.Module, ABC):
+    """A vision-language policy that thinks, then emits K reference tokens."""
+
+    hidden_width: int
+    depth: int
+    """Number of language-model blocks."""
+    hook_layer: int
+    """l, counted from 1; set by `freeze_up_to`."""
+    reference_id: int
+    think_open_id: int
+    think_close_id: int
+    end_id: int
+    pad_id: int
+
+    @abstractmethod
+    def freeze_up_to(self, hook_layer: int) -> None:
+        """Freezes everything but the blocks above `hook_layer`, the final norm and the output head, and sets `hook_layer`."""
+
+    @abstractmethod
+    def prompts(self, images: Sequence[Image], texts: Sequence[str]) -> Prompts:
+        """Prompts for B images and instructions, in the chat wording that the model was trained on."""
+
+    @abstractmethod
+    def generate(self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: torch.Generator | None) -> Rollouts:
+        """G answers a prompt from one shared prefix with a KV cache; `temperature` None decodes greedily."""
+
+    @abstractmethod
+    def lower(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor) -> HookStates:
+        """Runs the frozen blocks up to the hook over prompts and answers, without gradient."""
+
+    @abstractmethod
+    def upper(self, states: HookStates) -> Tensor:
+        """Runs the blocks above the hook and the final norm: last hidden states [N, T, d], with gradient."""
+
+    @abstractmethod
+    def answer_log_probs(self, last: Tensor, states: HookStates, temperature: float) -> Tensor:
+        """Log-probabilities [N, A] of the answer tokens of `states` given last hidden states [N, T, d]."""
+
+    @abstractmethod
+    def text(self, ids: Tensor) -> str:
+        """The text of one answer's valid ids [A], special tokens included."""
+
+    @abstractmethod
+    def token_boxes(self, height: int, width: int) -> np.ndarray:
+        """Pixel boxes (x0, y0, x1, y1) in the original image of the visual tokens, in their order; float [n, 4], empty boxes in padding."""
+
+
+@dataclass(frozen=True)
+class SegmenterInputs:
+    """Images scaled to SAM's square input, padded at the right and bottom."""
+
+    pixels: Tensor
+    """float [B, 3, S, S]."""
+    sizes: list[tuple[int, int]]
+    """Original (height, width)."""
+    valid: Tensor
+    """bool [B, m, m], false where a low-resolution mask lies in the padding."""
+
+
+class Segmenter(nn.Module, ABC):
+    """SAM: an image embedding, and masks from heat maps given as mask prompts."""
+
+    channels: int
+    grid: int
+    """g."""
+    mask_side: int
+    """m."""
+
+    @abstractmethod
+    def inputs(self, images: Sequence[Image]) -> SegmenterInputs:
+        """Prepares B images of any size."""
+
+    @abstractmethod
+    def embed(self, inputs: SegmenterInputs) -> Tensor:
+        """Image embeddings [B, C, g, g], without gradient."""
+
+    @abstractmethod
+    def decode(self, embeddings: Tensor, heat: Tensor) -> Tensor:
+        """Mask logits [B, K, m, m] from embeddings [B, C, g, g] and heat-map logits [B, K, m, m], with gradient."""
+
+    @abstractmethod
+    def to_image(self, logits: Tensor, size: tuple[int, int]) -> np.ndarray:
+        """Low-resolution logits [K, m, m] as bool masks [K, height, width] of the original image (padding removed)."""
+
+    @abstractmethod
+    def to_low_resolution(self, mask: np.ndarray) -> Tensor:
+        """A bool mask [height, width] of the original image as area fractions [m, m], zero in the padding."""
+
+    @abstractmethod
+    def prompt_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the prompt encoder's mask road."""
+
+    @abstractmethod
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the mask decoder."""

@@ -1,0 +1,94 @@
+"""A stage publishes a whole artefact or nothing, resumes its own work only, and speaks in sentences."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from segcompass.errors import InputError
+from segcompass.provenance.stage import Stage, read_run, run_stage
+
+
+def frozen(tmp_path: Path, stage: str = "toy", params: dict | None = None) -> Path:
+    path = tmp_path / f"{stage}.json"
+    path.write_text(json.dumps({"stage": stage, "wildcards": {}, "params": params or {"n": 3}, "code": "c0"}))
+    return path
+
+
+def run(tmp_path: Path, work, *more: str, params: dict | None = None, flags: dict | None = None) -> int:
+    argv = ["--params", str(frozen(tmp_path, params=params)), "--out", str(tmp_path / "out"), *more]
+    return run_stage("toy", "A toy.", flags or {}, work, argv)
+
+
+def write_number(stage: Stage) -> None:
+    (stage.folder / "number.txt").write_text(str(stage.params["n"]))
+    stage.rows["numbers"] = 1
+
+
+def test_publishes_folder_with_run_record(tmp_path: Path) -> None:
+    assert run(tmp_path, write_number) == 0
+    record = read_run(tmp_path / "out")
+    assert (tmp_path / "out" / "number.txt").read_text() == "3"
+    assert record["params"] == {"n": 3} and record["rows"] == {"numbers": 1} and "seconds" in record
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "toy.json"]
+
+
+def test_a_failed_run_leaves_the_old_artefact_whole(tmp_path: Path) -> None:
+    run(tmp_path, write_number)
+
+    def fail(stage: Stage) -> None:
+        (stage.folder / "number.txt").write_text("half")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        run(tmp_path, fail, params={"n": 4})
+    assert (tmp_path / "out" / "number.txt").read_text() == "3"
+    assert read_run(tmp_path / "out")["params"] == {"n": 3}
+
+
+def test_resume_points_serve_the_same_job_only(tmp_path: Path) -> None:
+    def killed(stage: Stage) -> None:
+        (stage.resume_folder() / "step").write_text("7")
+        raise RuntimeError("killed")
+
+    seen = []
+
+    def resumed(stage: Stage) -> None:
+        step = stage.resume_folder() / "step"
+        seen.append(step.read_text() if step.exists() else None)
+
+    for params in ({"n": 3}, {"n": 4}):
+        with pytest.raises(RuntimeError):
+            run(tmp_path, killed, params={"n": 3})
+        assert run(tmp_path, resumed, params=params) == 0
+    assert seen == ["7", None]
+    assert not (tmp_path / "out" / ".resume").exists()
+
+
+def test_input_faults_end_with_code_2_and_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(stage: Stage) -> None:
+        raise InputError("scene.jpg", "width", "is 0; give an image")
+
+    assert run(tmp_path, refuse) == 2
+    assert capsys.readouterr().err == "scene.jpg: width: is 0; give an image.\n"
+    assert run(tmp_path, write_number, "--data", str(tmp_path / "none"), flags={"data": "data"}) == 2
+    assert "does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_fingerprint_follows_the_inputs(tmp_path: Path) -> None:
+    marks = []
+    for n in (3, 4, 3):
+        run(tmp_path, write_number, params={"n": n})
+        argv = ["--params", str(frozen(tmp_path, "next")), "--data", str(tmp_path / "out" / "run.json"), "--out", str(tmp_path / "next")]
+        assert run_stage("next", "", {"data": "data"}, lambda stage: None, argv) == 0
+        marks.append(read_run(tmp_path / "next")["fingerprint"])
+    assert marks[0] == marks[2] != marks[1]
+
+
+def test_a_folder_of_artefacts_keeps_them(tmp_path: Path) -> None:
+    inner = tmp_path / "out" / "tables"
+    inner.mkdir(parents=True)
+    (inner / "run.json").write_text("{}")
+    assert run(tmp_path, write_number) == 0
+    assert inner.is_dir() and (tmp_path / "out" / "number.txt").is_file()

@@ -1,0 +1,90 @@
+"""A study file is complete, typed and free of contradictions, or one sentence says what to change."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segcompass.errors import InputError
+from segcompass.study.jobs import all_jobs, stage_params
+from segcompass.study.load import load_study
+from segcompass.study.study import changed
+
+PARAMS = Path("params")
+STUDIES = sorted(PARAMS.glob("*.yaml"))
+
+
+def edited(tmp_path: Path, changes: dict, removed: tuple[str, ...] = ()) -> Path:
+    raw = changed(yaml.safe_load((PARAMS / "smoke.yaml").read_text()), changes)
+    for key in removed:
+        del raw[key]
+    path = tmp_path / "smoke.yaml"
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_committed_studies_are_valid(path: Path) -> None:
+    assert load_study(path).study == path.stem
+
+
+def test_unknown_key_names_the_nearest_valid_one(tmp_path: Path) -> None:
+    path = tmp_path / "smoke.yaml"
+    path.write_text((PARAMS / "smoke.yaml").read_text().replace("batch_tokens:", "batch_token:"))
+    with pytest.raises(InputError, match=re.escape(f"{path}: sae_training.batch_token: unknown key; did you mean `batch_tokens`.")):
+        load_study(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"joint.steps": "many"}, "joint.steps", "integer"),
+        ({"joint.steps": 0}, "joint.steps", "greater than 0"),
+        ({"joint.policy.reward": {"format": 0.5, "mask": 0.7}}, "joint.policy.reward", "add to 1"),
+        ({"joint.interface.sae": "missing"}, "variants.full", "not in `saes`"),
+        ({"evaluation.splits": {"refcoco": ["testC"]}}, "evaluation.splits.refcoco", "choose from val, testA, testB"),
+        ({"activations.hook_layer": 9}, "activations.hook_layer", "deeper"),
+        ({"evaluation.control_sae": "topk"}, "evaluation.control_sae", "random"),
+        ({"study": "other"}, "study", "make them equal"),
+        ({"variants": {"full": {"seeds": [0], "changes": {"steps": 3}}}}, "variants.full.changes", "changes nothing"),
+        ({"variants": {"full": {"seeds": [0], "changes": {}}, "a": {"seeds": [0], "changes": {"policy.wait": 1}}}}, "variants.a", "no key"),
+        ({"world.seed": True}, "world.seed", "integer"),
+    ],
+)
+def test_faults_name_file_key_and_remedy(tmp_path: Path, changes: dict, field: str, words: str) -> None:
+    path = edited(tmp_path, changes)
+    with pytest.raises(InputError) as fault:
+        load_study(path)
+    sentence = str(fault.value)
+    assert sentence.startswith(f"{path}: {field}")
+    assert words in sentence
+    assert "\n" not in sentence
+
+
+def test_missing_section_and_doubled_key(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="world: missing"):
+        load_study(edited(tmp_path, {}, removed=("world",)))
+    path = tmp_path / "smoke.yaml"
+    path.write_text((PARAMS / "smoke.yaml").read_text() + "\nthreads: 2\n")
+    with pytest.raises(InputError, match="`threads` is written twice"):
+        load_study(path)
+
+
+def test_a_variant_differs_in_its_declared_keys_only() -> None:
+    study = load_study(PARAMS / "smoke.yaml")
+    full, cut = study.variant("full").model_dump(), study.variant("sae_only").model_dump()
+    assert cut["interface"].pop("reference_state") is False
+    assert full["interface"].pop("reference_state") is True
+    assert full == cut
+
+
+def test_an_added_seed_leaves_the_other_jobs_params_alone(tmp_path: Path) -> None:
+    before = load_study(PARAMS / "smoke.yaml")
+    after = load_study(edited(tmp_path, {"variants.seg_only.seeds": [0, 7]}))
+    old = {job: stage_params(before, job) for job in all_jobs(before)}
+    new = {job: stage_params(after, job) for job in all_jobs(after)}
+    added = {dict(job.wildcards)["seed"] for job in new.keys() - old.keys()}
+    changed_stages = {job.stage for job in old if new[job] != old[job]}
+    assert added == {"7"}
+    assert changed_stages <= {"make_tables", "make_figures", "write_summary"}

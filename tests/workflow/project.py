@@ -1,0 +1,78 @@
+"""Copies of the project in which tests run Snakemake, DVC and git without touching the real one."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from segcompass.provenance.freeze import frozen_content
+from segcompass.provenance.stage import fingerprint
+from segcompass.study.jobs import all_jobs
+from segcompass.study.load import load_study
+
+ROOT = Path(__file__).parents[2]
+PARTS = ("Snakefile", "profiles", "workflow", "segcompass", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore", "Makefile", "requirements.lock", "pyproject.toml")
+BIN = Path(sys.executable).parent
+
+
+def copy_project(target: Path, study: Path) -> Path:
+    """The project in `target`, with `study` as its only study, named default."""
+    for part in PARTS:
+        source, copy = ROOT / part, target / part
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            copy.symlink_to(source.readlink())
+        elif source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, copy)
+    (target / "params").mkdir()
+    text = study.read_text(encoding="utf-8")
+    (target / "params" / "default.yaml").write_text(re.sub(r"(?m)^study: .*$", "study: default", text), encoding="utf-8")
+    return target
+
+
+def command(root: Path, *words: str, check: bool = True, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command in the copy, the interpreter's own folder first on PATH."""
+    environment = os.environ | {"PATH": path or f"{BIN}{os.pathsep}{os.environ['PATH']}", "GIT_CONFIG_GLOBAL": os.devnull}
+    environment |= {"XDG_CACHE_HOME": str(root / ".xdg"), "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(words)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def planned(root: Path, target: str = "reproduce_all") -> set[str]:
+    """Jobs that Snakemake would run, as `rule` or `rule:value_value` of the wildcards other than the study."""
+    text = command(root, "snakemake", "--cores", "1", "--use-conda", "-n", target).stdout
+    jobs = set()
+    for rule, body in re.findall(r"(?m)^(?:local)?rule (\w+):\n((?:    .*\n)+)", text):
+        wildcards = dict(re.findall(r"(\w+)=([^,\s]+)", "".join(re.findall(r"wildcards: (.*)", body))))
+        values = "_".join(value for key, value in sorted(wildcards.items(), reverse=True) if key != "study")
+        jobs.add(f"{rule}:{values}" if values else rule)
+    return jobs - {"reproduce_all", "smoke"}
+
+
+def pretend_built(root: Path) -> None:
+    """Gives every job of the default study an artefact whose `run.json` says what a real run's would, in the order of the DAG."""
+    study = load_study(root / "params" / "default.yaml")
+    for job in all_jobs(study):
+        folder = job.artefact(study.study)
+        record = frozen_content(study, job, root) | {"inputs": {}}
+        record["fingerprint"] = fingerprint(record)
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        (root / folder / "run.json").write_text(json.dumps(record))
+        if job.stage == "write_summary":
+            for name in ("numbers.json", "summary.md"):
+                (root / folder / name).write_text("{}")
+
+
+def edit(root: Path, file: str, old: str, new: str) -> None:
+    """Replaces a text that must stand exactly once in a file of the copy."""
+    path = root / file
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{file} holds {old!r} {text.count(old)} times"
+    path.write_text(text.replace(old, new), encoding="utf-8")

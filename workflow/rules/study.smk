@@ -1,0 +1,59 @@
+# What the rules ask of the study: paths of artefacts, frozen keys, threads.
+sys.path.insert(0, workflow.basedir)
+
+from functools import cache
+
+from segcompass.errors import InputError
+from segcompass.provenance.freeze import freeze
+from segcompass.study.jobs import ARTEFACTS, all_jobs, correlated_runs, intervened_runs, job_of, sae_like
+from segcompass.study.load import load_study
+
+
+wildcard_constraints:
+    study=r"[a-z0-9_]+",
+    sae=r"[a-z0-9_]+",
+    variant=r"[a-z0-9_]+",
+    seed=r"\d+",
+
+
+ENVIRONMENT = "../envs/segcompass.yaml"
+
+
+@cache
+def study_named(name):
+    """The study of params/<name>.yaml; a fault in it ends the run before any job, with its one sentence."""
+    try:
+        return load_study(Path("params", f"{name}.yaml"))
+    except InputError as error:
+        print(error, file=sys.stderr, flush=True)
+        os._exit(2)
+
+
+def artefact(stage, file=""):
+    """Path pattern of a stage's artefact, or of a file in it."""
+    return f"{ARTEFACTS[stage]}/{file}" if file else ARTEFACTS[stage]
+
+
+@cache
+def freeze_once(stage, study, wildcards):
+    return str(freeze(study_named(study), job_of(stage, dict(wildcards)), Path.cwd()))
+
+
+def frozen(stage):
+    """Input function: the job's frozen keys and code digest."""
+    return lambda wildcards: freeze_once(stage, wildcards.study, tuple(sorted(wildcards.items())))
+
+
+def of_runs(stage, runs):
+    """Input function: run.json of a stage for the (variant, seed) pairs that `runs` picks from the study."""
+
+    def paths(wildcards):
+        pairs = runs(study_named(wildcards.study))
+        return [artefact(stage, "run.json").format(study=wildcards.study, variant=v, seed=s) for v, s in pairs]
+
+    return paths
+
+
+def study_threads(wildcards):
+    """Threads of a model's job: a key of the study, never `--cores`, so that results do not depend on the machine's load."""
+    return study_named(wildcards.study).threads
