@@ -1,0 +1,153 @@
+"""DVC around Snakemake: the receipt (`dvc.lock`) and the artefacts always agree, and nothing is redone needlessly."""
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.workflow.project import BIN, ROOT, command, copy_project, edit, planned
+
+pytestmark = pytest.mark.study
+REPORT_RULES = {"make_figures", "write_summary"}
+
+
+def git(root: Path, *words: str) -> str:
+    identity = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    return command(root, "git", *identity, *words).stdout
+
+
+def commit(root: Path, message: str) -> None:
+    git(root, "add", "-A")
+    git(root, "commit", "-q", "-m", message)
+
+
+def jobs_run(output: str) -> set[str]:
+    """Rules of the jobs that a Snakemake output says were run."""
+    return {line.split()[-1].rstrip(":") for line in output.splitlines() if line.startswith(("rule ", "localrule "))} - {"reproduce_all"}
+
+
+def run_record(root: Path, artefact: str) -> dict:
+    return json.loads((root / artefact / "run.json").read_text())
+
+
+def lock(root: Path) -> dict:
+    return yaml.safe_load((root / "dvc.lock").read_text())["stages"]
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project built once by `dvc repro`, committed, with a local remote."""
+    base = tmp_path_factory.mktemp("stories")
+    root = copy_project(base / "project", ROOT / "tests" / "workflow" / "micro.yaml")
+    git(root, "init", "-q")
+    (root / ".dvc" / "tmp").mkdir(exist_ok=True)
+    shutil.copy(ROOT / ".dvc" / "tmp" / "offline_plots.html", root / ".dvc" / "tmp")
+    command(root, "dvc", "remote", "add", "-q", "-d", "store", str(base / "remote"))
+    commit(root, "Project")
+    command(root, "dvc", "repro")
+    commit(root, "Built")
+    command(root, "dvc", "push", "-q")
+    return root
+
+
+@pytest.fixture
+def project(reproduced: Path, tmp_path: Path) -> Path:
+    """The built project in a folder of its own, dates of files kept."""
+    shutil.copytree(reproduced, tmp_path / "project", symlinks=True)
+    return tmp_path / "project"
+
+
+def clone(reproduced: Path, target: Path) -> Path:
+    command(target.parent, "git", "clone", "-q", str(reproduced), str(target))
+    (target / ".dvc" / "tmp").mkdir(exist_ok=True)
+    command(target, "dvc", "pull", "-q")
+    return target
+
+
+def test_repro_builds_the_study_and_both_tools_are_content(project: Path) -> None:
+    assert planned(project) == set()
+    assert "up to date" in command(project, "dvc", "status").stdout
+    assert "gIoU" in command(project, "dvc", "metrics", "show").stdout
+    page = project / "plots"
+    command(project, "dvc", "plots", "show", "-o", str(page))
+    text = (page / "index.html").read_text()
+    assert "vegaEmbed" in text and 'src="http' not in text
+
+
+def test_an_edit_runs_what_it_reaches_and_lock_and_artefacts_agree(project: Path) -> None:
+    edit(project, "params/default.yaml", "qualitative_samples: 2", "qualitative_samples: 1")
+    edit(project, "params/default.yaml", "    samples: 4", "    samples: 3")
+    assert "samples" in command(project, "dvc", "params", "diff").stdout
+    output = command(project, "dvc", "repro")
+    assert jobs_run(output.stdout + output.stderr) == {"intervene"} | REPORT_RULES
+    assert run_record(project, "results/default/intervene/full/seed0")["params"]["intervention"]["samples"] == 3
+    recorded = lock(project)["intervene"]["params"]["params/default.yaml"]
+    assert recorded["analysis.intervention"]["samples"] == 3
+    assert "up to date" in command(project, "dvc", "status").stdout
+    assert planned(project) == set()
+    command(project, "dvc", "metrics", "diff")
+
+
+def test_a_pulled_clone_has_nothing_to_do(reproduced: Path, tmp_path: Path) -> None:
+    root = clone(reproduced, tmp_path / "clone")
+    command(root, "snakemake", "--cores", "1", "--touch", "--forceall", "reproduce_all")
+    assert planned(root) == set()
+    assert "up to date" in command(root, "dvc", "status").stdout
+
+
+@pytest.mark.parametrize("adopt", [True, False])
+def test_an_edit_in_a_pulled_clone_is_never_recorded_with_stale_outputs(reproduced: Path, tmp_path: Path, adopt: bool) -> None:
+    root = clone(reproduced, tmp_path / "clone")
+    if adopt:
+        command(root, "snakemake", "--cores", "1", "--touch", "--forceall", "reproduce_all")
+    edit(root, "params/default.yaml", "temperature: 1.0", "temperature: 0.9")
+    output = command(root, "dvc", "repro")
+    ran = jobs_run(output.stdout + output.stderr)
+    reached = {"train_joint", "evaluate", "intervene", "correlate", "make_tables"} | REPORT_RULES
+    assert ran == reached if adopt else ran >= reached
+    record = run_record(root, "results/default/joint/full/seed0")
+    assert record["params"]["joint"]["policy"]["temperature"] == 0.9
+    assert lock(root)["train_joint"]["params"]["params/default.yaml"]["joint"]["policy"]["temperature"] == 0.9
+    assert planned(root) == set()
+
+
+def test_an_experiment_leaves_nothing_stale_for_snakemake(project: Path) -> None:
+    command(project, "dvc", "exp", "run", "-S", "params/default.yaml:analysis.intervention.samples=2")
+    assert run_record(project, "results/default/intervene/full/seed0")["params"]["intervention"]["samples"] == 2
+    assert planned(project) == set()
+
+
+def test_another_commit_and_back_leaves_nothing_to_do(project: Path) -> None:
+    first = git(project, "rev-parse", "--abbrev-ref", "HEAD").strip()
+    git(project, "checkout", "-q", "-b", "other")
+    edit(project, "params/default.yaml", "qualitative_samples: 2", "qualitative_samples: 1")
+    commit(project, "Other")
+    assert planned(project) == REPORT_RULES
+    git(project, "checkout", "-q", first)
+    assert planned(project) == set()
+    assert "up to date" in command(project, "dvc", "status").stdout
+
+
+@pytest.mark.parametrize("words", [("snakemake", "--cores", "1", "--use-conda", "reproduce_all"), ("dvc", "repro")], ids=["snakemake", "dvc"])
+def test_a_killed_run_is_resumed_by_one_command(project: Path, words: tuple[str, ...]) -> None:
+    expected = {path.name: path.read_bytes() for path in (project / "results/default/joint/full/seed0").iterdir() if path.name != "run.json"}
+    shutil.rmtree(project / "results/default/joint/full/seed0")
+    environment_path = f"{BIN}:/usr/local/bin:/usr/bin:/bin"
+    process = subprocess.Popen(words, cwd=project, env={"PATH": environment_path, "HOME": str(project)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    partial = project / "results/default/joint/full/.partial/seed0"
+    deadline = time.monotonic() + 120
+    while not partial.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert partial.exists(), "the job was under way"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    command(project, "snakemake", "--unlock")
+    command(project, *words)
+    resumed = {path.name: path.read_bytes() for path in (project / "results/default/joint/full/seed0").iterdir() if path.name != "run.json"}
+    assert resumed == expected
+    assert planned(project) == set()
