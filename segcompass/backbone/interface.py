@@ -87,7 +87,9 @@ class VisionLanguageModel(nn.Module, ABC):
         """Prompts for B images and instructions, in the chat wording that the model was trained on."""
 
     @abstractmethod
-    def generate(self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: torch.Generator | None) -> Rollouts:
+    def generate(
+        self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: torch.Generator | None
+    ) -> Rollouts:
         """G answers a prompt from one shared prefix with a KV cache; `temperature` None decodes greedily."""
 
     @abstractmethod

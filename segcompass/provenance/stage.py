@@ -25,7 +25,18 @@ from typing import Any, TextIO
 
 from segcompass.errors import InputError
 
-RECORDED_PACKAGES = ("numpy", "torch", "transformers", "tokenizers", "safetensors", "scipy", "pandas", "matplotlib", "pillow", "pycocotools")
+RECORDED_PACKAGES = (
+    "numpy",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "pillow",
+    "pycocotools",
+)
 
 
 @dataclass

@@ -62,7 +62,7 @@ def all_jobs(study: Study) -> list[Job]:
     jobs += [Job("train_sae", (("sae", name),)) for name in study.saes]
     for stage, runs in (("train_joint", study.runs()), ("evaluate", study.runs()), ("intervene", intervened_runs(study))):
         jobs += [Job(stage, (("variant", variant), ("seed", str(seed)))) for variant, seed in runs]
-    return jobs + [Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
+    return [*jobs, Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
 
 
 def stage_params(study: Study, job: Job) -> dict[str, Any]:

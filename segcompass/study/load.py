@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from segcompass.errors import InputError
 from segcompass.study.study import Study
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -39,7 +38,7 @@ def load_study(path: Path) -> Study:
         InputError: the file is missing, is not YAML, or breaks a rule of the study's types.
     """
     try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
         raise InputError(path, "", f"cannot be read ({error.strerror}); name a study file below params/") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -1,4 +1,7 @@
-"""Prints the `run.json` of every job of a stage, for command lines that build one stage: `python -m segcompass.study.targets params/default.yaml train_joint`."""
+"""Prints the `run.json` of every job of a stage, for command lines that build one stage.
+
+`python -m segcompass.study.targets params/default.yaml train_joint`
+"""
 
 import argparse
 import sys

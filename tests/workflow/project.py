@@ -14,7 +14,19 @@ from segcompass.study.jobs import all_jobs
 from segcompass.study.load import load_study
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "profiles", "workflow", "segcompass", "dvc.yaml", ".dvc/config", ".dvcignore", ".gitignore", "Makefile", "requirements.lock", "pyproject.toml")
+PARTS = (
+    "Snakefile",
+    "profiles",
+    "workflow",
+    "segcompass",
+    "dvc.yaml",
+    ".dvc/config",
+    ".dvcignore",
+    ".gitignore",
+    "Makefile",
+    "requirements.lock",
+    "pyproject.toml",
+)
 BIN = Path(sys.executable).parent
 
 

@@ -133,12 +133,23 @@ def test_another_commit_and_back_leaves_nothing_to_do(project: Path) -> None:
     assert "up to date" in command(project, "dvc", "status").stdout
 
 
-@pytest.mark.parametrize("words", [("snakemake", "--cores", "1", "--use-conda", "reproduce_all"), ("dvc", "repro")], ids=["snakemake", "dvc"])
+@pytest.mark.parametrize(
+    "words", [("snakemake", "--cores", "1", "--use-conda", "reproduce_all"), ("dvc", "repro")], ids=["snakemake", "dvc"]
+)
 def test_a_killed_run_is_resumed_by_one_command(project: Path, words: tuple[str, ...]) -> None:
-    expected = {path.name: path.read_bytes() for path in (project / "results/default/joint/full/seed0").iterdir() if path.name != "run.json"}
+    expected = {
+        path.name: path.read_bytes() for path in (project / "results/default/joint/full/seed0").iterdir() if path.name != "run.json"
+    }
     shutil.rmtree(project / "results/default/joint/full/seed0")
     environment_path = f"{BIN}:/usr/local/bin:/usr/bin:/bin"
-    process = subprocess.Popen(words, cwd=project, env={"PATH": environment_path, "HOME": str(project)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        words,
+        cwd=project,
+        env={"PATH": environment_path, "HOME": str(project)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     partial = project / "results/default/joint/full/.partial/seed0"
     deadline = time.monotonic() + 120
     while not partial.exists() and time.monotonic() < deadline:

@@ -1,9 +1,3 @@
-def trained_twin(wildcards):
-    """The trained dictionary whose sparsity a random one copies; nothing for a trained one."""
-    like = sae_like(study_named(wildcards.study), wildcards.sae)
-    return [artefact("train_sae", "run.json").format(study=wildcards.study, sae=like)] if like else []
-
-
 rule cache_activations:
     input:
         params=frozen("cache_activations"),
@@ -11,18 +5,18 @@ rule cache_activations:
         backbone=artefact("train_backbone", "run.json"),
     output:
         artefact("cache_activations", "run.json"),
-    params:
-        out=artefact("cache_activations"),
     log:
         "logs/{study}/cache_activations/cache_activations.log",
     benchmark:
         "logs/{study}/cache_activations/cache_activations.tsv"
+    conda:
+        ENVIRONMENT
     threads: study_threads
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        out=artefact("cache_activations"),
     shell:
         "python -m segcompass.stages.cache_activations --params {input.params} --data {input.data}"
         " --backbone {input.backbone} --out {params.out} > {log} 2>&1"
@@ -35,19 +29,19 @@ rule train_sae:
         like=trained_twin,
     output:
         artefact("train_sae", "run.json"),
-    params:
-        out=artefact("train_sae"),
-        like=lambda wildcards, input: f"--like {input.like}" if input.like else "",
     log:
         "logs/{study}/train_sae/{sae}.log",
     benchmark:
         "logs/{study}/train_sae/{sae}.tsv"
+    conda:
+        ENVIRONMENT
     threads: study_threads
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        out=artefact("train_sae"),
+        like=lambda wildcards, input: f"--like {input.like}" if input.like else "",
     shell:
         "python -m segcompass.stages.train_sae --params {input.params} --activations {input.activations}"
         " {params.like} --out {params.out} > {log} 2>&1"

@@ -9,12 +9,19 @@ from pathlib import Path
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
-if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method and shutil.which("conda") is None:
-    logger.warning("No conda on this machine: every job runs in the environment that runs Snakemake.")
+if (
+    DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    and shutil.which("conda") is None
+):
+    logger.warning(
+        "No conda on this machine: every job runs in the environment that runs Snakemake."
+    )
     workflow.deployment_settings.deployment_method = (
         workflow.deployment_settings.deployment_method - {DeploymentMethod.CONDA}
     )
 
 # Jobs find the interpreter that runs Snakemake even when its environment is not activated; an activated conda
 # environment comes before it.
-os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ.update(
+    PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+)

@@ -3,17 +3,17 @@ rule prepare_data:
         params=frozen("prepare_data"),
     output:
         artefact("prepare_data", "run.json"),
-    params:
-        out=artefact("prepare_data"),
     log:
         "logs/{study}/prepare_data/prepare_data.log",
     benchmark:
         "logs/{study}/prepare_data/prepare_data.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        ENVIRONMENT
+    params:
+        out=artefact("prepare_data"),
     shell:
         "python -m segcompass.stages.prepare_data --params {input.params} --out {params.out} > {log} 2>&1"

@@ -1,15 +1,3 @@
-def variant_sae(wildcards):
-    """The dictionary that a variant reads."""
-    sae = study_named(wildcards.study).variant(wildcards.variant).interface.sae
-    return artefact("train_sae", "run.json").format(study=wildcards.study, sae=sae)
-
-
-def control_sae(wildcards):
-    """The untrained dictionary that concept quality is compared with."""
-    sae = study_named(wildcards.study).evaluation.control_sae
-    return artefact("train_sae", "run.json").format(study=wildcards.study, sae=sae)
-
-
 rule train_joint:
     input:
         params=frozen("train_joint"),
@@ -18,18 +6,18 @@ rule train_joint:
         sae=variant_sae,
     output:
         artefact("train_joint", "run.json"),
-    params:
-        out=artefact("train_joint"),
     log:
         "logs/{study}/train_joint/{variant}_seed{seed}.log",
     benchmark:
         "logs/{study}/train_joint/{variant}_seed{seed}.tsv"
+    conda:
+        ENVIRONMENT
     threads: study_threads
     resources:
         mem_mb=6000,
         runtime=120,
-    conda:
-        ENVIRONMENT
+    params:
+        out=artefact("train_joint"),
     shell:
         "python -m segcompass.stages.train_joint --params {input.params} --data {input.data}"
         " --backbone {input.backbone} --sae {input.sae} --out {params.out} > {log} 2>&1"
@@ -45,18 +33,18 @@ rule evaluate:
         run=artefact("train_joint", "run.json"),
     output:
         artefact("evaluate", "run.json"),
-    params:
-        out=artefact("evaluate"),
     log:
         "logs/{study}/evaluate/{variant}_seed{seed}.log",
     benchmark:
         "logs/{study}/evaluate/{variant}_seed{seed}.tsv"
+    conda:
+        ENVIRONMENT
     threads: study_threads
     resources:
         mem_mb=4000,
         runtime=60,
-    conda:
-        ENVIRONMENT
+    params:
+        out=artefact("evaluate"),
     shell:
         "python -m segcompass.stages.evaluate --params {input.params} --data {input.data}"
         " --backbone {input.backbone} --sae {input.sae} --control-sae {input.control_sae} --run {input.run}"

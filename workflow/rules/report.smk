@@ -1,20 +1,3 @@
-def every_run(study):
-    """All (variant, seed) pairs of a study."""
-    return study.runs()
-
-
-def every_sae(wildcards):
-    """run.json of every dictionary of the study."""
-    names = study_named(wildcards.study).saes
-    return [artefact("train_sae", "run.json").format(study=wildcards.study, sae=name) for name in names]
-
-
-def every_artefact(wildcards):
-    """run.json of every job of the study but the summary's own."""
-    study = study_named(wildcards.study)
-    return [str(job.artefact(study.study) / "run.json") for job in all_jobs(study) if job.stage != "write_summary"]
-
-
 rule make_tables:
     input:
         params=frozen("make_tables"),
@@ -22,18 +5,18 @@ rule make_tables:
         sae=every_sae,
     output:
         artefact("make_tables", "run.json"),
-    params:
-        out=artefact("make_tables"),
     log:
         "logs/{study}/make_tables/make_tables.log",
     benchmark:
         "logs/{study}/make_tables/make_tables.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        ENVIRONMENT
+    params:
+        out=artefact("make_tables"),
     shell:
         "python -m segcompass.stages.make_tables --params {input.params} --evaluate {input.evaluate}"
         " --sae {input.sae} --out {params.out} > {log} 2>&1"
@@ -49,18 +32,18 @@ rule make_figures:
         correlate=artefact("correlate", "run.json"),
     output:
         artefact("make_figures", "run.json"),
-    params:
-        out=artefact("make_figures"),
     log:
         "logs/{study}/make_figures/make_figures.log",
     benchmark:
         "logs/{study}/make_figures/make_figures.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        ENVIRONMENT
+    params:
+        out=artefact("make_figures"),
     shell:
         "python -m segcompass.stages.make_figures --params {input.params} --data {input.data}"
         " --evaluate {input.evaluate} --joint {input.joint} --intervene {input.intervene}"
@@ -75,18 +58,18 @@ rule write_summary:
         run=artefact("write_summary", "run.json"),
         numbers=artefact("write_summary", "numbers.json"),
         summary=report(artefact("write_summary", "summary.md"), category="Summary"),
-    params:
-        out=artefact("write_summary"),
     log:
         "logs/{study}/write_summary/write_summary.log",
     benchmark:
         "logs/{study}/write_summary/write_summary.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        ENVIRONMENT
+    params:
+        out=artefact("write_summary"),
     shell:
         "python -m segcompass.stages.write_summary --params {input.params} --artefacts {input.artefacts}"
         " --out {params.out} > {log} 2>&1"

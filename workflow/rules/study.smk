@@ -5,7 +5,14 @@ from functools import cache
 
 from segcompass.errors import InputError
 from segcompass.provenance.freeze import freeze
-from segcompass.study.jobs import ARTEFACTS, all_jobs, correlated_runs, intervened_runs, job_of, sae_like
+from segcompass.study.jobs import (
+    ARTEFACTS,
+    all_jobs,
+    correlated_runs,
+    intervened_runs,
+    job_of,
+    sae_like,
+)
 from segcompass.study.load import load_study
 
 
@@ -41,7 +48,9 @@ def freeze_once(stage, study, wildcards):
 
 def frozen(stage):
     """Input function: the job's frozen keys and code digest."""
-    return lambda wildcards: freeze_once(stage, wildcards.study, tuple(sorted(wildcards.items())))
+    return lambda wildcards: freeze_once(
+        stage, wildcards.study, tuple(sorted(wildcards.items()))
+    )
 
 
 def of_runs(stage, runs):
@@ -49,7 +58,10 @@ def of_runs(stage, runs):
 
     def paths(wildcards):
         pairs = runs(study_named(wildcards.study))
-        return [artefact(stage, "run.json").format(study=wildcards.study, variant=v, seed=s) for v, s in pairs]
+        return [
+            artefact(stage, "run.json").format(study=wildcards.study, variant=v, seed=s)
+            for v, s in pairs
+        ]
 
     return paths
 
@@ -57,3 +69,49 @@ def of_runs(stage, runs):
 def study_threads(wildcards):
     """Threads of a model's job: a key of the study, never `--cores`, so that results do not depend on the machine's load."""
     return study_named(wildcards.study).threads
+
+
+def trained_twin(wildcards):
+    """The trained dictionary whose sparsity a random one copies; nothing for a trained one."""
+    like = sae_like(study_named(wildcards.study), wildcards.sae)
+    return (
+        [artefact("train_sae", "run.json").format(study=wildcards.study, sae=like)]
+        if like
+        else []
+    )
+
+
+def variant_sae(wildcards):
+    """The dictionary that a variant reads."""
+    sae = study_named(wildcards.study).variant(wildcards.variant).interface.sae
+    return artefact("train_sae", "run.json").format(study=wildcards.study, sae=sae)
+
+
+def control_sae(wildcards):
+    """The untrained dictionary that concept quality is compared with."""
+    sae = study_named(wildcards.study).evaluation.control_sae
+    return artefact("train_sae", "run.json").format(study=wildcards.study, sae=sae)
+
+
+def every_run(study):
+    """All (variant, seed) pairs of a study."""
+    return study.runs()
+
+
+def every_sae(wildcards):
+    """run.json of every dictionary of the study."""
+    names = study_named(wildcards.study).saes
+    return [
+        artefact("train_sae", "run.json").format(study=wildcards.study, sae=name)
+        for name in names
+    ]
+
+
+def every_artefact(wildcards):
+    """run.json of every job of the study but the summary's own."""
+    study = study_named(wildcards.study)
+    return [
+        str(job.artefact(study.study) / "run.json")
+        for job in all_jobs(study)
+        if job.stage != "write_summary"
+    ]
