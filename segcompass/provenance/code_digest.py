@@ -47,7 +47,7 @@ def _file_of(name: str, root: Path) -> Path | None:
 
 
 @cache
-def _imports(path: Path, modified: int) -> tuple[str, ...]:
+def _imports(path: Path, modified: int) -> tuple[str, ...]:  # noqa: ARG001 - `modified` is part of the cache key
     names = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -61,7 +61,7 @@ def _imports(path: Path, modified: int) -> tuple[str, ...]:
 
 
 @cache
-def _module_digest(path: Path, modified: int) -> str:
+def _module_digest(path: Path, modified: int) -> str:  # noqa: ARG001 - `modified` is part of the cache key
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)

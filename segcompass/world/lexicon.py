@@ -1,0 +1,50 @@
+"""The closed vocabulary of the embedded world: attributes, places, relations, and facts about things that are never drawn."""
+
+SHAPES = ("disc", "ring", "square", "triangle", "cross", "star")
+ROUND_SHAPES = ("disc", "ring")
+"""Targets of testA; testB has the angular ones, as RefCOCO splits people from other objects."""
+COLOURS = {
+    "red": (208, 40, 40),
+    "orange": (240, 140, 30),
+    "yellow": (240, 220, 50),
+    "green": (40, 160, 70),
+    "blue": (45, 90, 210),
+    "purple": (140, 60, 170),
+    "brown": (120, 75, 40),
+    "white": (245, 245, 245),
+}
+"""Colour -> RGB before jitter."""
+SIZES = ("small", "large")
+PATTERNS = ("plain", "striped", "dotted")
+PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right")
+"""Thirds of the image, row by row."""
+RELATIONS = ("left of", "right of", "above", "below")
+
+COLOUR_FACTS = {
+    "red": ("ripe tomato", "fire engine", "strawberry"),
+    "orange": ("carrot", "pumpkin", "traffic cone"),
+    "yellow": ("banana", "lemon", "school bus"),
+    "green": ("frog", "lawn", "cucumber"),
+    "blue": ("clear sky", "sapphire", "blueberry"),
+    "purple": ("eggplant", "plum", "amethyst"),
+    "brown": ("chestnut", "chocolate bar", "tree trunk"),
+    "white": ("snowman", "swan", "sheet of paper"),
+}
+"""Colour -> things that have it."""
+SHAPE_FACTS = {
+    "disc": ("coin", "full moon", "dinner plate"),
+    "ring": ("doughnut", "bicycle tyre", "wedding band"),
+    "square": ("chess board tile", "sugar cube", "sticky note"),
+    "triangle": ("slice of pizza", "sail", "tent front"),
+    "cross": ("plus sign", "ambulance sign", "windmill"),
+    "star": ("starfish", "sheriff badge", "tree topper"),
+}
+"""Shape -> things that have it."""
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
+
+
+def place_of(row: float, column: float, height: int, width: int) -> str:
+    """The place word of a point given in pixels: the third of the image, down and across, that holds it."""
+    down, across = (min(2, int(3 * value / extent)) for value, extent in ((row, height), (column, width)))
+    return PLACES[3 * down + across]

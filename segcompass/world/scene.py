@@ -1,0 +1,111 @@
+"""Scenes of the embedded world: objects with complete attributes, placed so that at least 60 % of each stays visible."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segcompass.study.world import WorldSettings
+from segcompass.world.lexicon import COLOURS, PATTERNS, SHAPES, SIZES, place_of
+
+LEAST_VISIBLE = 0.6
+RADIUS = {"small": (0.085, 0.11), "large": (0.15, 0.185)}
+"""Size word -> range of the radius as a share of the shorter image side."""
+
+
+@dataclass(frozen=True)
+class SceneObject:
+    """One object; row, column and radius in pixels."""
+
+    object_id: int
+    shape: str
+    colour: str
+    size: str
+    pattern: str
+    row: float
+    column: float
+    radius: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Objects in drawing order (later ones in front) on an image of height x width pixels."""
+
+    scene_id: int
+    split: str
+    height: int
+    width: int
+    objects: tuple[SceneObject, ...]
+    visible: np.ndarray
+    """bool [objects, height, width], what is seen of each object."""
+
+    def place(self, item: SceneObject) -> str:
+        """The place word of an object."""
+        return place_of(item.row, item.column, self.height, self.width)
+
+
+def outline(item: SceneObject, height: int, width: int) -> np.ndarray:
+    """bool [height, width], the object's pixels as if nothing were in front of it."""
+    rows, columns = np.ogrid[:height, :width]
+    y, x = (rows - item.row) / item.radius, (columns - item.column) / item.radius
+    distance = np.hypot(y, x)
+    match item.shape:
+        case "disc":
+            mask = distance <= 1
+        case "ring":
+            mask = (distance <= 1) & (distance >= 0.55)
+        case "square":
+            mask = np.maximum(abs(y), abs(x)) <= 0.85
+        case "triangle":
+            mask = (y <= 0.8) & (y >= -1 + 1.9 * abs(x))
+        case "cross":
+            mask = (np.minimum(abs(y), abs(x)) <= 0.32) & (np.maximum(abs(y), abs(x)) <= 0.95)
+        case "star":
+            mask = distance <= 0.62 + 0.38 * np.cos(5 * (np.arctan2(x, -y)))
+        case _:
+            raise ValueError(f"no such shape: {item.shape}")
+    return np.asarray(mask)
+
+
+def draw_scene(scene_id: int, split: str, settings: WorldSettings, generator: np.random.Generator) -> Scene:
+    """A random scene; placement is repeated until the wanted number of objects fits."""
+    while True:
+        height, width = (int(side) for side in generator.choice(settings.image_sides, 2))
+        count = int(generator.integers(settings.objects[0], settings.objects[1] + 1))
+        objects: list[SceneObject] = []
+        full = np.zeros((0, height, width), bool)
+        for _ in range(30 * count):
+            item = _candidate(len(objects), height, width, settings.patterns, generator)
+            added = np.concatenate([full, outline(item, height, width)[None]])
+            if _fits(added, settings.occlusion):
+                objects.append(item)
+                full = added
+            if len(objects) == count:
+                return Scene(scene_id, split, height, width, tuple(objects), _seen(full))
+
+
+def _candidate(object_id: int, height: int, width: int, patterns: bool, generator: np.random.Generator) -> SceneObject:
+    size = str(generator.choice(SIZES))
+    radius = float(generator.uniform(*RADIUS[size])) * min(height, width)
+    return SceneObject(
+        object_id,
+        shape=str(generator.choice(SHAPES)),
+        colour=str(generator.choice(list(COLOURS))),
+        size=size,
+        pattern=str(generator.choice(PATTERNS, p=(0.6, 0.2, 0.2))) if patterns else "plain",
+        row=float(generator.uniform(radius, height - radius)),
+        column=float(generator.uniform(radius, width - radius)),
+        radius=radius,
+    )
+
+
+def _fits(full: np.ndarray, occlusion: bool) -> bool:
+    if not occlusion:
+        return not (full[:-1].any(axis=0) & full[-1]).any()
+    return bool((_seen(full).sum(axis=(1, 2)) >= LEAST_VISIBLE * full.sum(axis=(1, 2))).all())
+
+
+def _seen(full: np.ndarray) -> np.ndarray:
+    in_front = np.zeros_like(full)
+    for index in range(len(full) - 1):
+        in_front[index] = full[index + 1 :].any(axis=0)
+    return full & ~in_front
