@@ -22,7 +22,7 @@ class _PlainUnpickler(pickle.Unpickler):
         """Refuses: no refer pickle needs a global."""
         raise pickle.UnpicklingError(f"names the global `{module}.{name}`")
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002 - the base class passes it
         """Refuses: no refer pickle has persistent ids."""
         raise pickle.UnpicklingError("names a persistent object")
 
@@ -41,5 +41,5 @@ def load_plain_pickle(path: Path) -> Any:
         raise InputError(path, "", f"cannot be read ({error.strerror}); see docs/data.md for the layout") from error
     try:
         return _PlainUnpickler(io.BytesIO(data), encoding="latin1").load()
-    except Exception as error:  # noqa: BLE001 - a damaged pickle raises errors of nearly any class; nothing of it has run
+    except Exception as error:  # a damaged pickle raises errors of nearly any class; nothing of it has run
         raise InputError(path, "", f"is not a refer pickle of plain values ({error}); download it again") from error

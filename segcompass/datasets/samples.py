@@ -88,7 +88,7 @@ def read_samples(path: Path) -> Iterator[Sample]:
     """
     try:
         with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
+            for number, line in enumerate(lines, 1):  # noqa: B007 - the fault names the line
                 raw = json.loads(line)
                 yield Sample(**{**raw, "instances": tuple(raw["instances"])})
     except FileNotFoundError as error:

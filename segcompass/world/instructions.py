@@ -1,8 +1,8 @@
 """Expressions of the five benchmarks for a scene, each with its target set and gold thought.
 
 An expression is kept only where an exhaustive check of the scene finds exactly its targets. ReasonSeg names things that are
-never drawn ("the colour of a ripe tomato"), alone, in pairs, or as the anchor of a relation; their wording occurs in no training text, while
-the facts themselves do (`facts`).
+never drawn ("the colour of a ripe tomato"), alone, in pairs, or as the anchor of a relation; its wording occurs in no training
+text, while the facts themselves do (`facts`).
 """
 
 from collections.abc import Callable

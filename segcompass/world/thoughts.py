@@ -1,6 +1,6 @@
 """Gold chains of thought, and the parser that reads a thought's targets back.
 
-Grammar: `[fact .] [anchor : DESCRIPTION .] [RELATION anchor .] target : DESCRIPTION [; DESCRIPTION …]` or, where nothing matches,
+Grammar: `[fact .] [anchor : DESCRIPTION .] [RELATION anchor .] target : DESCRIPTION [; DESCRIPTION …]` or, if nothing matches,
 `target : no such object`; DESCRIPTION is `SIZE COLOUR PATTERN SHAPE at PLACE`.
 """
 
@@ -10,9 +10,8 @@ from segcompass.world.lexicon import COLOURS, PATTERNS, PLACES, SHAPES, SIZES
 from segcompass.world.scene import Scene, SceneObject
 
 NOTHING = "no such object"
-_DESCRIPTION = re.compile(
-    rf"({'|'.join(SIZES)}) ({'|'.join(COLOURS)}) ({'|'.join(PATTERNS)}) ({'|'.join(SHAPES)}) at ({'|'.join(sorted(PLACES, key=len, reverse=True))})$"
-)
+_WORDS = ["|".join(words) for words in (SIZES, COLOURS, PATTERNS, SHAPES, sorted(PLACES, key=len, reverse=True))]
+_DESCRIPTION = re.compile("({}) ({}) ({}) ({}) at ({})$".format(*_WORDS))
 
 Described = tuple[str, str, str, str, str]
 """Size, colour, pattern, shape, place."""

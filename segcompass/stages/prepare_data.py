@@ -1,0 +1,158 @@
+"""Renders the embedded world, writes it in the five benchmarks' formats, and reads it back through their loaders.
+
+The manifests, which every later stage reads, come from the loaders alone; scenes and gold thoughts are written beside them.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from segcompass.datasets.masks import encode
+from segcompass.datasets.samples import load_samples, write_samples
+from segcompass.provenance.stage import Stage, run_stage
+from segcompass.study.world import WorldSettings
+from segcompass.world.instructions import Expression, facts
+from segcompass.world.render import render
+from segcompass.world.scene import Scene, draw_scene
+from segcompass.world.splits import BENCHMARK_SPLITS, expressions
+from segcompass.world.thoughts import caption
+from segcompass.world.write_coco import Ref, image_path, sentence_ids, write_grefs, write_instances, write_refs
+from segcompass.world.write_reasonseg import sample_name, write_explanations, write_sample
+
+FLAGS: dict[str, str] = {}
+REFS = {"refcoco": "refs(unc).p", "refcoco+": "refs(unc).p", "refcocog": "refs(umd).p", "grefcoco": "grefs(unc).json"}
+PARTITION = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd", "grefcoco": "unc"}
+
+
+def work(stage: Stage) -> None:
+    """Fills `root/`, `scenes/`, `supervision/` and `manifests/`."""
+    settings = WorldSettings.model_validate_json(json.dumps(stage.params["world"]))
+    root = stage.folder / "root"
+    scenes = _scenes(settings)
+    _write_images(root, scenes, settings.seed)
+    for split in sorted({scene.split for scene in scenes}):
+        _write_lines(stage.folder / "scenes" / f"{split}.jsonl", (_scene_row(s) for s in scenes if s.split == split))
+    supervision: dict[str, list[dict[str, Any]]] = {scene.split: [] for scene in scenes}
+    for benchmark, splits in BENCHMARK_SPLITS.items():
+        refs: list[Ref] = [
+            (scene, scene.split, expression)
+            for scene in scenes
+            if scene.split in splits
+            for expression in expressions(scene, benchmark, settings)
+        ]
+        rows = _write_reasonseg(root, refs) if benchmark == "reasonseg" else _write_refer(root, benchmark, scenes, refs)
+        for split in splits:
+            own = [row for scene_split, row in rows if scene_split == split]
+            if (benchmark, split) != ("reasonseg", "train"):  # zero-shot: its wording is kept out of every training text
+                supervision[split] += own
+            stage.rows[f"{benchmark}/{split}"] = _read_back(stage.folder, benchmark, split, own)
+    for split, gold in supervision.items():
+        _write_lines(stage.folder / "supervision" / f"{split}.jsonl", gold)
+    _write_lines(stage.folder / "supervision" / "facts.jsonl", ({"text": question, "thought": answer} for question, answer in facts()))
+
+
+def _scenes(settings: WorldSettings) -> list[Scene]:
+    scenes: list[Scene] = []
+    for split, count in settings.scenes.model_dump().items():
+        for _ in range(count):
+            number = len(scenes) + 1
+            scenes.append(draw_scene(number, split, settings, np.random.default_rng([settings.seed, number])))
+    return scenes
+
+
+def _write_images(root: Path, scenes: list[Scene], seed: int) -> None:
+    for scene in tqdm(scenes, desc="rendering", disable=None):
+        path = root / image_path(scene)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(render(scene, np.random.default_rng([seed, scene.scene_id, 1]))).save(path, quality=95)
+
+
+def _write_refer(root: Path, benchmark: str, scenes: list[Scene], refs: list[Ref]) -> list[tuple[str, dict[str, Any]]]:
+    write_instances(root / benchmark / "instances.json", scenes)
+    (write_grefs if benchmark == "grefcoco" else write_refs)(root / benchmark / REFS[benchmark], refs)
+    rows = []
+    for number, (scene, split, expression) in enumerate(refs):
+        for sent_id, text in zip(sentence_ids(number, len(expression.sentences)), expression.sentences, strict=True):
+            sample_id = f"{benchmark}_{PARTITION[benchmark]}_{split}_s{sent_id}"
+            rows.append((split, _gold(sample_id, image_path(scene), text, benchmark, expression)))
+    return rows
+
+
+def _write_reasonseg(root: Path, refs: list[Ref]) -> list[tuple[str, dict[str, Any]]]:
+    rows, explanations = [], []
+    numbers: dict[int, int] = {}
+    for scene, split, expression in refs:
+        number = numbers[scene.scene_id] = numbers.get(scene.scene_id, -1) + 1
+        write_sample(root, split, scene, number, expression)
+        name = sample_name(scene, number)
+        for index, text in enumerate(expression.sentences if split == "train" else expression.sentences[:1]):
+            sample_id = f"reasonseg_{split}_{name}" + (f"_t{index}" if index else "")
+            rows.append((split, _gold(sample_id, f"ReasonSeg/{split}/{name}.jpg", text, "reasonseg", expression)))
+        if split == "train":
+            explanations.append({"image": f"{name}.jpg", "query": expression.sentences[0], "outputs": expression.thought})
+    write_explanations(root, explanations)
+    return rows
+
+
+def _read_back(folder: Path, benchmark: str, split: str, gold: list[dict[str, Any]]) -> int:
+    """Writes the manifest of a split and makes sure that gold thoughts and samples are the same ones.
+
+    Returns:
+        Number of samples.
+    """
+    samples = list(load_samples(folder / "root", benchmark, split))
+    expected = {(row["sample_id"], row["text"]) for row in gold}
+    if {(sample.sample_id, sample.text) for sample in samples} != expected or len(samples) != len(gold):
+        raise AssertionError(f"{benchmark}/{split}: the loaders do not give back what was written")
+    path = folder / "manifests" / benchmark / f"{split}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return write_samples(samples, path)
+
+
+def _gold(sample_id: str, image: str, text: str, benchmark: str, expression: Expression) -> dict[str, Any]:
+    return {
+        "sample_id": sample_id,
+        "image": image,
+        "text": text,
+        "thought": expression.thought,
+        "benchmark": benchmark,
+        "targets": list(expression.targets),
+    }
+
+
+def _scene_row(scene: Scene) -> dict[str, Any]:
+    objects = [
+        {
+            "object_id": item.object_id,
+            "shape": item.shape,
+            "colour": item.colour,
+            "size": item.size,
+            "pattern": item.pattern,
+            "row": round(item.row, 2),
+            "column": round(item.column, 2),
+            "place": scene.place(item),
+            "visible": encode(mask),
+        }
+        for item, mask in zip(scene.objects, scene.visible, strict=True)
+    ]
+    size = {"height": scene.height, "width": scene.width}
+    return {"scene_id": scene.scene_id, "image": image_path(scene), **size, "objects": objects, "caption": caption(scene)}
+
+
+def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of the stage."""
+    return run_stage("prepare_data", __doc__ or "", FLAGS, work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,54 @@
+"""Which expressions each benchmark's split holds: splits are by scene, testA has round targets, testB angular ones."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from segcompass.study.world import WorldSettings
+from segcompass.world.instructions import Expression, wordings
+from segcompass.world.lexicon import ROUND_SHAPES
+from segcompass.world.scene import Scene, SceneObject
+
+BENCHMARK_SPLITS = {
+    "refcoco": ("train", "val", "testA", "testB"),
+    "refcoco+": ("train", "val", "testA", "testB"),
+    "refcocog": ("train", "val", "test"),
+    "grefcoco": ("train", "val", "testA", "testB"),
+    "reasonseg": ("train", "val", "test"),
+}
+
+
+def expressions(scene: Scene, benchmark: str, settings: WorldSettings) -> list[Expression]:
+    """Up to `instructions_per_scene` expressions of a scene for a benchmark, targets drawn in random order.
+
+    With `shuffle_masks` (the null twin) each training expression points to other objects of its scene, drawn at random, so that
+    words and masks are unrelated while images, counts and areas stay as they are.
+    """
+    seed = [settings.seed, scene.scene_id, list(BENCHMARK_SPLITS).index(benchmark)]
+    generator = np.random.default_rng(seed)
+    kinds = wordings(benchmark, scene.split)
+    found: list[Expression] = []
+    for item in _targets(scene, generator):
+        kind = kinds[len(found) % len(kinds)]
+        expression = kind(scene, item, generator)
+        if expression is not None and all(expression.sentences != other.sentences for other in found):
+            found.append(expression)
+        if len(found) == settings.instructions_per_scene:
+            break
+    if settings.shuffle_masks and scene.split == "train":
+        return [_unrelated(scene, expression, generator) for expression in found]
+    return found
+
+
+def _targets(scene: Scene, generator: np.random.Generator) -> Iterator[SceneObject]:
+    wanted = {"testA": True, "testB": False}.get(scene.split)
+    for index in generator.permutation(len(scene.objects)):
+        item = scene.objects[index]
+        if wanted is None or (item.shape in ROUND_SHAPES) == wanted:
+            yield item
+
+
+def _unrelated(scene: Scene, expression: Expression, generator: np.random.Generator) -> Expression:
+    count = len(expression.targets)
+    drawn = generator.permutation(len(scene.objects))[:count]
+    return Expression(expression.sentences, tuple(sorted(int(index) for index in drawn)), expression.thought, expression.doubtful)

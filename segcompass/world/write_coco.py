@@ -1,0 +1,145 @@
+"""Writes scenes and expressions as RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO: COCO instances, refer pickles, grefs.
+
+The quirks of the originals are written too, so that the loaders meet them: `_N` suffixes in a ref's `file_name`, polygons for whole
+objects and RLE for holed or hidden ones, a polygon of fewer than 6 numbers, `iscrowd` annotations that no ref may count as target.
+"""
+
+import json
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from segcompass.datasets.masks import encode
+from segcompass.datasets.refer import IMAGES
+from segcompass.world.instructions import Expression
+from segcompass.world.lexicon import SHAPES
+from segcompass.world.scene import Scene, SceneObject
+
+Ref = tuple[Scene, str, Expression]
+"""A scene, the benchmark's split and an expression of the scene."""
+CATEGORY = {shape: index + 1 for index, shape in enumerate(SHAPES)}
+CROWD_CATEGORY = len(SHAPES) + 1
+
+
+def image_name(scene: Scene) -> str:
+    """The file name of a scene's image; its number is the image id."""
+    return f"COCO_train2014_{scene.scene_id:012d}.jpg"
+
+
+def image_path(scene: Scene) -> str:
+    """Path of a scene's image below the data root."""
+    return f"{IMAGES}/{image_name(scene)}"
+
+
+def annotation_id(scene: Scene, object_id: int) -> int:
+    """Id of an object's annotation."""
+    return scene.scene_id * 100 + object_id
+
+
+def segmentation(mask: np.ndarray) -> Any:
+    """Polygons where they give the mask back nearly exactly (one outline, no hole), else RLE."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    if len(contours) != 1 or len(contours[0]) < 8:
+        return encode(mask)
+    # Pixel centres to the grid of COCO's polygon filling, whose pixel (x, y) covers [x, x + 1].
+    points = contours[0][:, 0, :].astype(float) + 0.5
+    centre = points.mean(axis=0)
+    grown = points + np.sign(points - centre) * 0.5
+    return [[round(float(value), 2) for value in grown.ravel()], [1.0, 1.0, 2.0, 2.0]]
+
+
+def write_instances(path: Path, scenes: Iterable[Scene]) -> None:
+    """`instances.json` of the scenes, attributes of every object included."""
+    images, annotations = [], []
+    for scene in scenes:
+        images.append({"id": scene.scene_id, "file_name": image_name(scene), "height": scene.height, "width": scene.width, "license": 1})
+        annotations += [_annotation(scene, item, mask) for item, mask in zip(scene.objects, scene.visible, strict=True)]
+        annotations.append(_crowd(scene))
+    categories = [{"id": number, "name": name, "supercategory": "shape"} for name, number in CATEGORY.items()]
+    categories.append({"id": CROWD_CATEGORY, "name": "scene", "supercategory": "crowd"})
+    content = {
+        "info": {"description": "shapescenes"},
+        "licenses": [],
+        "images": images,
+        "annotations": annotations,
+        "categories": categories,
+    }
+    _write(path, json.dumps(content).encode())
+
+
+def write_refs(path: Path, refs: list[Ref]) -> None:
+    """A refer pickle in protocol 2, single target per ref."""
+    _write(path, pickle.dumps([_ref(number, *ref) for number, ref in enumerate(refs)], protocol=2))
+
+
+def write_grefs(path: Path, refs: list[Ref]) -> None:
+    """`grefs(unc).json`: lists of annotation and category ids, [-1] for no target."""
+    entries = []
+    for number, (scene, split, expression) in enumerate(refs):
+        entry = _ref(number, scene, split, expression)
+        none = not expression.targets
+        entry["ann_id"] = [-1] if none else [annotation_id(scene, target) for target in expression.targets]
+        entry["category_id"] = [-1] if none else [CATEGORY[scene.objects[target].shape] for target in expression.targets]
+        entries.append(entry | {"no_target": none})
+    _write(path, json.dumps(entries).encode())
+
+
+def sentence_ids(number: int, count: int) -> list[int]:
+    """Sentence ids of the `number`-th ref of a file; at most ten sentences a ref."""
+    return [10 * number + index for index in range(count)]
+
+
+def _ref(number: int, scene: Scene, split: str, expression: Expression) -> dict[str, Any]:
+    ids = sentence_ids(number, len(expression.sentences))
+    sentences = [
+        {"sent_id": sent_id, "sent": text, "raw": text, "tokens": text.split()}
+        for sent_id, text in zip(ids, expression.sentences, strict=True)
+    ]
+    target = expression.targets[0] if expression.targets else -1
+    return {
+        "ref_id": number,
+        "ann_id": annotation_id(scene, target),
+        "image_id": scene.scene_id,
+        "file_name": image_name(scene).replace(".jpg", f"_{max(target, 0)}.jpg"),
+        "category_id": CATEGORY[scene.objects[target].shape],
+        "split": split,
+        "sent_ids": ids,
+        "sentences": sentences,
+    }
+
+
+def _annotation(scene: Scene, item: SceneObject, mask: np.ndarray) -> dict[str, Any]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+    return {
+        "id": annotation_id(scene, item.object_id),
+        "image_id": scene.scene_id,
+        "category_id": CATEGORY[item.shape],
+        "iscrowd": 0,
+        "area": int(mask.sum()),
+        "bbox": [float(value) for value in box],
+        "segmentation": segmentation(mask),
+        "attributes": {"shape": item.shape, "colour": item.colour, "size": item.size, "pattern": item.pattern, "place": scene.place(item)},
+    }
+
+
+def _crowd(scene: Scene) -> dict[str, Any]:
+    everything = np.asarray(scene.visible.any(axis=0))
+    return {
+        "id": annotation_id(scene, 99),
+        "image_id": scene.scene_id,
+        "category_id": CROWD_CATEGORY,
+        "iscrowd": 1,
+        "area": int(everything.sum()),
+        "bbox": [0.0, 0.0, float(scene.width), float(scene.height)],
+        "segmentation": encode(everything),
+    }
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
