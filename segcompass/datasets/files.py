@@ -37,8 +37,8 @@ def read_json(path: Path, encodings: tuple[str, ...] = ("utf-8",)) -> Any:
         raise InputError(path, "", f"is not valid JSON ({type(error).__name__}: {error}); download it again") from error
 
 
-def inside(root: Path, name: Any, source: Path, field: str) -> Path:
-    """The file `name` below `root`, as annotations in `source` give it.
+def inside(root: Path, folder: str, name: Any, source: Path, field: str) -> Path:
+    """The file `name` in `folder` below `root`, as annotations in `source` give it.
 
     Raises:
         InputError: not text, absolute, with `..`, or leading out of the root through a symbolic link.
@@ -46,7 +46,7 @@ def inside(root: Path, name: Any, source: Path, field: str) -> Path:
     if not isinstance(name, str) or not name or "\0" in name or "\\" in name:
         raise InputError(source, field, "is not a file name; download the annotations again")
     pure = PurePosixPath(name)
-    path = root / pure
+    path = root / folder / pure
     if pure.is_absolute() or ".." in pure.parts or not path.resolve().is_relative_to(root.resolve()):
         raise InputError(source, field, f"`{name[:80]}` leads out of the data root; such annotations are refused")
     return path

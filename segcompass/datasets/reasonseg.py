@@ -36,7 +36,7 @@ def samples(root: Path, split: str) -> Iterator[Sample]:
         raw = read_json(source, ("utf-8", "cp1252"))
         if not isinstance(raw, dict):
             raise InputError(source, "", "is not an object with `text` and `shapes`; download it again")
-        path = inside(root, str(source.with_suffix(".jpg").relative_to(root)), source, "image")
+        path = inside(root, f"ReasonSeg/{split}", f"{source.stem}.jpg", source, "image")
         height, width = image_size(path)
         painted = paint(_polygons(raw.get("shapes"), source), height, width)
         target, ignore = painted == TARGET, painted == IGNORE

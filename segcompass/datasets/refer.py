@@ -52,7 +52,7 @@ class Instances:
         height, width = entry.get("height"), entry.get("width")
         if not (type(height) is int and type(width) is int and 0 < height <= 1 << 15 and 0 < width <= 1 << 15):
             raise InputError(self.path, f"image {image_id}", "height and width are not positive pixel counts; download it again")
-        path = inside(root / IMAGES, entry.get("file_name"), self.path, f"image {image_id}.file_name")
+        path = inside(root, IMAGES, entry.get("file_name"), self.path, f"image {image_id}.file_name")
         return str(path.relative_to(root)), height, width
 
     def masks(self, annotation_ids: list[Any], image_id: int, height: int, width: int) -> list[Rle]:

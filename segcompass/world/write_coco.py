@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segcompass.datasets.masks import encode
+from segcompass.datasets.masks import decode, encode, from_segmentation
 from segcompass.datasets.refer import IMAGES
 from segcompass.world.instructions import Expression
 from segcompass.world.lexicon import SHAPES
@@ -23,6 +23,8 @@ Ref = tuple[Scene, str, Expression]
 """A scene, the benchmark's split and an expression of the scene."""
 CATEGORY = {shape: index + 1 for index, shape in enumerate(SHAPES)}
 CROWD_CATEGORY = len(SHAPES) + 1
+FAITHFUL = 0.98
+"""Least IoU of a polygon with the mask that it stands for."""
 
 
 def image_name(scene: Scene) -> str:
@@ -41,15 +43,17 @@ def annotation_id(scene: Scene, object_id: int) -> int:
 
 
 def segmentation(mask: np.ndarray) -> Any:
-    """Polygons where they give the mask back nearly exactly (one outline, no hole), else RLE."""
+    """Polygons where one outline gives the mask back to an IoU of at least `FAITHFUL`, else RLE."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if len(contours) != 1 or len(contours[0]) < 8:
-        return encode(mask)
-    # Pixel centres to the grid of COCO's polygon filling, whose pixel (x, y) covers [x, x + 1].
-    points = contours[0][:, 0, :].astype(float) + 0.5
-    centre = points.mean(axis=0)
-    grown = points + np.sign(points - centre) * 0.5
-    return [[round(float(value), 2) for value in grown.ravel()], [1.0, 1.0, 2.0, 2.0]]
+    if len(contours) == 1 and len(contours[0]) >= 8:
+        # From pixel centres to COCO's grid, where pixel (x, y) covers [x, x + 1]; half a pixel outwards on each side.
+        points = contours[0][:, 0, :].astype(float) + 0.5
+        outwards = points + np.sign(points - points.mean(axis=0)) * 0.5
+        polygons = [[round(float(value), 2) for value in outwards.ravel()], [1.0, 1.0, 2.0, 2.0]]
+        drawn = decode(from_segmentation(polygons, *mask.shape))
+        if (drawn & mask).sum() >= FAITHFUL * (drawn | mask).sum():
+            return polygons
+    return encode(mask)
 
 
 def write_instances(path: Path, scenes: Iterable[Scene]) -> None:
