@@ -1,0 +1,146 @@
+"""The language model and projector on captions, facts and gold thoughts.
+
+Several texts are packed behind one shared image prefix: a text sees the prefix and itself, never its neighbours, so the image's tokens are
+computed once per image and step. The loss counts answer tokens only.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from segcompass.backbone.llava import LlavaModel
+from segcompass.backbone.prompt import DESCRIBE, answer_text, prompt_parts
+from segcompass.backbone.training.scenes import TrainingScene
+from segcompass.optimisation.phase import run_phase
+from segcompass.study.backbone import PhaseSettings
+
+IGNORED = -100
+"""Label of tokens that carry no loss."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """One packed text: ids and labels (labels of the prompt are `IGNORED`)."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+def encode_text(vlm: LlavaModel, instruction: str, thought: str) -> Text:
+    """The part of a conversation behind the image: rest of the prompt, answer, end of sequence."""
+    tokenizer = vlm.processor.tokenizer
+    prompt = tokenizer.encode(prompt_parts(instruction, vlm.special.slots)[1], add_special_tokens=False)
+    answer = [*tokenizer.encode(answer_text(thought, vlm.special.slots), add_special_tokens=False), vlm.end_id]
+    return Text([*prompt, *answer], [IGNORED] * len(prompt) + answer)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Texts behind image prefixes, right-padded; the first `prefix` positions of a row are the image's."""
+
+    ids: Tensor
+    """int64 [B, T]."""
+    labels: Tensor
+    """int64 [B, T]."""
+    positions: Tensor
+    """int64 [B, T], each text counting on from the prefix."""
+    mask: Tensor
+    """float [B, 1, T, T], additive."""
+
+
+def pack(prefix: list[int], rows: list[list[Text]], pad_id: int) -> Packed:
+    """Packs texts row by row behind the shared prefix; see `Packed`."""
+    length = len(prefix) + max(sum(len(text.ids) for text in row) for row in rows)
+    ids = torch.full((len(rows), length), pad_id)
+    labels = torch.full_like(ids, IGNORED)
+    positions = torch.zeros_like(ids)
+    group = torch.full_like(ids, -1)
+    for index, row in enumerate(rows):
+        start = len(prefix)
+        ids[index, :start] = torch.tensor(prefix)
+        positions[index, :start] = torch.arange(start)
+        group[index, :start] = 0
+        for number, text in enumerate(row, 1):
+            stop = start + len(text.ids)
+            ids[index, start:stop], labels[index, start:stop] = torch.tensor(text.ids), torch.tensor(text.labels)
+            positions[index, start:stop] = len(prefix) + torch.arange(len(text.ids))
+            group[index, start:stop] = number
+            start = stop
+    allowed = (group[:, :, None] == group[:, None, :]) | (group[:, None, :] == 0)
+    allowed &= torch.ones(length, length, dtype=torch.bool).tril()
+    return Packed(ids, labels, positions, torch.where(allowed, 0.0, torch.finfo(torch.float32).min)[:, None])
+
+
+def packed_loss(vlm: LlavaModel, packed: Packed, pixels: Tensor) -> Tensor:
+    """Mean cross-entropy of the answer tokens, each text's first answer token included."""
+    features = vlm.image_features(pixels)
+    language = vlm.model.model.language_model
+    embedded = language.embed_tokens(packed.ids).masked_scatter((packed.ids == vlm.image_id)[..., None], features)
+    hidden = language.norm(vlm.blocks(embedded, packed.mask, packed.positions, 0, vlm.depth))
+    wanted = packed.labels[:, 1:] != IGNORED
+    logits = vlm.model.lm_head(hidden[:, :-1][wanted])
+    return functional.cross_entropy(logits.float(), packed.labels[:, 1:][wanted])
+
+
+def train_language(
+    vlm: LlavaModel,
+    pixels: Tensor,
+    scenes: list[TrainingScene],
+    data: Path,
+    settings: PhaseSettings,
+    segments: int,
+    caption_share: float,
+    seed: int,
+    resume: Path,
+    every: int,
+) -> list[dict[str, Any]]:
+    """Trains projector and language model; captions and facts first, instructions with gold thoughts after `caption_share` of the steps.
+
+    Returns:
+        The phase's curve.
+    """
+    gold = instructions_by_image(vlm, data, "train")
+    captions = [encode_text(vlm, DESCRIBE, scene.caption) for scene in scenes]
+    facts = [encode_text(vlm, row["text"], row["thought"]) for row in _lines(data / "supervision" / "facts.jsonl")]
+    prefix = vlm.processor.tokenizer.encode(
+        prompt_parts("", vlm.special.slots)[0].replace("<image>", "<image> " * vlm.model.config.image_seq_length), add_special_tokens=False
+    )
+
+    def losses(step: int) -> dict[str, Tensor]:
+        generator = np.random.default_rng([seed, 2, step])
+        chosen = generator.integers(len(scenes), size=settings.batch)
+        rows = []
+        for index in chosen:
+            own = gold.get(scenes[index].image, []) if step >= caption_share * settings.steps else []
+            drawn = [own[number] for number in generator.permutation(len(own))[: segments - 2]]
+            rows.append([captions[index], *drawn, facts[generator.integers(len(facts))]])
+        return {"cross_entropy": packed_loss(vlm, pack(prefix, rows, vlm.pad_id), pixels[chosen])}
+
+    vlm.requires_grad_(True)
+    return run_phase("language", settings, _Trained(vlm), losses, resume, every)
+
+
+def instructions_by_image(vlm: LlavaModel, data: Path, split: str) -> dict[str, list[Text]]:
+    """Encoded instructions with gold thoughts of a split, by image."""
+    found: dict[str, list[Text]] = {}
+    for row in _lines(data / "supervision" / f"{split}.jsonl"):
+        found.setdefault(row["image"], []).append(encode_text(vlm, row["text"], row["thought"]))
+    return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+class _Trained(nn.Module):
+    """The model as the phase's module, so that its resume point holds the transformers weights alone."""
+
+    def __init__(self, vlm: LlavaModel) -> None:
+        super().__init__()
+        self.model = vlm.model

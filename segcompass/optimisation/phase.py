@@ -1,0 +1,45 @@
+"""The loop of a supervised training phase: AdamW, schedule, clipping, curve, resume points."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from segcompass.optimisation.resume import ResumePoint
+from segcompass.optimisation.schedule import rate_factor
+from segcompass.study.backbone import PhaseSettings
+
+Losses = Callable[[int], dict[str, Tensor]]
+"""Step -> named losses; their sum is minimised."""
+
+
+def run_phase(
+    name: str, settings: PhaseSettings, module: nn.Module, losses: Losses, resume: Path, checkpoint_every: int
+) -> list[dict[str, Any]]:
+    """Trains the parameters of `module` that require a gradient.
+
+    Returns:
+        The curve: one row a step with phase, step, learning rate and every loss.
+    """
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    point = ResumePoint(resume, name)
+    done, rows = point.load(module, optimiser)
+    for step in tqdm(range(done, settings.steps), desc=name, initial=done, total=settings.steps, disable=None):
+        factor = rate_factor(step, settings.steps, settings.warmup_fraction, settings.final_fraction)
+        optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
+        parts = losses(step)
+        total = torch.stack(list(parts.values())).sum()
+        optimiser.zero_grad()
+        total.backward()
+        nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        optimiser.step()
+        rows.append(
+            {"phase": name, "step": step, "total": float(total.detach())} | {key: float(value.detach()) for key, value in parts.items()}
+        )
+        if (step + 1) % checkpoint_every == 0 or step + 1 == settings.steps:
+            point.save(step + 1, module, optimiser, rows)
+    return rows
