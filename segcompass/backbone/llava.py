@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,7 +140,7 @@ class LlavaModel(VisionLanguageModel):
         return np.asarray(boxes.clip(0, [width, height, width, height]))
 
     @property
-    def _language(self) -> torch.nn.Module:
+    def _language(self) -> Any:
         return self.model.model.language_model
 
     def _embedded(self, prompts: Prompts) -> Tensor:

@@ -4,7 +4,6 @@ Random draws of a step depend on (seed, step) alone, so no generator state needs
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ class ResumePoint:
                 tensors |= {f"optimiser.{index}.{key}": value.contiguous() for key, value in state.items()}
         draft = self.path.with_suffix(".tmp")
         save_file({key: value.clone() for key, value in tensors.items()}, draft, {"step": str(step), "rows": json.dumps(rows)})
-        os.replace(draft, self.path)
+        draft.replace(self.path)
 
     def load(self, module: nn.Module, optimiser: torch.optim.Optimizer | None) -> tuple[int, list[dict[str, Any]]]:
         """Restores the saved state.
