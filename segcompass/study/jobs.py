@@ -4,6 +4,7 @@ Snakemake's rules take their paths from `ARTEFACTS`, freezing takes the keys fro
 stage takes from `all_jobs` what must exist. Nothing else in the project states any of the three.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,6 +104,11 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": raw["evaluation"]["splits"]}
     raise AssertionError(f"no such stage: {job.stage}")
+
+
+def wildcard_names(stage: str) -> list[str]:
+    """Wildcards of a stage's artefact in the order of its path, the study's name excepted."""
+    return [name for name in re.findall(r"{(\w+)}", ARTEFACTS[stage]) if name != "study"]
 
 
 def job_of(stage: str, wildcards: Mapping[str, str]) -> Job:

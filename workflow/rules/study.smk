@@ -3,6 +3,8 @@ sys.path.insert(0, workflow.basedir)
 
 from functools import cache
 
+from snakemake.exceptions import WorkflowError
+
 from segcompass.errors import InputError
 from segcompass.provenance.freeze import freeze
 from segcompass.study.jobs import (
@@ -42,15 +44,29 @@ def artefact(stage, file=""):
 
 
 @cache
-def freeze_once(stage, study, wildcards):
-    return str(freeze(study_named(study), job_of(stage, dict(wildcards)), Path.cwd()))
+def frozen_study(name):
+    """Freezes every job of a study at once, before Snakemake looks into the folder: it lists a folder only once.
+
+    Returns:
+        Job -> path of its frozen file.
+    """
+    study = study_named(name)
+    return {job: str(freeze(study, job, Path.cwd())) for job in all_jobs(study)}
 
 
 def frozen(stage):
     """Input function: the job's frozen keys and code digest."""
-    return lambda wildcards: freeze_once(
-        stage, wildcards.study, tuple(sorted(wildcards.items()))
-    )
+
+    def path(wildcards):
+        job = job_of(stage, {key: wildcards[key] for key in wildcard_names(stage)})
+        files = frozen_study(wildcards.study)
+        if job not in files:
+            raise WorkflowError(
+                f"params/{wildcards.study}.yaml has no job {stage} {dict(job.wildcards)}; see its variants and saes."
+            )
+        return files[job]
+
+    return path
 
 
 def of_runs(stage, runs):
