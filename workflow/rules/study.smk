@@ -14,6 +14,7 @@ from segcompass.study.jobs import (
     intervened_runs,
     job_of,
     sae_like,
+    wildcard_names,
 )
 from segcompass.study.load import load_study
 
