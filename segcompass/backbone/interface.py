@@ -7,6 +7,7 @@ C channels, g side of SAM's image embedding, m = 4 g side of its low-resolution 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +104,14 @@ class VisionLanguageModel(nn.Module, ABC):
     @abstractmethod
     def answer_log_probs(self, last: Tensor, states: HookStates, temperature: float) -> Tensor:
         """Log-probabilities [N, A] of the answer tokens of `states` given last hidden states [N, T, d]."""
+
+    @abstractmethod
+    def reference_copy(self) -> nn.Module:
+        """A frozen copy of the parts that `freeze_up_to` leaves trainable: the reference policy."""
+
+    @abstractmethod
+    def using(self, part: nn.Module) -> AbstractContextManager[None]:
+        """Runs the model with a `reference_copy` in the place of its own upper part."""
 
     @abstractmethod
     def text(self, ids: Tensor) -> str:

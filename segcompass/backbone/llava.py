@@ -3,12 +3,14 @@
 `lower` and `upper` call the model's own blocks one after the other, with the mask and rotary positions that its forward pass would make.
 """
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
 from transformers.models.llava.processing_llava import LlavaProcessor
@@ -113,6 +115,27 @@ class LlavaModel(VisionLanguageModel):
         logits = self.model.lm_head(last[:, first - 1 : -1]).float() / temperature
         return torch.log_softmax(logits, -1).gather(2, states.ids[:, first:, None])[..., 0]
 
+    def reference_copy(self) -> nn.Module:
+        """See `VisionLanguageModel.reference_copy`."""
+        return copy.deepcopy(_Upper(self._language.layers[self.hook_layer :], self._language.norm, self.model.lm_head)).requires_grad_(
+            False
+        )
+
+    @contextmanager
+    def using(self, part: nn.Module) -> Iterator[None]:
+        """See `VisionLanguageModel.using`."""
+        own = _Upper(self._language.layers[self.hook_layer :], self._language.norm, self.model.lm_head)
+        self._place(part)
+        try:
+            yield
+        finally:
+            self._place(own)
+
+    def _place(self, part: Any) -> None:
+        for index, block in enumerate(part.blocks):
+            self._language.layers[self.hook_layer + index] = block
+        self._language.norm, self.model.lm_head = part.norm, part.head
+
     def blocks(self, hidden: Tensor, mask: Tensor, positions: Tensor, start: int, stop: int) -> Tensor:
         """Blocks start+1 … stop over hidden states [N, T, d] with an additive mask [N, 1, T, T]."""
         rotary = self._language.rotary_emb(hidden, position_ids=positions)
@@ -153,6 +176,14 @@ class LlavaModel(VisionLanguageModel):
         thought = ((closed == 0) | ((closed == 1) & (answers == self.think_close_id))) & answer_mask
         thought &= (answers != self.end_id) & (answers != self.reference_id)
         return torch.where(thought, THOUGHT, OTHER).to(torch.uint8)
+
+
+class _Upper(nn.Module):
+    """The blocks above the hook, the final norm and the output head."""
+
+    def __init__(self, blocks: nn.ModuleList, norm: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.blocks, self.norm, self.head = blocks, norm, head
 
 
 def causal_mask(mask: Tensor) -> Tensor:

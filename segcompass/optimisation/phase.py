@@ -27,7 +27,7 @@ def run_phase(
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     point = ResumePoint(resume, name)
-    done, rows = point.load(module, optimiser)
+    done, rows = point.load(module.state_dict(), optimiser)
     for step in tqdm(range(done, settings.steps), desc=name, initial=done, total=settings.steps, disable=None):
         factor = rate_factor(step, settings.steps, settings.warmup_fraction, settings.final_fraction)
         optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
@@ -41,5 +41,5 @@ def run_phase(
             {"phase": name, "step": step, "total": float(total.detach())} | {key: float(value.detach()) for key, value in parts.items()}
         )
         if (step + 1) % checkpoint_every == 0 or step + 1 == settings.steps:
-            point.save(step + 1, module, optimiser, rows)
+            point.save(step + 1, module.state_dict(), optimiser, rows)
     return rows

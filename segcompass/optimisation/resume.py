@@ -4,13 +4,14 @@ Random draws of a step depend on (seed, step) alone, so no generator state needs
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class ResumePoint:
@@ -19,18 +20,18 @@ class ResumePoint:
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.safetensors"
 
-    def save(self, step: int, module: nn.Module, optimiser: torch.optim.Optimizer | None, rows: list[dict[str, Any]]) -> None:
-        """Replaces the resume point by the state after `step` steps."""
-        tensors = {f"module.{key}": value.contiguous() for key, value in module.state_dict().items()}
-        if optimiser is not None:
-            for index, state in optimiser.state_dict()["state"].items():
-                tensors |= {f"optimiser.{index}.{key}": value.contiguous() for key, value in state.items()}
+    def save(self, step: int, tensors: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, rows: list[dict[str, Any]]) -> None:
+        """Replaces the resume point by the state after `step` steps; `tensors` are the trained ones by name."""
+        saved = {f"trained.{key}": value.detach().clone() for key, value in tensors.items()}
+        for index, state in optimiser.state_dict()["state"].items():
+            saved |= {f"optimiser.{index}.{key}": value.detach().clone() for key, value in state.items()}
         draft = self.path.with_suffix(".tmp")
-        save_file({key: value.clone() for key, value in tensors.items()}, draft, {"step": str(step), "rows": json.dumps(rows)})
+        save_file(saved, draft, {"step": str(step), "rows": json.dumps(rows)})
         draft.replace(self.path)
 
-    def load(self, module: nn.Module, optimiser: torch.optim.Optimizer | None) -> tuple[int, list[dict[str, Any]]]:
-        """Restores the saved state.
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> tuple[int, list[dict[str, Any]]]:
+        """Restores the saved state into `tensors`, in place, and into the optimiser.
 
         Returns:
             (steps done, curve rows); (0, []) and nothing restored where there is no resume point.
@@ -39,13 +40,14 @@ class ResumePoint:
             return 0, []
         with safe_open(self.path, "pt") as file:
             metadata = file.metadata()
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        module.load_state_dict({key.removeprefix("module."): value for key, value in tensors.items() if key.startswith("module.")})
-        if optimiser is not None:
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith("optimiser."):
-                    _, index, name = key.split(".", 2)
-                    state.setdefault(int(index), {})[name] = value
-            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+            saved = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in saved.items():
+            kind, name = key.split(".", 1)
+            if kind == "trained":
+                tensors[name].copy_(value)
+            else:
+                index, name = name.split(".", 1)
+                state.setdefault(int(index), {})[name] = value
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
         return int(metadata["step"]), json.loads(metadata["rows"])

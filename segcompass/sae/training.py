@@ -37,7 +37,7 @@ def train(
         dictionary.b_enc.copy_(-dictionary.b_dec @ dictionary.W_enc)
     optimiser = torch.optim.AdamW(dictionary.parameters(), lr=settings.learning_rate, weight_decay=0.0)
     point = ResumePoint(resume, prefix)
-    done, rows = point.load(dictionary, optimiser)
+    done, rows = point.load(dictionary.state_dict(), optimiser)
     batches = reader.batches(settings.batch_tokens, settings.buffer_tokens, settings.seed)
     for step in tqdm(range(settings.steps), desc="training", disable=None):
         x = next(batches)
@@ -55,7 +55,7 @@ def train(
             dictionary.normalise_decoder()
         rows.append({"step": step} | {name: float(value.detach()) for name, value in parts.items()})
         if (step + 1) % settings.checkpoint_every == 0:
-            point.save(step + 1, dictionary, optimiser, rows)
+            point.save(step + 1, dictionary.state_dict(), optimiser, rows)
     dictionary.fold_scale(scale)
     return rows
 

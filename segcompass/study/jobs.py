@@ -85,7 +85,8 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
             return {"dictionary": dictionary, "training": raw["sae_training"], "threads": raw["threads"]}
         case "train_joint":
             joint = study.variant(wildcards["variant"]).model_dump(mode="json")
-            return {"joint": joint, "seed": int(wildcards["seed"])} | model
+            threshold = raw["evaluation"]["confidence_threshold"]
+            return {"joint": joint, "seed": int(wildcards["seed"]), "confidence_threshold": threshold} | model
         case "evaluate":
             return {"evaluation": raw["evaluation"]} | model
         case "intervene":

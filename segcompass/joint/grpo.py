@@ -1,0 +1,30 @@
+"""Group-relative policy optimisation (paper section 2, stage 2): clipped ratio and low-variance KL, pure functions.
+
+Rule on reference tokens: every sampled token counts, reference and end tokens included, because the format reward acts on them.
+"""
+
+from torch import Tensor
+
+
+def token_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over a sequence's tokens, then over sequences: [N, A], bool [N, A] -> scalar."""
+    return ((values * mask).sum(1) / mask.sum(1).clamp(min=1)).mean()
+
+
+def policy_loss(log_probs: Tensor, old_log_probs: Tensor, advantage: Tensor, mask: Tensor, clip: float) -> Tensor:
+    """-mean of min(r A, clip(r) A) with r = exp(new - old): log-probs [N, A], advantage [N], bool mask [N, A] -> scalar."""
+    ratio = (log_probs - old_log_probs).exp()
+    weighted = (ratio * advantage[:, None]).minimum(ratio.clamp(1 - clip, 1 + clip) * advantage[:, None])
+    return -token_mean(weighted, mask)
+
+
+def low_variance_kl(log_probs: Tensor, reference_log_probs: Tensor, mask: Tensor) -> Tensor:
+    """Mean of exp(ref - new) - (ref - new) - 1, which is never negative: [N, A] each -> scalar."""
+    difference = reference_log_probs - log_probs
+    return token_mean(difference.exp() - difference - 1, mask)
+
+
+def clip_fraction(log_probs: Tensor, old_log_probs: Tensor, mask: Tensor, clip: float) -> Tensor:
+    """Share of tokens whose ratio leaves 1 - clip … 1 + clip."""
+    outside = ((log_probs - old_log_probs).exp() - 1).abs() > clip
+    return token_mean(outside.float(), mask)

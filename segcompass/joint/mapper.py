@@ -1,0 +1,36 @@
+"""The slot mapper: a slot and its reference token's state become a heat map and a confidence (paper section 2, step 5).
+
+Shape letters: N sequences, K slots, q query width, d language width, C embedding channels, g embedding side, m = 4 g, H heads.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class SlotMapper(nn.Module):
+    """Slots [N, K, q], reference states [N, K, d] and image embeddings [N, C, g, g] -> heat maps and confidences."""
+
+    def __init__(self, query_width: int, language_width: int, channels: int, heads: int, slots: int, reference_state: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_width = max(8, channels // heads)
+        self.slot = nn.Linear(query_width, language_width)
+        self.fuse = nn.Sequential(nn.LayerNorm(2 * language_width), nn.Linear(2 * language_width, heads * self.head_width), nn.SiLU())
+        self.image = nn.Conv2d(channels, heads * self.head_width, 1)
+        self.heat = nn.Sequential(nn.Conv2d(heads, 4 * heads, 3, padding=1), nn.GELU(), nn.Conv2d(4 * heads, 1, 3, padding=1))
+        self.confidence = nn.Sequential(nn.Linear(heads * self.head_width, 64), nn.SiLU(), nn.Linear(64, 1))
+        self.constant = None if reference_state else nn.Parameter(torch.randn(slots, language_width) * 0.02)
+        """Stands in for the reference states where the dense road around the concepts is cut."""
+
+    def forward(self, slots: Tensor, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Heat-map logits [N, K, m, m] and confidence logits [N, K]."""
+        if self.constant is not None:
+            reference_states = self.constant.expand_as(reference_states)
+        fused = self.fuse(torch.cat([self.slot(slots), reference_states], -1))
+        n, k = fused.shape[:2]
+        queries = fused.view(n, k, self.heads, self.head_width)
+        keys = self.image(embeddings).unflatten(1, (self.heads, self.head_width))
+        scores = torch.einsum("nkhc,nhcyx->nkhyx", queries, keys) / self.head_width**0.5
+        heat = functional.interpolate(self.heat(scores.flatten(0, 1)), scale_factor=4, mode="bilinear", align_corners=False)
+        return heat.view(n, k, *heat.shape[-2:]), self.confidence(fused)[..., 0]

@@ -1,0 +1,93 @@
+"""The joint model: policy, dictionary, concept interface and SAM, with what is frozen and what is trained (paper section 2).
+
+Frozen: everything of the vision-language model up to the hook, the dictionary, SAM's image encoder and positional codes. Trained: the blocks
+above the hook with norm and head, codebook, slot mapper, SAM's mask prompt encoder and mask decoder.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from segcompass.backbone.interface import OTHER, HookStates, Segmenter, VisionLanguageModel
+from segcompass.joint.interface import ConceptInterface
+from segcompass.sae.dictionary import Dictionary
+from segcompass.study.joint import InterfaceSettings, LearningRates
+
+PADDING_LOGIT = -50.0
+"""Heat-map logit of the padding region before it prompts SAM."""
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Output for K slots: heat-map logits [N, K, m, m], confidence logits [N, K], mask logits [N, K, m, m]."""
+
+    heat: Tensor
+    confidence_logits: Tensor
+    mask_logits: Tensor
+
+    @property
+    def confidence(self) -> Tensor:
+        """Confidence probabilities [N, K]; thresholds apply to these, never to logits."""
+        return self.confidence_logits.sigmoid()
+
+
+class JointModel(nn.Module):
+    """All parts of one variant."""
+
+    def __init__(
+        self, vlm: VisionLanguageModel, segmenter: Segmenter, dictionary: Dictionary, settings: InterfaceSettings, slots: int
+    ) -> None:
+        super().__init__()
+        self.vlm, self.segmenter, self.dictionary = vlm, segmenter, dictionary
+        self.interface = ConceptInterface(settings, dictionary.features, vlm.hidden_width, segmenter.channels, slots)
+        vlm.freeze_up_to(dictionary.hook_layer)
+        dictionary.requires_grad_(False)
+        segmenter.requires_grad_(False)
+        for parameter in (*segmenter.prompt_parameters(), *segmenter.decoder_parameters()):
+            parameter.requires_grad_(True)
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Trained parameters by name: what a checkpoint holds."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Trained parameters by the names of their learning rates."""
+        return {
+            "language": [parameter for parameter in self.vlm.parameters() if parameter.requires_grad],
+            "codebook": list(self.interface.codebook.parameters()),
+            "mapper": list(self.interface.mapper.parameters()),
+            "prompt_encoder": self.segmenter.prompt_parameters(),
+            "mask_decoder": self.segmenter.decoder_parameters(),
+        }
+
+    def optimiser(self, rates: LearningRates) -> torch.optim.AdamW:
+        """AdamW with one group a part; `peak` in each group is its learning rate before the schedule."""
+        peaks = rates.model_dump()
+        groups = [{"params": parameters, "lr": peaks[name], "peak": peaks[name], "name": name} for name, parameters in self.parts().items()]
+        return torch.optim.AdamW(groups, weight_decay=0.0)
+
+    @torch.no_grad()
+    def codes(self, states: HookStates) -> Tensor:
+        """Codes [N, T, F] of visual, instruction and thought tokens; zero on every other position."""
+        return self.dictionary.encode(states.hidden) * (states.token_types != OTHER)[..., None]
+
+    def reference_states(self, last: Tensor, states: HookStates) -> Tensor:
+        """r_k, last hidden states [N, K, d] of the reference tokens; every sequence holds exactly K of them."""
+        positions = states.ids == self.vlm.reference_id
+        positions[:, : states.prompt_length] = False
+        return last[positions].view(len(last), -1, last.shape[-1])
+
+    def segment(self, codes: Tensor, states: HookStates, reference_states: Tensor, embeddings: Tensor, valid: Tensor) -> Segmentation:
+        """Heat maps, confidences and masks of all slots in one batch.
+
+        Args:
+            codes: [N, T, F].
+            states: the sequences' hook states.
+            reference_states: [N, K, d].
+            embeddings: [N, C, g, g].
+            valid: bool [N, m, m].
+        """
+        heat, confidence = self.interface(codes, states.token_types != OTHER, reference_states, embeddings)
+        prompt = torch.where(valid[:, None], heat, PADDING_LOGIT)
+        return Segmentation(heat, confidence, self.segmenter.decode(embeddings, prompt))
