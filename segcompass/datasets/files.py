@@ -4,6 +4,7 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from segcompass.errors import InputError
@@ -68,3 +69,17 @@ def image_size(path: Path) -> tuple[int, int]:
     if width * height > MOST_PIXELS:
         raise InputError(path, "", f"has {width} x {height} pixels, more than {MOST_PIXELS}; scale it down")
     return height, width
+
+
+def read_image(path: Path) -> np.ndarray:
+    """uint8 [height, width, 3].
+
+    Raises:
+        InputError: missing, not an image, truncated, or too large.
+    """
+    image_size(path)
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(path, "", f"is not a readable image ({error}); download it again") from error

@@ -1,8 +1,8 @@
 """The query codebook: concepts of all tokens become K slots (paper section 2, step 4).
 
 Shape letters: N sequences, T tokens, F concepts, q query width, K slots.
-Departure from the paper: 1. rows of active concepts are gathered instead of multiplying the whole code with the codebook; both roads give the
-same slots, and the dense road is kept for codes that are dense or that need a gradient of their own (interventions).
+Departure from the paper: 1. rows of active concepts are gathered instead of multiplying the whole code with the codebook; both roads give
+the same slots, and the dense road is kept for codes that are dense or that need a gradient of their own (interventions).
 """
 
 import torch

@@ -1,7 +1,7 @@
 """The joint model: policy, dictionary, concept interface and SAM, with what is frozen and what is trained (paper section 2).
 
-Frozen: everything of the vision-language model up to the hook, the dictionary, SAM's image encoder and positional codes. Trained: the blocks
-above the hook with norm and head, codebook, slot mapper, SAM's mask prompt encoder and mask decoder.
+Frozen: everything of the vision-language model up to the hook, the dictionary, SAM's image encoder and positional codes. Trained: the
+blocks above the hook with norm and head, codebook, slot mapper, SAM's mask prompt encoder and mask decoder.
 """
 
 from dataclasses import dataclass

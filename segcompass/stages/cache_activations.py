@@ -12,7 +12,7 @@ from segcompass.activations.cache import CacheWriter
 from segcompass.backbone.interface import INSTRUCTION, THOUGHT, VISUAL, VisionLanguageModel
 from segcompass.backbone.load import load_vlm
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.backbone.training.scenes import read_image
+from segcompass.datasets.files import read_image
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
 from segcompass.study.concepts import ActivationSettings
@@ -48,7 +48,7 @@ def _expressions(stage: Stage, scenes: int) -> list[dict[str, Any]]:
 def _cache(
     vlm: VisionLanguageModel, writer: CacheWriter, rows: list[dict[str, Any]], stage: Stage, answer: AnswerSettings, seen: set[str]
 ) -> None:
-    prompts = vlm.prompts([read_image(stage.inputs["data"], row["image"]) for row in rows], [row["text"] for row in rows])
+    prompts = vlm.prompts([read_image(stage.inputs["data"] / "root" / row["image"]) for row in rows], [row["text"] for row in rows])
     rollouts = vlm.generate(prompts, 1, None, answer.max_thought_tokens + answer.slots + 1, None)
     states = vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)
     for index, row in enumerate(rows):

@@ -18,9 +18,10 @@ from segcompass.backbone.prompt import answer_text, status_of
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.training.language import train_language
-from segcompass.backbone.training.scenes import read_image, read_scenes
+from segcompass.backbone.training.scenes import read_scenes
 from segcompass.backbone.training.segmenter import noisy_prompt, object_targets, train_decoder, train_encoder
 from segcompass.backbone.training.vision import scene_pixels, train_vision
+from segcompass.datasets.files import read_image
 from segcompass.errors import InputError
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, EmbeddedBackbone
@@ -59,7 +60,7 @@ def _train(stage: Stage, settings: EmbeddedBackbone, vlm: LlavaModel, sam: SamSe
     pixels = scene_pixels(vlm, data, scenes)
     rows = train_vision(vlm, pixels, scenes, recipe.vision, seed, resume, every)
     rows += train_language(vlm, pixels, scenes, data, recipe.language, recipe.segments_per_image, recipe.caption_share, seed, resume, every)
-    inputs = sam.inputs([read_image(data, scene.image) for scene in scenes])
+    inputs = sam.inputs([read_image(data / "root" / scene.image) for scene in scenes])
     rows += train_encoder(sam, inputs, scenes, recipe.encoder, seed, resume, every)
     return rows + train_decoder(sam, inputs, scenes, recipe.decoder, seed, resume, every)
 
@@ -69,12 +70,12 @@ def _scores(vlm: LlavaModel, sam: SamSegmenter, data: Path, settings: EmbeddedBa
     """Held-out: share of gold thoughts that greedy decoding gives word for word, of valid answers, and mask IoU from a noisy prompt."""
     rows = [json.loads(line) for line in (data / "supervision" / "val.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = rows[:: max(1, len(rows) // SCORED)][:SCORED]
-    prompts = vlm.prompts([read_image(data, row["image"]) for row in rows], [row["text"] for row in rows])
+    prompts = vlm.prompts([read_image(data / "root" / row["image"]) for row in rows], [row["text"] for row in rows])
     rollouts = vlm.generate(prompts, 1, None, answer.max_thought_tokens + answer.slots + 1, None)
     answers = [ids[mask].tolist() for ids, mask in zip(rollouts.answers, rollouts.answer_mask, strict=True)]
     wanted = [f"{answer_text(row['thought'], answer.slots)} </s>" for row in rows]
     scenes = read_scenes(data, "val")[:SCORED]
-    inputs = sam.inputs([read_image(data, scene.image) for scene in scenes])
+    inputs = sam.inputs([read_image(data / "root" / scene.image) for scene in scenes])
     target = object_targets(sam, scenes, np.random.default_rng([settings.seed, 5]))
     logits = sam.decode(sam.embed(inputs), noisy_prompt(target, torch.Generator().manual_seed(settings.seed))[:, None])[:, 0]
     predicted, truth = (logits > 0) & inputs.valid, target > 0.5

@@ -21,7 +21,7 @@ class PolicySettings(Section):
     """Group-relative policy optimisation."""
 
     weight: Weight
-    """0 switches reinforcement learning off: thoughts come from the frozen reference policy."""
+    """0 switches reinforcement learning off; rollouts and the KL term stay, so that the reward alone differs."""
     group: Annotated[int, Field(ge=1)]
     """G, rollouts per prompt (Figure 6)."""
     temperature: PositiveFloat

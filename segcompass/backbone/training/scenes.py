@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image as PilImage
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,12 +43,6 @@ def read_scenes(data: Path, split: str) -> list[TrainingScene]:
         centres = [[item["row"], item["column"]] for item in raw["objects"]]
         scenes.append(TrainingScene(raw["image"], raw["caption"], labels, np.array(classes), np.array(centres, np.float32)))
     return scenes
-
-
-def read_image(data: Path, image: str) -> np.ndarray:
-    """uint8 [height, width, 3] of an image below the data root."""
-    with PilImage.open(data / "root" / image) as opened:
-        return np.asarray(opened.convert("RGB"))
 
 
 def cell_targets(scene: TrainingScene, boxes: np.ndarray, extent: float) -> tuple[np.ndarray, np.ndarray]:

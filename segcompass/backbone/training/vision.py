@@ -8,14 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from segcompass.backbone.llava import LlavaModel
-from segcompass.backbone.training.scenes import DenseHead, TrainingScene, cell_targets, read_image, stacked
+from segcompass.backbone.training.scenes import DenseHead, TrainingScene, cell_targets, stacked
+from segcompass.datasets.files import read_image
 from segcompass.optimisation.phase import run_phase
 from segcompass.study.backbone import PhaseSettings
 
 
 def scene_pixels(vlm: LlavaModel, data: Path, scenes: list[TrainingScene]) -> Tensor:
     """Prepared pixels [n, 3, S, S] of the scenes' images."""
-    images = [read_image(data, scene.image) for scene in scenes]
+    images = [read_image(data / "root" / scene.image) for scene in scenes]
     return torch.as_tensor(np.stack(vlm.processor.image_processor(images, return_tensors="np")["pixel_values"]))
 
 
