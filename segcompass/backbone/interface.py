@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segcompass.backbone.prompt import SpecialIds
+
 VISUAL, INSTRUCTION, THOUGHT, OTHER = 0, 1, 2, 255
 """Token types; `OTHER` marks padding, reference tokens and the end of the sequence."""
 
@@ -78,6 +80,8 @@ class VisionLanguageModel(nn.Module, ABC):
     think_close_id: int
     end_id: int
     pad_id: int
+    special: SpecialIds
+    """The ids that make up an answer's form."""
 
     @abstractmethod
     def freeze_up_to(self, hook_layer: int) -> None:

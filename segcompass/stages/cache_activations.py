@@ -49,7 +49,7 @@ def _cache(
     vlm: VisionLanguageModel, writer: CacheWriter, rows: list[dict[str, Any]], stage: Stage, answer: AnswerSettings, seen: set[str]
 ) -> None:
     prompts = vlm.prompts([read_image(stage.inputs["data"] / "root" / row["image"]) for row in rows], [row["text"] for row in rows])
-    rollouts = vlm.generate(prompts, 1, None, answer.max_thought_tokens + answer.slots + 1, None)
+    rollouts = vlm.generate(prompts, 1, None, answer.longest, None)
     states = vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)
     for index, row in enumerate(rows):
         types = states.token_types[index]

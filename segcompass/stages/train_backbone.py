@@ -71,7 +71,7 @@ def _scores(vlm: LlavaModel, sam: SamSegmenter, data: Path, settings: EmbeddedBa
     rows = [json.loads(line) for line in (data / "supervision" / "val.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = rows[:: max(1, len(rows) // SCORED)][:SCORED]
     prompts = vlm.prompts([read_image(data / "root" / row["image"]) for row in rows], [row["text"] for row in rows])
-    rollouts = vlm.generate(prompts, 1, None, answer.max_thought_tokens + answer.slots + 1, None)
+    rollouts = vlm.generate(prompts, 1, None, answer.longest, None)
     answers = [ids[mask].tolist() for ids, mask in zip(rollouts.answers, rollouts.answer_mask, strict=True)]
     wanted = [f"{answer_text(row['thought'], answer.slots)} </s>" for row in rows]
     scenes = read_scenes(data, "val")[:SCORED]

@@ -114,3 +114,8 @@ class AnswerSettings(Section):
     """K, reference tokens and masks per answer."""
     max_thought_tokens: PositiveInt
     """Longest thought that is generated, its two tags included."""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest answer: thought, K reference tokens, end."""
+        return self.max_thought_tokens + self.slots + 1

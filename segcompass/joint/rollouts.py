@@ -1,0 +1,47 @@
+"""Rollouts scored: sampled answers, whether they keep the form, and the well-formed answers that the masks are read from.
+
+Departure from the paper: 1. a malformed answer still gets segmentation supervision, on the nearest well-formed answer (its own words,
+closed, followed by K reference tokens); its mask reward is 0. Otherwise the masks would learn nothing until the policy knows the form.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segcompass.backbone.interface import Prompts, Rollouts, VisionLanguageModel
+from segcompass.backbone.prompt import canonical, status_of
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of N sequences, prompt-major."""
+
+    rollouts: Rollouts
+    """As generated."""
+    status: list[str]
+    """`ok`, or how the form is broken (backbone/prompt.py)."""
+    ids: Tensor
+    """int64 [N, A'], the well-formed answers."""
+    mask: Tensor
+    """bool [N, A']."""
+
+    @property
+    def valid(self) -> np.ndarray:
+        """bool [N]: the answer keeps the form."""
+        return np.array([status == "ok" for status in self.status])
+
+
+def answer(
+    vlm: VisionLanguageModel, prompts: Prompts, group: int, temperature: float | None, longest: int, generator: torch.Generator | None
+) -> Answers:
+    """G answers a prompt, at most `longest` tokens each; `temperature` None decodes greedily."""
+    rollouts = vlm.generate(prompts, group, temperature, longest, generator)
+    generated = [ids[mask].tolist() for ids, mask in zip(rollouts.answers, rollouts.answer_mask, strict=True)]
+    status = [status_of(ids, vlm.special) for ids in generated]
+    formed = [ids if state == "ok" else canonical(ids, vlm.special) for ids, state in zip(generated, status, strict=True)]
+    length = max(len(ids) for ids in formed)
+    padded = torch.tensor([ids + [vlm.pad_id] * (length - len(ids)) for ids in formed])
+    mask = torch.arange(length)[None] < torch.tensor([len(ids) for ids in formed])[:, None]
+    return Answers(rollouts, status, padded, mask)
