@@ -24,7 +24,9 @@ class ResumePoint:
         """Replaces the resume point by the state after `step` steps; `tensors` are the trained ones by name."""
         saved = {f"trained.{key}": value.detach().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
         for index, state in optimiser.state_dict()["state"].items():
-            saved |= {f"optimiser.{index}.{key}": value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
+            saved |= {
+                f"optimiser.{index}.{key}": value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()
+            }
         draft = self.path.with_suffix(".tmp")
         save_file(saved, draft, {"step": str(step), "rows": json.dumps(rows)})
         draft.replace(self.path)

@@ -8,6 +8,8 @@ from segcompass.study.section import Section
 
 Count = Annotated[int, Field(ge=0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+KEPT_HEAT_MAPS = 16
+"""Heat maps kept of each evaluated split: those of its first samples."""
 
 
 class EvaluationSettings(Section):
@@ -63,7 +65,7 @@ class AnalysisSettings(Section):
 class ReportSettings(Section):
     """What the report shows."""
 
-    qualitative_samples: PositiveInt
+    qualitative_samples: Annotated[int, Field(ge=1, le=KEPT_HEAT_MAPS)]
     """Rows of the qualitative figure."""
     qualitative_split: tuple[str, str]
     """Benchmark and split that the qualitative figure draws from."""

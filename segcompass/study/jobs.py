@@ -91,7 +91,8 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
             return {"evaluation": raw["evaluation"]} | model
         case "intervene":
             return {
-                "intervention": analysis["intervention"],
+                "intervention": {key: value for key, value in analysis["intervention"].items() if key != "variants"},
+                "bootstrap": analysis["bootstrap"],
                 "confidence_threshold": raw["evaluation"]["confidence_threshold"],
                 "batch": raw["evaluation"]["batch"],
             } | model

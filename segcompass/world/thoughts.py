@@ -47,3 +47,15 @@ def parse_targets(text: str) -> list[Described] | None:
         return []
     matches = [_DESCRIPTION.match(part.strip()) for part in tail.split(";")]
     return [match.groups() for match in matches if match] if all(matches) else None  # type: ignore[misc]
+
+
+def thought_is_right(answer: str, gold: str) -> bool:
+    """Whether an answer's thought ends in exactly the gold thought's targets, in any order.
+
+    Args:
+        answer: generated text, `<think> … </think>` and what follows.
+        gold: words of the gold thought.
+    """
+    words = answer.partition("</think>")[0].replace("<think>", "").strip()
+    named, wanted = parse_targets(words), parse_targets(gold)
+    return named is not None and wanted is not None and sorted(named) == sorted(wanted)

@@ -1,0 +1,40 @@
+"""The no-target rule, stated once: what counts as the decision "no target", and what each protocol makes of the four cases.
+
+| truth | decision | IoU | I added | U added |
+|---|---|---|---|---|
+| no target | no target | 1 | 0 | 0 |
+| no target | target | 0 | 0 | predicted pixels |
+| target | no target | 0 | 0 | pixels of prediction or truth |
+| target | target | I/U | I | U |
+
+`gres` is this table. `gsva` scores a wrong rejection by the pixels that were predicted all the same, so the decision alone is not punished.
+The other protocols know no decision: they look at pixels, and an empty prediction on an empty truth has IoU 1.
+"""
+
+from collections.abc import Sequence
+
+DECIDING = ("gres", "gsva")
+"""Protocols that read the decision, and report N-acc and T-acc."""
+
+
+def decides_no_target(confidences: Sequence[float], threshold: float) -> bool:
+    """The explicit decision: no slot's confidence probability reaches the threshold. Emptiness of pixels plays no part."""
+    return not any(confidence >= threshold for confidence in confidences)
+
+
+def counts(protocol: str, intersection: int, union: int, predicted_area: int, no_target: bool, rejected: bool) -> tuple[int, int, float]:
+    """(I, U, IoU) of an expression under a protocol's rule.
+
+    Args:
+        protocol: a name of `scoring.PROTOCOLS`.
+        intersection: pixels in prediction and truth.
+        union: pixels in prediction or truth.
+        predicted_area: pixels of the prediction.
+        no_target: the expression has no target.
+        rejected: the prediction decided "no target".
+    """
+    if protocol in DECIDING and no_target:
+        return (0, 0, 1.0) if rejected else (0, predicted_area, 0.0)
+    if protocol == "gres" and rejected:
+        return 0, union, 0.0
+    return intersection, union, intersection / union if union else 1.0

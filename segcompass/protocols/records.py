@@ -1,0 +1,80 @@
+"""The schema of evaluation records: one row a sample of the manifest, in its order, a failure being a row with a status.
+
+Booleans are written 0 and 1; a figure that is not defined for a sample (a coverage where there is no target) is an empty cell.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from segcompass.errors import InputError
+
+COLUMNS: dict[str, str] = {
+    "sample_id": "str",
+    "image": "str",
+    "benchmark": "str",
+    "split": "str",
+    "variant": "str",
+    "seed": "int64",
+    "text": "str",
+    "answer": "str",
+    "status": "str",
+    "format_valid": "int64",
+    "no_target": "int64",
+    "predicted_no_target": "int64",
+    "intersection": "int64",
+    "union": "int64",
+    "iou": "float64",
+    "truth_area": "int64",
+    "predicted_area": "int64",
+    "ignore_area": "int64",
+    "seg_zero_intersection": "int64",
+    "seg_zero_union": "int64",
+    "seg_zero_iou": "float64",
+    "oracle_intersection": "int64",
+    "oracle_union": "int64",
+    "oracle_iou": "float64",
+    "confidences": "str",
+    "n_targets": "int64",
+    "text_length": "int64",
+    "height": "int64",
+    "width": "int64",
+    "thought_correct": "float64",
+    "heat_iou": "float64",
+    "sae_mse": "float64",
+    "l0": "float64",
+    "coverage": "float64",
+    "random_token_coverage": "float64",
+    "random_sae_mse": "float64",
+    "random_coverage": "float64",
+}
+"""Column -> type; `thought_correct` and the concept-quality columns may be empty."""
+
+
+def write_records(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Writes records; every row must have exactly the schema's columns."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            if set(row) != set(COLUMNS):
+                raise ValueError(f"record columns differ from the schema: {sorted(set(row) ^ set(COLUMNS))}")
+            writer.writerow({name: int(value) if isinstance(value, bool) else value for name, value in row.items()})
+
+
+def read_records(path: Path) -> pd.DataFrame:
+    """Records with the schema's types; empty cells of figures are NaN.
+
+    Raises:
+        InputError: the file is missing, damaged or of another schema.
+    """
+    try:
+        frame = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values={n: [""] for n, t in COLUMNS.items() if t == "float64"})
+    except (OSError, ValueError) as error:
+        raise InputError(path, "", f"holds no evaluation records ({error}); rerun the stage evaluate") from error
+    if list(frame.columns) != list(COLUMNS):
+        raise InputError(path, "header", "is not that of the record schema; rerun the stage evaluate")
+    return frame

@@ -1,0 +1,208 @@
+"""Evaluates a trained run on every benchmark and split of the study: greedy answers, slots by confidence, one record a sample.
+
+One job evaluates all splits of a run, because loading the models costs more than most splits do.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from segcompass.backbone.interface import OTHER
+from segcompass.backbone.runtime import prepare_torch
+from segcompass.concepts.quality import coverage, heat_iou, reconstruction, thought_scores
+from segcompass.datasets.files import read_image
+from segcompass.datasets.masks import Rle, decode, encode
+from segcompass.datasets.samples import Sample, read_samples
+from segcompass.joint.checkpoint import load_run
+from segcompass.joint.inference import Prediction, Predictor, Thoughts, leading_slots
+from segcompass.joint.matching import match
+from segcompass.joint.model import Segmentation
+from segcompass.joint.rewards import hard_iou
+from segcompass.protocols.coco_results import write_predictions, write_truth
+from segcompass.protocols.records import write_records
+from segcompass.protocols.scoring import HEADLINE, score_sample
+from segcompass.provenance.stage import Stage, run_stage
+from segcompass.sae.checkpoint import load_dictionary
+from segcompass.sae.dictionary import Dictionary
+from segcompass.study.analysis import KEPT_HEAT_MAPS, EvaluationSettings
+from segcompass.study.backbone import AnswerSettings, RuntimeSettings
+from segcompass.world.thoughts import thought_is_right
+
+FLAGS = {
+    "data": "artefact of prepare_data",
+    "backbone": "artefact of train_backbone",
+    "sae": "artefact of train_sae, the dictionary that the run was trained with",
+    "control-sae": "artefact of train_sae, the untrained dictionary",
+    "run": "artefact of train_joint",
+}
+Row = dict[str, Any]
+
+
+def work(stage: Stage) -> None:
+    """Fills `<benchmark>/<split>/` with records, COCO files and the first heat maps."""
+    settings = EvaluationSettings.model_validate_json(json.dumps(stage.params["evaluation"]))
+    answer = AnswerSettings.model_validate_json(json.dumps(stage.params["answer"]))
+    runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
+    prepare_torch(stage.params["threads"], 0)
+    model = load_run(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime, answer)
+    predictor = Predictor(model, answer.longest, settings.confidence_threshold)
+    evaluator = Evaluator(predictor, load_dictionary(stage.inputs["control-sae"]), settings, stage)
+    for benchmark, splits in settings.splits.items():
+        for split in splits:
+            started = time.perf_counter()
+            count = evaluator.run(benchmark, split)
+            stage.rows[f"{benchmark}/{split}"] = count
+            milliseconds = 1000 * (time.perf_counter() - started) / max(1, count)
+            stage.facts[f"milliseconds per sample, {benchmark}/{split}"] = round(milliseconds, 1)
+
+
+class Evaluator:
+    """Writes the records of splits."""
+
+    def __init__(self, predictor: Predictor, control: Dictionary, settings: EvaluationSettings, stage: Stage) -> None:
+        self.predictor, self.control, self.settings, self.stage = predictor, control, settings, stage
+        self.data = stage.inputs["data"]
+        self.identity = {"variant": stage.wildcards["variant"], "seed": int(stage.wildcards["seed"])}
+
+    def run(self, benchmark: str, split: str) -> int:
+        """Evaluates one split.
+
+        Returns:
+            Number of records, which is that of the manifest.
+        """
+        samples = list(read_samples(self.data / "manifests" / benchmark / f"{split}.jsonl"))
+        gold = gold_thoughts(self.data, split)
+        rows: list[Row] = []
+        masks: list[Rle] = []
+        heat: dict[str, np.ndarray] = {}
+        for start in tqdm(range(0, len(samples), self.settings.batch), desc=f"{benchmark} {split}", disable=None):
+            part = samples[start : start + self.settings.batch]
+            images = [read_image(self.data / "root" / sample.image) for sample in part]
+            thoughts = self.predictor.think(images, [sample.text for sample in part])
+            with torch.no_grad():
+                output = self.predictor.segment(thoughts)
+            for index, prediction in enumerate(self.predictor.predictions(thoughts, output)):
+                mask = encode(prediction.mask)
+                row = {"benchmark": benchmark, "split": split} | self.identity | sample_columns(part[index])
+                row |= self._answer_columns(thoughts, index, prediction, gold.get(part[index].sample_id))
+                row |= score_columns(benchmark, part[index], prediction, mask)
+                row |= self._quality_columns(thoughts, output, index, prediction, part[index])
+                rows.append(row)
+                masks.append(mask)
+                if len(heat) < KEPT_HEAT_MAPS:
+                    joined = output.heat[index, leading_slots(prediction)].amax(0).sigmoid()
+                    heat[part[index].sample_id] = joined.half().numpy()
+        folder = self.stage.folder / benchmark / split
+        folder.mkdir(parents=True)
+        write_records(rows, folder / "records.csv")
+        write_truth(samples, folder / "manifest_coco.json")
+        scores = [max(float(value) for value in row["confidences"].split()) for row in rows]
+        write_predictions(samples, masks, scores, folder / "predictions.json")
+        np.savez(folder / "heatmaps.npz", **heat)  # type: ignore[arg-type]
+        return len(rows)
+
+    def _answer_columns(self, thoughts: Thoughts, index: int, prediction: Prediction, gold: str | None) -> Row:
+        rollouts = thoughts.answers.rollouts
+        text = self.predictor.model.vlm.text(rollouts.answers[index][rollouts.answer_mask[index]])
+        right = thought_is_right(text, gold) if gold is not None else None
+        return {
+            "answer": text,
+            "status": prediction.status,
+            "format_valid": prediction.status == "ok",
+            "predicted_no_target": prediction.no_target,
+            "confidences": " ".join(f"{value:.6f}" for value in prediction.confidences),
+            "thought_correct": "" if right is None else int(right),
+        }
+
+    def _quality_columns(self, thoughts: Thoughts, output: Segmentation, index: int, prediction: Prediction, sample: Sample) -> Row:
+        model, types = self.predictor.model, thoughts.states.token_types[index]
+        tokens = types != OTHER
+        hidden, codes = thoughts.states.hidden[index][tokens], thoughts.codes[index][tokens]
+        control = self.control.encode(hidden)
+        mse, l0 = reconstruction(model.dictionary, hidden, codes)
+        row: Row = {"sae_mse": mse, "l0": l0, "random_sae_mse": reconstruction(self.control, hidden, control)[0]}
+        target = decode(sample.target)
+        if not target.any():
+            return row | dict.fromkeys(("heat_iou", "coverage", "random_token_coverage", "random_coverage"), "")
+        heat = output.heat[index, leading_slots(prediction)]
+        row["heat_iou"] = heat_iou(heat, model.segmenter.to_low_resolution(target), thoughts.valid[index])
+        boxes = model.vlm.token_boxes(sample.height, sample.width)
+
+        def covered(some_codes: Tensor) -> tuple[float, float]:
+            return coverage(thought_scores(some_codes, types[tokens]), boxes, target, self.settings.coverage_fraction)
+
+        row["coverage"], row["random_token_coverage"] = covered(codes)
+        row["random_coverage"] = covered(control)[0]
+        return row
+
+
+def sample_columns(sample: Sample) -> Row:
+    """What the manifest says of a sample."""
+    return {
+        "sample_id": sample.sample_id,
+        "image": sample.image,
+        "text": sample.text,
+        "no_target": sample.no_target,
+        "n_targets": len(sample.instances),
+        "text_length": len(sample.text.split()),
+        "height": sample.height,
+        "width": sample.width,
+    }
+
+
+def score_columns(benchmark: str, sample: Sample, prediction: Prediction, mask: Rle) -> Row:
+    """Headline score, the Seg-Zero convention and the oracle that picks slots with the truth."""
+
+    def scored(protocol: str, predicted: Rle, no_target: bool) -> Any:
+        return score_sample(protocol, sample.target, sample.ignore, sample.no_target, predicted, no_target)
+
+    headline = scored(HEADLINE[benchmark], mask, prediction.no_target)
+    other = scored("reasonseg_seg_zero", mask, prediction.no_target) if benchmark == "reasonseg" else headline
+    row = {
+        "intersection": headline.intersection,
+        "union": headline.union,
+        "iou": headline.iou,
+        "truth_area": headline.truth_area,
+        "predicted_area": headline.predicted_area,
+        "ignore_area": int(decode(sample.ignore).sum()) if sample.ignore else 0,
+        "seg_zero_intersection": other.intersection,
+        "seg_zero_union": other.union,
+        "seg_zero_iou": other.iou,
+    }
+    if sample.no_target:
+        return row | {"oracle_intersection": 0, "oracle_union": 0, "oracle_iou": ""}
+    oracle = scored(HEADLINE[benchmark], encode(oracle_mask(prediction, sample)), False)
+    return row | {"oracle_intersection": oracle.intersection, "oracle_union": oracle.union, "oracle_iou": oracle.iou}
+
+
+def oracle_mask(prediction: Prediction, sample: Sample) -> np.ndarray:
+    """Union of the slots that match the objects best, bool [height, width]: the release's evaluation, which uses the truth."""
+    if not sample.instances:
+        return np.zeros(prediction.masks.shape[1:], bool)
+    objects = np.stack([decode(rle) for rle in sample.instances])
+    iou = hard_iou(torch.from_numpy(prediction.masks), torch.from_numpy(objects)).numpy()
+    return np.asarray(prediction.masks[[slot for slot, _ in match(iou)]].any(0))
+
+
+def gold_thoughts(data: Path, split: str) -> dict[str, str]:
+    """Gold thoughts of a split by sample id; empty where the data has none (benchmarks of photographs)."""
+    path = data / "supervision" / f"{split}.jsonl"
+    if not path.is_file():
+        return {}
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {row["sample_id"]: row["thought"] for row in rows}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of the stage."""
+    return run_stage("evaluate", __doc__ or "", FLAGS, work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
