@@ -4,7 +4,7 @@ Booleans are written 0 and 1; a figure that is not defined for a sample (a cover
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +78,24 @@ def read_records(path: Path) -> pd.DataFrame:
     if list(frame.columns) != list(COLUMNS):
         raise InputError(path, "header", "is not that of the record schema; rerun the stage evaluate")
     return frame
+
+
+def read_runs(folders: Iterable[Path], runs: Iterable[tuple[str, int]], splits: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Records of several runs on the given splits, in this order.
+
+    Args:
+        folders: artefacts of evaluate.
+        runs: the (variant, seed) pairs that they must be.
+        splits: benchmark -> its splits.
+
+    Raises:
+        InputError: a run or a split is missing.
+    """
+    places = [Path(benchmark, split) for benchmark, names in splits.items() for split in names]
+    records = pd.concat([read_records(folder / place / "records.csv") for folder in folders for place in places], ignore_index=True)
+    found = {(str(variant), int(seed)) for variant, seed in records[["variant", "seed"]].drop_duplicates().itertuples(index=False)}
+    if missing := {(str(variant), int(seed)) for variant, seed in runs} ^ found:
+        raise InputError(
+            None, "--evaluate", f"and the study disagree about the run {min(missing)}; give one folder for each run of the study"
+        )
+    return records

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pycocotools import mask as coco
 
 from segcompass.datasets.masks import Rle
@@ -66,7 +67,7 @@ def score_sample(
     return SampleScore(*found, truth_area, predicted_area, no_target, predicted_no_target)
 
 
-Columns = Mapping[str, Any]
+Columns = Mapping[str, Any] | pd.DataFrame
 """Columns `intersection, union, iou, truth_area, no_target, predicted_no_target` of n expressions: a dict of arrays or a DataFrame."""
 
 

@@ -81,6 +81,7 @@ class Evaluator:
         rows: list[Row] = []
         masks: list[Rle] = []
         heat: dict[str, np.ndarray] = {}
+        seen: set[str] = set()
         for start in tqdm(range(0, len(samples), self.settings.batch), desc=f"{benchmark} {split}", disable=None):
             part = samples[start : start + self.settings.batch]
             images = [read_image(self.data / "root" / sample.image) for sample in part]
@@ -95,7 +96,8 @@ class Evaluator:
                 row |= self._quality_columns(thoughts, output, index, prediction, part[index])
                 rows.append(row)
                 masks.append(mask)
-                if len(heat) < KEPT_HEAT_MAPS:
+                if part[index].image not in seen and len(seen) < KEPT_HEAT_MAPS:
+                    seen.add(part[index].image)
                     joined = output.heat[index, leading_slots(prediction)].amax(0).sigmoid()
                     heat[part[index].sample_id] = joined.half().numpy()
         folder = self.stage.folder / benchmark / split

@@ -9,7 +9,7 @@ from segcompass.study.section import Section
 Count = Annotated[int, Field(ge=0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 KEPT_HEAT_MAPS = 16
-"""Heat maps kept of each evaluated split: those of its first samples."""
+"""Heat maps kept of each evaluated split: those of the first samples of as many images."""
 
 
 class EvaluationSettings(Section):

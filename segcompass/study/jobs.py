@@ -72,7 +72,7 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
     analysis = raw["analysis"]
     wildcards = dict(job.wildcards)
     model = {key: raw[key] for key in ("runtime", "answer", "threads")}
-    runs = {name: variant.seeds for name, variant in study.variants.items()}
+    runs = study.runs()
     match job.stage:
         case "prepare_data":
             return {"world": raw["world"]}
@@ -98,7 +98,12 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
             } | model
         case "correlate":
             correlation = {key: value for key, value in analysis["correlation"].items() if key != "variants"}
-            return {"correlation": correlation, "bootstrap": analysis["bootstrap"], "runs": correlated_runs(study)}
+            return {
+                "correlation": correlation,
+                "bootstrap": analysis["bootstrap"],
+                "splits": raw["evaluation"]["splits"],
+                "runs": correlated_runs(study),
+            }
         case "make_tables":
             return {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": analysis["bootstrap"]}
         case "make_figures":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from segcompass.provenance.freeze import frozen_content
 from segcompass.provenance.stage import fingerprint
-from segcompass.study.jobs import ARTEFACTS, all_jobs
+from segcompass.study.jobs import all_jobs
 from segcompass.study.load import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,6 @@ PARTS = (
     "pyproject.toml",
 )
 BIN = Path(sys.executable).parent
-UNWRITTEN = [stage for stage in ARTEFACTS if not (ROOT / "segcompass" / "stages" / f"{stage}.py").is_file()]
 
 
 def copy_project(target: Path, study: Path) -> Path:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflow.project import BIN, ROOT, UNWRITTEN, command, copy_project, edit, planned
+from tests.workflow.project import BIN, ROOT, command, copy_project, edit, planned
 
-pytestmark = [pytest.mark.study, pytest.mark.skipif(bool(UNWRITTEN), reason=f"stages not written yet: {UNWRITTEN}")]
+pytestmark = pytest.mark.study
 REPORT_RULES = {"make_figures", "write_summary"}
 
 

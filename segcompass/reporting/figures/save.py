@@ -1,0 +1,22 @@
+"""Writes a figure as PDF and PNG with the CSV that it drew; the same figure gives the same bytes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+STYLE = Path(__file__).with_name("paper.mplstyle")
+
+
+def save_figure(draw: Callable[[], Figure], drawn: pd.DataFrame, folder: Path, name: str) -> None:
+    """Draws in the report's style and writes `<name>.pdf`, `.png` and `.csv`."""
+    mpl.use("agg")
+    with pyplot.style.context(str(STYLE)):
+        figure = draw()
+        figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+        figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+        pyplot.close(figure)
+    drawn.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")

@@ -1,0 +1,55 @@
+"""`numbers.json`: every headline number of a study in one nested file, for prose, for `dvc metrics`, and for other programs."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+Numbers = dict[str, Any]
+
+
+def study_numbers(
+    summary: pd.DataFrame, correlations: pd.DataFrame, effects: pd.DataFrame, dictionaries: Mapping[str, Mapping[str, Any]]
+) -> Numbers:
+    """Metrics as fractions; a standard deviation or interval that does not exist is null.
+
+    Args:
+        summary: rows of `over_seeds`.
+        correlations: correlations.csv.
+        effects: summary.csv of every intervened run, one below the other.
+        dictionaries: name -> metrics.json.
+    """
+    metrics: Numbers = {}
+    for row in _rows(summary):
+        place = _nested(metrics, row["variant"], row["benchmark"], row["split"], row["protocol"])
+        place[row["metric"]] = {"mean": _number(row["mean"]), "sd": _number(row["sd"]), "seeds": int(row["seeds"])}
+    correlation: Numbers = {}
+    for row in _rows(correlations):
+        place = _nested(correlation, row["variant"], f"seed{row['seed']}", row["benchmark"], f"{row['quality']} / {row['accuracy']}")
+        place |= {key: _number(row[key]) for key in row if key.startswith(("pearson", "spearman", "partial", "null", "p"))}
+        place["n"] = int(row["n"])
+    necessity: Numbers = {}
+    for row in _rows(effects):
+        place = _nested(necessity, row["variant"], f"seed{row['seed']}", row["benchmark"], row["split"], f"m{row['m']}", row["contrast"])
+        place[row["outcome"]] = {key: _number(row[key]) for key in ("mean", "low", "high")} | {"n": int(row["n"])}
+    saes = {
+        name: {kind: {key: _number(value) for key, value in part.items()} for kind, part in found.items()}
+        for name, found in dictionaries.items()
+    }
+    return {"metrics": metrics, "correlation": correlation, "necessity": necessity, "dictionaries": saes}
+
+
+def _nested(tree: Numbers, *keys: Any) -> Numbers:
+    for key in keys:
+        tree = tree.setdefault(str(key), {})
+    return tree
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return None if math.isnan(number) else round(number, 6)
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

@@ -1,0 +1,100 @@
+"""`summary.md`, the front page of a report: what was measured, in sentences that are made from the numbers."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+FIGURES = {
+    "correlation": "Concept quality against mask accuracy (Figure 8), samples with a target, first run of the first correlated variant.",
+    "necessity": "What zeroing a slot's top concepts does to its masks, against matched random concepts and the sham edit.",
+    "qualitative": "The first sample of each of the first images of the split, not chosen ones.",
+    "training": "Training curves, mean over seeds, smoothed.",
+}
+TABLES = ("table1", "table2", "table3", "table4", "controls", "dictionaries")
+
+
+def summary_page(study: str, runs: Iterable[tuple[str, int]], correlations: pd.DataFrame, effects: pd.DataFrame, tables: Path) -> str:
+    """The page's Markdown.
+
+    Args:
+        study: its name.
+        runs: every (variant, seed).
+        correlations: correlations.csv.
+        effects: summary.csv of every intervened run, one below the other.
+        tables: folder whose Markdown tables are shown.
+    """
+    seeds: dict[str, list[int]] = {}
+    for variant, seed in runs:
+        seeds.setdefault(variant, []).append(seed)
+    trained = "; ".join(f"`{variant}` (seeds {', '.join(map(str, numbers))})" for variant, numbers in seeds.items())
+    parts = [
+        f"# Study `{study}`",
+        f"Trained: {trained}. Data: the embedded world; numbers of other papers stand beside ours marked as another world.",
+        "## Does concept quality go with mask accuracy?",
+        *[
+            correlation_sentence(row)
+            for row in _rows(correlations[(correlations["benchmark"] == "all") & (correlations["dictionary"] == "trained")])
+        ],
+        "## Do the concepts cause the mask?",
+        *[necessity_sentence(row) for row in _rows(_strongest(effects))],
+        "## Tables",
+        *[(tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES],
+        "Each also as CSV and LaTeX in `tables/`; every number of this page in `numbers.json`.",
+        "## Figures",
+        *[
+            f"![{name}](figures/{name}.png)\n\n{caption} ([PDF](figures/{name}.pdf), [CSV](figures/{name}.csv))"
+            for name, caption in FIGURES.items()
+        ],
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def correlation_sentence(row: dict[str, Any]) -> str:
+    """One finding, with its null twin and what remains when confounders are held fixed."""
+    beyond = _excludes_zero(row["spearman_low"], row["spearman_high"])
+    kept = _excludes_zero(row["partial_low"], row["partial_high"])
+    if math.isnan(row["spearman"]):
+        return f"* `{row['variant']}` seed {row['seed']}: `{row['quality']}` or `{row['accuracy']}` does not vary, so there is no correlation to report."
+    verdict = "goes with" if beyond else "shows no reliable relation to"
+    rest = "remains" if kept else "does not remain"
+    return (
+        f"* `{row['variant']}` seed {row['seed']}: `{row['quality']}` {verdict} `{row['accuracy']}`, Spearman"
+        f" {_interval(row, 'spearman')} over {row['n']} samples of {row['images']} images; shuffled {_interval(row, 'null', 'null_mean')}."
+        f" Given target area, number of targets, expression length and a right thought it {rest}: {_interval(row, 'partial')}."
+    )
+
+
+def necessity_sentence(row: dict[str, Any]) -> str:
+    """One paired effect: top concepts against matched random ones."""
+    low, high = row["low"], row["high"]
+    if not _excludes_zero(low, high):
+        verdict = "hurts the mask no more and no less, within the interval, than zeroing as many matched random concepts"
+    elif high < 0:
+        verdict = "hurts the mask more than zeroing as many matched random concepts"
+    else:
+        verdict = "hurts the mask less than zeroing as many matched random concepts"
+    return (
+        f"* `{row['variant']}` seed {row['seed']}, {row['benchmark']} {row['split']}: zeroing the top {row['m']} concepts {verdict}:"
+        f" paired difference of IoU {row['mean']:+.3f} [{low:+.3f}, {high:+.3f}], {row['n']} samples."
+    )
+
+
+def _strongest(effects: pd.DataFrame) -> pd.DataFrame:
+    """The contrast top - random at the greatest m of each run and split; m is chosen by size, not by result."""
+    wanted = effects[(effects["contrast"] == "top-random") & (effects["outcome"] == "target_iou_change")]
+    return wanted[wanted["m"] == wanted["m"].max()]
+
+
+def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _interval(row: dict[str, Any], name: str, middle: str = "") -> str:
+    return f"{row[middle or name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+
+
+def _excludes_zero(low: float, high: float) -> bool:
+    return low > 0 or high < 0

@@ -1,0 +1,84 @@
+"""A table of the report: numbers once, written as tidy CSV, Markdown and LaTeX."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+UNKNOWN = "–"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A figure in the unit that is printed, with its spread over seeds or its interval where it has one."""
+
+    mean: float
+    sd: float = math.nan
+    seeds: int = 0
+    low: float = math.nan
+    high: float = math.nan
+
+    def text(self, decimals: int) -> str:
+        """`mean ± sd`, `mean [low, high]`, or the mean alone; a dash where it is unknown."""
+        if math.isnan(self.mean):
+            return UNKNOWN
+        shown = f"{self.mean:.{decimals}f}"
+        if not math.isnan(self.low):
+            return f"{shown} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
+        return shown if math.isnan(self.sd) else f"{shown} ± {self.sd:.{decimals}f}"
+
+
+@dataclass
+class Table:
+    """Rows of named values; a row's `source` is `ours` or `published, another world`."""
+
+    name: str
+    caption: str
+    columns: Sequence[str]
+    decimals: int = 1
+    rows: list[tuple[str, str, dict[str, Value]]] = field(default_factory=list)
+
+    def add(self, label: str, values: dict[str, Value], source: str = "ours") -> None:
+        """Adds a row; columns without a value are unknown."""
+        self.rows.append((label, source, values))
+
+    def write(self, folder: Path) -> None:
+        """Writes `<name>.csv`, `.md` and `.tex`."""
+        self.tidy().to_csv(folder / f"{self.name}.csv", index=False, lineterminator="\n")
+        (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
+        (folder / f"{self.name}.tex").write_text(self.latex(), encoding="utf-8")
+
+    def tidy(self) -> pd.DataFrame:
+        """One row a known value."""
+        found = [
+            {"row": label, "source": source, "column": column, "mean": value.mean, "sd": value.sd, "seeds": value.seeds or math.nan}
+            | {"low": value.low, "high": value.high}
+            for label, source, values in self.rows
+            for column in self.columns
+            if (value := values.get(column)) is not None and not math.isnan(value.mean)
+        ]
+        frame = pd.DataFrame(found, columns=["row", "source", "column", "mean", "sd", "seeds", "low", "high"])
+        return frame.astype({"seeds": "Int64"})
+
+    def markdown(self) -> str:
+        """Caption and pipe table."""
+        return f"{self.caption}\n\n{self._shown().to_markdown(index=False, disable_numparse=True)}\n"
+
+    def latex(self) -> str:
+        """A `table` environment with booktabs rules."""
+        shown = self._shown()
+        styled = shown.map(lambda text: text.replace("±", r"$\pm$").replace("%", r"\%").replace("_", r"\_").replace("&", r"\&"))
+        styled.columns = [column.replace("_", r"\_").replace("%", r"\%") for column in styled.columns]
+        caption = self.caption.replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$")
+        columns = "l" + "r" * (len(shown.columns) - 1)
+        return styled.to_latex(index=False, column_format=columns, caption=caption, label=f"tab:{self.name}", position="tbp")
+
+    def _shown(self) -> pd.DataFrame:
+        sources = {source for _, source, _ in self.rows}
+        frame = []
+        for label, source, values in self.rows:
+            marked = f"{label} ({source})" if source != "ours" and len(sources) > 1 else label
+            frame.append([marked, *(values.get(column, Value(math.nan)).text(self.decimals) for column in self.columns)])
+        return pd.DataFrame(frame, columns=["", *self.columns])

@@ -1,0 +1,141 @@
+"""The paper's Tables 1-4 from our runs, and the tables of controls: one function a table."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from segcompass.protocols.scoring import HEADLINE
+from segcompass.reporting import published
+from segcompass.reporting.metrics import ORACLE, SEG_ZERO
+from segcompass.reporting.table import Table, Value
+from segcompass.stats.bootstrap import paired_difference
+
+ANOTHER_WORLD = "published, another world"
+SHORT = {"refcoco": "R", "refcoco+": "R+", "refcocog": "Rg", "grefcoco": "gR", "reasonseg": "RS"}
+CELLS = "Per cent, mean ± standard deviation over seeds."
+REFERENCE = "full"
+"""The variant that every other one is compared with."""
+
+Column = tuple[str, str, str, str]
+"""Benchmark, split, protocol, metric."""
+
+
+def table_1(summary: pd.DataFrame) -> Table:
+    """RefCOCO, RefCOCO+ and RefCOCOg, cIoU."""
+    columns = _columns(summary, ("refcoco", "refcoco+", "refcocog"), ("cIoU",))
+    caption = f"Table 1. cIoU on RefCOCO (R), RefCOCO+ (R+) and RefCOCOg (Rg). {CELLS}"
+    return _benchmark_table("table1", caption, summary, columns, published.TABLE_1)
+
+
+def table_2(summary: pd.DataFrame) -> Table:
+    """gRefCOCO: gIoU, cIoU and the two accuracies of the no-target decision."""
+    columns = _columns(summary, ("grefcoco",), ("gIoU", "cIoU", "N-acc", "T-acc"))
+    caption = f"Table 2. gRefCOCO (gR), protocol gres. {CELLS}"
+    return _benchmark_table("table2", caption, summary, columns, published.TABLES_2_3)
+
+
+def table_3(summary: pd.DataFrame) -> Table:
+    """ReasonSeg: gIoU and cIoU with ignore regions left out, and counted as target."""
+    columns = _columns(summary, ("reasonseg",), ("gIoU", "cIoU"))
+    columns |= {
+        f"{label} (seg_zero)": (benchmark, split, SEG_ZERO, metric) for label, (benchmark, split, _, metric) in list(columns.items())
+    }
+    caption = f"Table 3. ReasonSeg (RS), zero-shot; headline columns use the convention `lisa`. {CELLS}"
+    return _benchmark_table("table3", caption, summary, columns, published.TABLES_2_3)
+
+
+def table_4(summary: pd.DataFrame) -> Table:
+    """What each training signal contributes: those of `rl_only`, `seg_only` and `full` that the study has."""
+    wanted = (("refcocog", "test"), ("grefcoco", "testA"), ("reasonseg", "test"))
+    columns = {f"{SHORT[b]} {split} cIoU": (b, split, HEADLINE[b], "cIoU") for b, split in wanted}
+    table = Table("table4", f"Table 4. Training signals. {CELLS}", list(columns))
+    for variant, label in {"rl_only": "RL only", "seg_only": "segmentation only", REFERENCE: "both"}.items():
+        if variant in set(summary["variant"]):
+            table.add(label, _values(summary, variant, columns))
+    for label, values in published.TABLE_4.items():
+        table.add(label, _published(values, columns), ANOTHER_WORLD)
+    return table
+
+
+def controls(summary: pd.DataFrame, records: pd.DataFrame, bootstrap: Mapping[str, Any]) -> Table:
+    """Every variant on the first split of each benchmark, and its paired difference to `full` over the same expressions and seeds."""
+    splits = records.groupby("benchmark")["split"].first()
+    first = {benchmark: splits[benchmark] for benchmark in HEADLINE if benchmark in splits}
+    names = ["gIoU", f"gIoU - {REFERENCE}", "thought accuracy", "valid answers", "oracle_slots gIoU (uses the truth)"]
+    caption = (
+        f"Controls. {CELLS} `gIoU - {REFERENCE}`: paired difference over the same expressions and common seeds, in points, with its"
+        f" {100 * bootstrap['level']:.0f} % bootstrap interval clustered by image. `oracle_slots` picks slots with the truth."
+    )
+    table = Table("controls", caption, names)
+    for variant in dict.fromkeys(summary["variant"]):
+        for benchmark, split in first.items():
+            protocols = (HEADLINE[benchmark], HEADLINE[benchmark], HEADLINE[benchmark], ORACLE)
+            metrics = ("gIoU", "thought accuracy", "format", "gIoU")
+            places = [(benchmark, split, protocol, metric) for protocol, metric in zip(protocols, metrics, strict=True)]
+            values = _values(summary, variant, dict(zip([names[0], *names[2:]], places, strict=True)))
+            if variant != REFERENCE:
+                part = records[(records["benchmark"] == benchmark) & (records["split"] == split)]
+                values[names[1]] = _difference(part, variant, bootstrap)
+            table.add(f"{variant}, {SHORT[benchmark]} {split}", values)
+    return table
+
+
+def dictionaries(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Held-out explained variance, L0 and dead features of every dictionary, untrained and dense controls included."""
+    columns = ["explained variance", "L0", "dead features", *(f"L0 {kind}" for kind in ("visual", "instruction", "thought"))]
+    table = Table("dictionaries", "Dictionaries on held-out images; L0 is the number of active concepts a token.", columns, decimals=3)
+    for name, found in metrics.items():
+        whole = found["all"]
+        values = {"explained variance": whole["explained_variance"], "L0": whole["l0"], "dead features": whole["dead_fraction"]}
+        values |= {f"L0 {kind}": found[kind]["l0"] for kind in ("visual", "instruction", "thought") if kind in found}
+        table.add(name, {column: Value(float(value)) for column, value in values.items()})
+    return table
+
+
+def _columns(summary: pd.DataFrame, benchmarks: tuple[str, ...], metrics: tuple[str, ...]) -> dict[str, Column]:
+    found: dict[str, Column] = {}
+    for benchmark in benchmarks:
+        for split in dict.fromkeys(summary.loc[summary["benchmark"] == benchmark, "split"]):
+            for metric in metrics:
+                label = f"{SHORT[benchmark]} {split}" + (f" {metric}" if len(metrics) > 1 else "")
+                found[label] = (benchmark, split, HEADLINE[benchmark], metric)
+    return found
+
+
+def _benchmark_table(
+    name: str, caption: str, summary: pd.DataFrame, columns: dict[str, Column], others: Mapping[str, Mapping[published.Cell, float]]
+) -> Table:
+    table = Table(name, caption, list(columns))
+    for variant in dict.fromkeys(summary["variant"]):
+        table.add(variant, _values(summary, variant, columns))
+    for label, values in others.items():
+        if known := _published(values, columns):
+            table.add(label, known, ANOTHER_WORLD)
+    return table
+
+
+def _values(summary: pd.DataFrame, variant: str, columns: dict[str, Column]) -> dict[str, Value]:
+    mine = summary[summary["variant"] == variant]
+    places = zip(mine["benchmark"], mine["split"], mine["protocol"], mine["metric"], strict=True)
+    numbers = zip(mine["mean"], mine["sd"], mine["seeds"], strict=True)
+    known = {place: Value(100 * mean, 100 * sd, int(seeds)) for place, (mean, sd, seeds) in zip(places, numbers, strict=True)}
+    return {label: known[place] for label, place in columns.items() if place in known}
+
+
+def _published(values: Mapping[published.Cell, float], columns: dict[str, Column]) -> dict[str, Value]:
+    wanted = {label: (benchmark, split, metric) for label, (benchmark, split, protocol, metric) in columns.items() if protocol != SEG_ZERO}
+    return {label: Value(values[cell]) for label, cell in wanted.items() if cell in values}
+
+
+def _difference(records: pd.DataFrame, variant: str, bootstrap: Mapping[str, Any]) -> Value:
+    mine, reference = (records[records["variant"] == name] for name in (variant, REFERENCE))
+    common = set(mine["seed"]) & set(reference["seed"])
+    if not common:
+        return Value(math.nan)
+    a, b = (part[part["seed"].isin(common)].groupby(["sample_id", "image"])["iou"].mean().sort_index() for part in (mine, reference))
+    images = a.index.get_level_values("image").to_numpy()
+    found = paired_difference(a.to_numpy(), b.to_numpy(), images, bootstrap["samples"], bootstrap["level"], bootstrap["seed"])
+    mean, low, high = (100 * value for value in found)
+    return Value(mean, seeds=len(common), low=low, high=high)

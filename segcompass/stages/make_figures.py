@@ -1,0 +1,85 @@
+"""Draws the report's figures: correlation (Figure 8), necessity, qualitative samples and training curves; each with the CSV it drew."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from segcompass.datasets.files import read_image
+from segcompass.datasets.masks import decode
+from segcompass.datasets.samples import read_samples
+from segcompass.protocols.records import read_records
+from segcompass.provenance.stage import Stage, run_stage
+from segcompass.reporting.figures.correlation import correlation_figure
+from segcompass.reporting.figures.necessity import necessity_figure
+from segcompass.reporting.figures.qualitative import Example, qualitative_figure
+from segcompass.reporting.figures.save import save_figure
+from segcompass.reporting.figures.training import smoothed, training_figure
+
+FLAGS = {
+    "data": "artefact of prepare_data",
+    "evaluate": "all artefacts of evaluate; samples are shown from the first",
+    "joint": "all artefacts of train_joint",
+    "intervene": "all artefacts of intervene; the first is drawn",
+    "correlate": "artefact of correlate",
+}
+
+
+def work(stage: Stage) -> None:
+    """Fills `<figure>.pdf`, `.png` and `.csv`."""
+    _correlation(stage)
+    summary = pd.read_csv(stage.collections["intervene"][0] / "summary.csv")
+    save_figure(lambda: necessity_figure(summary), summary, stage.folder, "necessity")
+    _qualitative(stage)
+    curves = [_curves(folder, run) for folder, run in zip(stage.collections["joint"], stage.params["runs"], strict=True)]
+    drawn = smoothed(pd.concat(curves, ignore_index=True))
+    save_figure(lambda: training_figure(drawn), drawn, stage.folder, "training")
+    stage.rows["figures"] = 4
+
+
+def _correlation(stage: Stage) -> None:
+    folder = stage.inputs["correlate"]
+    points, table = (pd.read_csv(folder / name) for name in ("points.csv", "correlations.csv"))
+    variant, seed = table.loc[0, ["variant", "seed"]]
+    mine = points[(points["variant"] == variant) & (points["seed"] == seed)]
+    pooled = table[(table["variant"] == variant) & (table["seed"] == seed) & (table["benchmark"] == "all")]
+    save_figure(lambda: correlation_figure(mine, pooled), mine, stage.folder, "correlation")
+
+
+def _qualitative(stage: Stage) -> None:
+    benchmark, split = stage.params["report"]["qualitative_split"]
+    count = stage.params["report"]["qualitative_samples"]
+    folder = stage.collections["evaluate"][0] / benchmark / split
+    records = read_records(folder / "records.csv").set_index("sample_id", drop=False)
+    results = {row["sample_id"]: row for row in json.loads((folder / "predictions.json").read_text(encoding="utf-8"))}
+    samples = {sample.sample_id: sample for sample in read_samples(stage.inputs["data"] / "manifests" / benchmark / f"{split}.jsonl")}
+    with np.load(folder / "heatmaps.npz", allow_pickle=False) as heat:
+        shown = heat.files[:count]
+        examples = [
+            Example(
+                read_image(stage.inputs["data"] / "root" / samples[name].image),
+                samples[name].text,
+                str(records.loc[name, "answer"]),
+                decode(samples[name].target),
+                heat[name],
+                decode(results[name]["segmentation"]),
+                float(str(records.loc[name, "iou"])),
+            )
+            for name in shown
+        ]
+    drawn = records.loc[shown, ["sample_id", "text", "answer", "iou", "heat_iou", "confidences"]]
+    save_figure(lambda: qualitative_figure(examples), drawn, stage.folder, "qualitative")
+
+
+def _curves(folder: Path, run: tuple[str, int]) -> pd.DataFrame:
+    return pd.read_csv(folder / "curves.csv").assign(variant=run[0], seed=run[1])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of the stage."""
+    return run_stage("make_figures", __doc__ or "", FLAGS, work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

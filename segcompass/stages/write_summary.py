@@ -1,0 +1,42 @@
+"""Checks that every artefact agrees with the study file, then writes `numbers.json` and the report's front page `summary.md`."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from segcompass.protocols.records import read_runs
+from segcompass.provenance.stage import Stage, read_run, run_stage
+from segcompass.provenance.verify import verify_artefacts
+from segcompass.reporting.metrics import over_seeds, run_metrics
+from segcompass.reporting.numbers import study_numbers
+from segcompass.reporting.summary import summary_page
+
+FLAGS = {"artefacts": "all artefacts of the study"}
+
+
+def work(stage: Stage) -> None:
+    """Fills `numbers.json` and `summary.md`."""
+    folders = stage.collections["artefacts"]
+    verify_artefacts(folders, stage.params["expected"])
+    made_by: dict[str, list[Path]] = {}
+    for folder in folders:
+        made_by.setdefault(read_run(folder)["stage"], []).append(folder)
+    records = read_runs(made_by["evaluate"], stage.params["runs"], stage.params["splits"])
+    correlations = pd.read_csv(made_by["correlate"][0] / "correlations.csv")
+    effects = pd.concat([pd.read_csv(folder / "summary.csv") for folder in made_by["intervene"]], ignore_index=True)
+    dictionaries = {sae.name: json.loads((sae / "metrics.json").read_text(encoding="utf-8")) for sae in made_by["train_sae"]}
+    numbers = study_numbers(over_seeds(run_metrics(records)), correlations, effects, dictionaries)
+    (stage.folder / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    page = summary_page(stage.params["study"], stage.params["runs"], correlations, effects, made_by["make_tables"][0])
+    (stage.folder / "summary.md").write_text(page, encoding="utf-8")
+    stage.rows["artefacts"] = len(folders)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of the stage."""
+    return run_stage("write_summary", __doc__ or "", FLAGS, work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
