@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
 SNAKEMAKE := snakemake --cores all --use-conda
 
-.PHONY: env reproduce smoke test lint bench adopt resume
+.PHONY: env reproduce smoke test lint bench resume
 
 env: $(STAMP)
 
@@ -35,11 +35,6 @@ lint: env
 
 bench: env
 	for script in benchmarks/*.py; do echo "$$script"; python $$script || exit 1; done
-
-# After `dvc pull` or `dvc checkout`: dates every artefact that agrees with its study in the order that the pipeline makes it.
-# Artefacts that do not agree stay stale (segcompass/provenance/freeze.py) and are rebuilt by the next run.
-adopt: env
-	snakemake --cores 1 --touch --forceall reproduce_all
 
 # After a killed run: frees Snakemake's lock; jobs left running are waited for by their restarted twins.
 resume: env

@@ -4,7 +4,7 @@ Each job's frozen file is an input of its rule, so ordinary modification times m
 that an edit reaches, with or without Snakemake's own metadata. A frozen file is old when the artefact's `run.json`
 records the same keys, code and inputs, and new when it does not:
 * an edit that is taken back reruns nothing,
-* a fresh clone whose artefacts came out of DVC reruns nothing that agrees,
+* a fresh clone whose artefacts came out of DVC, in any order, reruns nothing that agrees,
 * artefacts restored for other keys are seen as stale although they are newer than every input.
 """
 
@@ -52,7 +52,7 @@ def identity(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def freeze(study: Study, job: Job, root: Path) -> Path:
-    """Writes a job's frozen file if its content changed, and dates it by whether the artefact agrees.
+    """Writes a job's frozen file if its content changed, and dates it by whether the artefact agrees; jobs in the order of `all_jobs`.
 
     Returns:
         The file's path relative to `root`.
@@ -67,7 +67,16 @@ def freeze(study: Study, job: Job, root: Path) -> Path:
     _write_if_changed(root / path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     if record_path.is_file() and not stale:
         os.utime(root / path, (LONG_AGO, LONG_AGO))
+        _date_after_inputs([root / file for file in job.outputs(study.study)], _read(record_path), root)
     return path
+
+
+def _date_after_inputs(outputs: list[Path], record: dict[str, Any], root: Path) -> None:
+    """Dates an artefact that agrees no earlier than what it was made from: DVC and git restore files in any order."""
+    newest = max(((root / folder / "run.json").stat().st_mtime_ns for folder in record["inputs"]), default=0)
+    for file in outputs:
+        if file.is_file() and file.stat().st_mtime_ns < newest:
+            os.utime(file, ns=(newest, newest))
 
 
 def _write_if_changed(target: Path, text: str) -> None:

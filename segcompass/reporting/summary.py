@@ -57,7 +57,8 @@ def correlation_sentence(row: dict[str, Any]) -> str:
     beyond = _excludes_zero(row["spearman_low"], row["spearman_high"])
     kept = _excludes_zero(row["partial_low"], row["partial_high"])
     if math.isnan(row["spearman"]):
-        return f"* `{row['variant']}` seed {row['seed']}: `{row['quality']}` or `{row['accuracy']}` does not vary, so there is no correlation to report."
+        run = f"* `{row['variant']}` seed {row['seed']}"
+        return f"{run}: `{row['quality']}` or `{row['accuracy']}` does not vary, so there is no correlation to report."
     verdict = "goes with" if beyond else "shows no reliable relation to"
     rest = "remains" if kept else "does not remain"
     return (

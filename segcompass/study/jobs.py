@@ -40,6 +40,11 @@ class Job:
         """Folder that the job fills, relative to the project's root."""
         return Path(ARTEFACTS[self.stage].format(study=study, **dict(self.wildcards)))
 
+    def outputs(self, study: str) -> list[Path]:
+        """Files by which Snakemake knows the artefact."""
+        names = ("run.json", "numbers.json", "summary.md") if self.stage == "write_summary" else ("run.json",)
+        return [self.artefact(study) / name for name in names]
+
 
 def sae_like(study: Study, sae: str) -> str | None:
     """The trained dictionary that a random one copies its sparsity from; None for a trained one."""
@@ -58,9 +63,9 @@ def correlated_runs(study: Study) -> list[tuple[str, int]]:
 
 
 def all_jobs(study: Study) -> list[Job]:
-    """Every job of the study, the summary last."""
+    """Every job of the study, each behind those whose artefacts it reads."""
     jobs = [Job("prepare_data"), Job("train_backbone"), Job("cache_activations")]
-    jobs += [Job("train_sae", (("sae", name),)) for name in study.saes]
+    jobs += [Job("train_sae", (("sae", name),)) for name in sorted(study.saes, key=lambda name: sae_like(study, name) is not None)]
     for stage, runs in (("train_joint", study.runs()), ("evaluate", study.runs()), ("intervene", intervened_runs(study))):
         jobs += [Job(stage, (("variant", variant), ("seed", str(seed)))) for variant, seed in runs]
     return [*jobs, Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
@@ -77,7 +82,7 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "prepare_data":
             return {"world": raw["world"]}
         case "train_backbone":
-            return {"backbone": raw["backbone"]} | model
+            return {"backbone": raw["backbone"], "answer": raw["answer"], "threads": raw["threads"]}
         case "cache_activations":
             return {"activations": raw["activations"]} | model
         case "train_sae":
@@ -107,7 +112,7 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "make_tables":
             return {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": analysis["bootstrap"]}
         case "make_figures":
-            return {"report": raw["report"], "bootstrap": analysis["bootstrap"], "runs": runs}
+            return {"report": raw["report"], "runs": runs}
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": raw["evaluation"]["splits"]}
     raise AssertionError(f"no such stage: {job.stage}")

@@ -21,6 +21,7 @@ PARTS = (
     "segcompass",
     "dvc.yaml",
     ".dvc/config",
+    ".dvc/plots",
     ".dvcignore",
     ".gitignore",
     "Makefile",

@@ -1,0 +1,137 @@
+"""Training happens: what is trained moves, what is frozen does not, losses fall, the reward is learnt, a killed run ends the same."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segcompass.backbone.prompt import canonical, status_of
+from segcompass.joint.batches import Batch
+from segcompass.joint.inference import Predictor, leading_slots
+from segcompass.joint.trainer import JointTrainer
+from segcompass.study.joint import JointSettings
+from segcompass.study.study import changed
+from tests.tiny import SLOTS, micro_study, pictures, tiny_joint
+
+
+class TwoPrompts:
+    """The same two prompts at every step: the left half and the right half of noise pictures."""
+
+    def __init__(self, side: int) -> None:
+        left = torch.zeros(1, side, side)
+        left[:, :, : side // 2] = 1.0
+        self.targets = [left, 1 - left]
+        self.side = side
+        self.embeddings = torch.randn(2, 32, side // 4, side // 4, generator=torch.Generator().manual_seed(3))
+
+    def batch(self, step: int, size: int) -> Batch:
+        valid = torch.ones(2, self.side, self.side, dtype=torch.bool)
+        return Batch(["left red ring", "right red ring"], pictures(2), self.targets, self.embeddings, valid)
+
+
+def settings(**changes: object) -> JointSettings:
+    raw = micro_study().joint.model_dump(mode="json")
+    return JointSettings.model_validate(changed(raw, {"steps": 6, "checkpoint_every": 2, **changes}))
+
+
+def trainer(chosen: JointSettings) -> JointTrainer:
+    torch.manual_seed(0)
+    model = tiny_joint(chosen)
+    return JointTrainer(model, TwoPrompts(model.segmenter.mask_side), chosen, micro_study().answer, 0.5, 0)  # type: ignore[arg-type]
+
+
+def test_trained_parts_move_frozen_parts_do_not(tmp_path: Path) -> None:
+    run = trainer(settings())
+    before = {name: value.detach().clone() for name, value in run.model.named_parameters()}
+    run.run(tmp_path)
+    moved = {name for name, value in run.model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved <= set(run.model.trained())
+    for part, mark in {
+        "language": "language_model.layers.2.",
+        "codebook": "interface.codebook.rows",
+        "mapper": "interface.mapper.slot",
+        "prompt_encoder": "prompt_encoder.mask_embed",
+        "mask_decoder": "mask_decoder",
+    }.items():
+        assert any(mark in name for name in moved), part
+    frozen = ("language_model.layers.0.", "language_model.layers.1.", "vision_tower", "dictionary", "vision_encoder", "embed_tokens")
+    assert not [name for name in moved if any(mark in name for mark in frozen)]
+
+
+def test_losses_fall_on_prompts_that_repeat(tmp_path: Path) -> None:
+    rows = trainer(settings(steps=30, checkpoint_every=30, **{"policy.weight": 0.0})).run(tmp_path)
+    supervised = [sum(row[name] for name in ("heat_bce", "heat_dice", "mask_dice")) for row in rows]
+    assert np.mean(supervised[-5:]) < 0.9 * np.mean(supervised[:5])
+
+
+def test_reinforcement_raises_the_reward_it_is_given_and_its_null_twin_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form that is rewarded here: most tokens come from the lower half of the vocabulary."""
+    half = len(tiny_joint().vlm.processor.tokenizer) // 2
+    monkeypatch.setattr("segcompass.joint.rollouts.status_of", lambda ids, special: "ok" if np.median(ids) < half else "no thought")
+    gains = {}
+    for weight in (1.0, 0.0):
+        keys = {"policy.weight": weight, "policy.kl": 0.0, "policy.group": 8, "segmentation.weight": 0.0, "learning_rates.language": 3e-3}
+        run = trainer(settings(steps=25, checkpoint_every=25, **keys))
+        for name in ("segment", "reference_states"):
+            monkeypatch.setattr(run.model, name, lambda *parts: None)
+        monkeypatch.setattr(run, "_mask_rewards", lambda output, targets, valid: np.zeros(len(targets)))
+        folder = tmp_path / str(weight)
+        folder.mkdir()
+        share = [row["reward_format"] for row in run.run(folder)]
+        gains[weight] = np.mean(share[-5:]) - np.mean(share[:5])
+    assert gains[1.0] > 0.2 > abs(gains[0.0])
+
+
+def test_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    whole = trainer(settings())
+    rows = whole.run(tmp_path / "whole")
+
+    killed = trainer(settings())
+    step = killed._step
+
+    def stop(number: int, optimiser: torch.optim.Optimizer) -> dict:
+        if number == 3:
+            raise KeyboardInterrupt
+        return step(number, optimiser)
+
+    killed._step = stop  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(tmp_path / "killed")
+    resumed = trainer(settings())
+    assert resumed.run(tmp_path / "killed") == rows
+    for name, value in whole.model.trained().items():
+        assert torch.equal(value, resumed.model.trained()[name]), name
+
+
+def test_variants_of_a_seed_see_the_same_rollouts_at_the_first_step() -> None:
+    answers = []
+    for weight in (1.0, 0.0):
+        run = trainer(settings(**{"policy.weight": weight}))
+        losses, row = run.losses(run.prompts.batch(0, 2), 0)
+        answers.append((row["answer_tokens"], row["entropy"], float(losses["heat_bce"].detach())))
+        assert ("policy" in losses) == bool(weight)
+    assert answers[0] == answers[1]
+
+
+def test_predictions_follow_the_confidences_alone() -> None:
+    model = tiny_joint().eval()
+    predictor = Predictor(model, micro_study().answer.longest, 0.5)
+    with torch.no_grad():
+        thoughts = predictor.think(pictures(3), ["left red ring"] * 3)
+        output = predictor.segment(thoughts)
+        assert torch.equal(predictor.segment(thoughts, thoughts.codes.clone()).heat, output.heat)
+    for prediction, size in zip(predictor.predictions(thoughts, output), thoughts.sizes, strict=True):
+        assert prediction.masks.shape == (SLOTS, *size)
+        assert prediction.slots == tuple(np.flatnonzero(prediction.confidences >= 0.5))
+        assert leading_slots(prediction)
+        assert prediction.status == "ok" or (not prediction.mask.any() and not prediction.no_target)
+
+
+def test_canonical_answers_keep_the_form() -> None:
+    model = tiny_joint()
+    special = model.vlm.special
+    for ids in ([], [9, 9], [special.open, 9], [special.open, 9, special.close, special.reference], [special.reference] * 7):
+        assert status_of(canonical(ids, special), special) == "ok"

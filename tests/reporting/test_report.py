@@ -1,0 +1,182 @@
+"""Tables hold the right numbers in every format, figures the same bytes, the summary says what the numbers say."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from segcompass.protocols.records import COLUMNS
+from segcompass.reporting import tables
+from segcompass.reporting.figures.correlation import correlation_figure
+from segcompass.reporting.figures.necessity import necessity_figure
+from segcompass.reporting.figures.qualitative import Example, heat_overlay, overlay, qualitative_figure
+from segcompass.reporting.figures.save import save_figure
+from segcompass.reporting.figures.training import PANELS, smoothed, training_figure
+from segcompass.reporting.metrics import ORACLE, over_seeds, run_metrics
+from segcompass.reporting.numbers import study_numbers
+from segcompass.reporting.summary import correlation_sentence, necessity_sentence
+from segcompass.reporting.table import UNKNOWN, Table, Value
+
+BOOTSTRAP = {"samples": 200, "level": 0.95, "seed": 0}
+
+
+def records(variant: str, seed: int, gain: float = 0.0) -> pd.DataFrame:
+    """Twelve expressions of six images; IoU 0.25 + gain on each with a target, one expression without."""
+    rows = []
+    for index in range(12):
+        absent = index == 11
+        row = {name: {"str": "x", "int64": 0, "float64": 0.0}[kind] for name, kind in COLUMNS.items()}
+        row |= {
+            "sample_id": f"s{index}",
+            "image": f"i{index // 2}",
+            "benchmark": "grefcoco",
+            "split": "val",
+            "variant": variant,
+            "seed": seed,
+        }
+        row |= {"no_target": int(absent), "predicted_no_target": int(absent), "truth_area": 0 if absent else 100}
+        row |= {"intersection": 0 if absent else round(100 * (0.25 + gain)), "union": 0 if absent else 100, "format_valid": 1}
+        row |= {"iou": 1.0 if absent else 0.25 + gain, "thought_correct": index % 2, "oracle_iou": math.nan if absent else 0.5}
+        rows.append(row | {"oracle_intersection": 0 if absent else 50, "oracle_union": 0 if absent else 100})
+    return pd.DataFrame(rows)
+
+
+ALL = pd.concat([records("full", 0), records("full", 1, 0.1), records("dense", 0, -0.1)], ignore_index=True)
+
+
+def cell(summary: pd.DataFrame, variant: str, metric: str, protocol: str = "gres") -> pd.Series:
+    rows = summary[(summary["variant"] == variant) & (summary["metric"] == metric) & (summary["protocol"] == protocol)]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_metrics_over_seeds_by_hand() -> None:
+    summary = over_seeds(run_metrics(ALL))
+    found = cell(summary, "full", "cIoU")
+    assert (found["mean"], found["seeds"]) == (pytest.approx(0.30), 2)
+    assert found["sd"] == pytest.approx(0.1 / math.sqrt(2))
+    assert np.isnan(cell(summary, "dense", "cIoU")["sd"])
+    assert cell(summary, "full", "N-acc")["mean"] == 1.0
+    assert cell(summary, "full", "thought accuracy")["mean"] == 0.5
+    assert cell(summary, "dense", "gIoU", ORACLE)["mean"] == 0.5, "the oracle column skips the expression without target"
+
+
+def test_a_table_in_three_formats(tmp_path: Path) -> None:
+    table = Table("t", "Caption, 95 % of it.", ["a_b", "c"])
+    table.add("x & y", {"a_b": Value(12.345, 0.5, 2), "c": Value(1.0, low=-0.5, high=2.5)})
+    table.add("other", {"a_b": Value(70.0)}, tables.ANOTHER_WORLD)
+    table.write(tmp_path)
+    tidy = pd.read_csv(tmp_path / "t.csv")
+    assert tidy.loc[0, ["row", "column", "mean", "sd", "seeds"]].tolist() == ["x & y", "a_b", 12.345, 0.5, 2]
+    assert len(tidy) == 3 and tidy["source"][2] == tables.ANOTHER_WORLD
+    markdown = (tmp_path / "t.md").read_text()
+    assert "12.3 ± 0.5" in markdown and "1.0 [-0.5, 2.5]" in markdown and "other (published, another world)" in markdown
+    assert UNKNOWN in markdown
+    latex = (tmp_path / "t.tex").read_text()
+    assert r"x \& y" in latex and r"a\_b" in latex and r"95 \%" in latex and r"12.3 $\pm$ 0.5" in latex and r"\toprule" in latex
+
+
+def test_paper_tables_place_ours_beside_the_published_numbers() -> None:
+    table = tables.table_2(over_seeds(run_metrics(ALL)))
+    labels = [label for label, _, _ in table.rows]
+    assert labels[:2] == ["full", "dense"] and "SegCompass LLaVA-13B" in labels
+    ours = {label: values for label, _, values in table.rows}
+    assert ours["full"]["gR val cIoU"].mean == pytest.approx(30.0)
+    assert ours["SegCompass LLaVA-13B"]["gR val gIoU"].mean == 76.8
+    assert "gR val N-acc" not in ours["SegCompass LLaVA-13B"], "unknown numbers are not filled in"
+
+
+def test_controls_are_paired_over_common_seeds() -> None:
+    table = tables.controls(over_seeds(run_metrics(ALL)), ALL, BOOTSTRAP)
+    found = {label: values for label, _, values in table.rows}
+    difference = found["dense, gR val"]["gIoU - full"]
+    # Seed 0 alone is common: -10 points on eleven of twelve expressions, 0 on the last.
+    assert difference.mean == pytest.approx(-10 * 11 / 12) and difference.seeds == 1
+    assert difference.low <= difference.mean <= difference.high < 0
+    assert "gIoU - full" not in found["full, gR val"]
+
+
+def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    points = pd.DataFrame(generator.random((50, 3)), columns=["heat_iou", "iou", "coverage"])
+    row = {"quality": "heat_iou", "accuracy": "iou", "dictionary": "trained", "spearman": 0.1, "spearman_low": 0.0, "spearman_high": 0.2}
+    row |= {"partial": 0.1, "partial_low": 0.0, "partial_high": 0.2, "null_mean": 0.0, "null_low": -0.1, "null_high": 0.1}
+    correlations = pd.DataFrame([row])
+    effects = pd.DataFrame(
+        [
+            {
+                "benchmark": "refcoco",
+                "split": "val",
+                "m": m,
+                "contrast": edit,
+                "outcome": outcome,
+                "mean": -0.1,
+                "low": -0.2,
+                "high": 0.0,
+                "n": 9,
+            }
+            for m in (1, 4)
+            for edit in ("top", "random", "identity")
+            for outcome in ("target_iou_change", "changed_pixels")
+        ]
+    )
+    curves = pd.DataFrame({"variant": "full", "seed": 0, "step": range(40), **{name: generator.random(40) for name in PANELS}})
+    image = generator.integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    mask = np.zeros((40, 60), bool)
+    example = Example(image, "the left $ring$", "<think> target : ring </think>", mask, generator.random((32, 32)), mask, 0.5)
+    drawn = smoothed(curves)
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        save_figure(lambda: correlation_figure(points, correlations), points, folder, "correlation")
+        save_figure(lambda: necessity_figure(effects), effects, folder, "necessity")
+        save_figure(lambda: training_figure(drawn), drawn, folder, "training")
+        save_figure(lambda: qualitative_figure([example]), points, folder, "qualitative")
+    names = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert len(names) == 12
+    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
+    assert pd.read_csv(tmp_path / "a" / "correlation.csv").equals(pd.read_csv(tmp_path / "b" / "correlation.csv"))
+
+
+def test_smoothing_is_a_mean_over_seeds_then_a_running_mean() -> None:
+    base = pd.DataFrame({"step": range(40), **dict.fromkeys(PANELS, 0.0)})
+    two = pd.concat([base.assign(variant="v", seed=0, kl=range(40)), base.assign(variant="v", seed=1, kl=0)])
+    found = smoothed(two)
+    assert found["kl"][:3].tolist() == [0.0, 0.25, 0.75]  # means 0, 0.5, 1; window 40 // 20 = 2
+
+
+def test_overlays_tint_the_mask_and_cut_the_padding_off() -> None:
+    image = np.full((2, 4, 3), 100, np.uint8)
+    mask = np.array([[True, False, False, False]] * 2)
+    tinted = overlay(image, mask, (200, 0, 0))
+    assert tinted[0, 0].tolist() == [165, 35, 35] and tinted[0, 1].tolist() == [100, 100, 100]
+    heat = np.zeros((4, 4))
+    heat[:2] = 1.0  # the image fills the upper half of SAM's square
+    lit = heat_overlay(image, heat)
+    assert lit.shape == (2, 4, 3) and lit.min() > 100
+
+
+def test_sentences_follow_the_intervals() -> None:
+    row = {"variant": "full", "seed": 0, "quality": "heat_iou", "accuracy": "iou", "n": 9, "images": 3}
+    row |= {"spearman": 0.5, "spearman_low": 0.2, "spearman_high": 0.7, "null_mean": 0.0, "null_low": -0.1, "null_high": 0.1}
+    row |= {"partial": 0.1, "partial_low": -0.1, "partial_high": 0.3}
+    assert "goes with" in correlation_sentence(row) and "does not remain" in correlation_sentence(row)
+    assert "no reliable relation" in correlation_sentence(row | {"spearman_low": -0.1})
+    assert "does not vary" in correlation_sentence(row | {"spearman": math.nan})
+    effect = {"variant": "full", "seed": 0, "benchmark": "refcoco", "split": "val", "m": 4, "mean": -0.2, "low": -0.3, "high": -0.1, "n": 9}
+    assert "hurts the mask more" in necessity_sentence(effect)
+    assert "no more and no less" in necessity_sentence(effect | {"high": 0.1})
+    assert "hurts the mask less" in necessity_sentence(effect | {"low": 0.1, "high": 0.3, "mean": 0.2})
+
+
+def test_numbers_are_valid_json_without_nan() -> None:
+    metrics = {"topk": {"all": {"l0": 16.0, "explained_variance": math.nan}}}
+    effects = pd.DataFrame([{"variant": "full", "seed": 0, "benchmark": "b", "split": "s", "m": 1, "contrast": "top", "outcome": "o"}])
+    effects = effects.assign(mean=0.5, low=0.1, high=0.9, n=3)
+    numbers = study_numbers(over_seeds(run_metrics(ALL)), pd.DataFrame(), effects, metrics)
+    text = json.dumps(numbers, allow_nan=False)
+    assert numbers["metrics"]["full"]["grefcoco"]["val"]["gres"]["gIoU"]["seeds"] == 2
+    assert numbers["necessity"]["full"]["seed0"]["b"]["s"]["m1"]["top"]["o"]["mean"] == 0.5
+    assert numbers["dictionaries"]["topk"]["all"]["explained_variance"] is None and "NaN" not in text

@@ -1,0 +1,57 @@
+"""Untrained models of the smallest sizes, for tests of what drives them."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segcompass.backbone.build import build_processor, build_sam, build_tokenizer, build_vlm
+from segcompass.backbone.llava import LlavaModel
+from segcompass.backbone.sam import SamSegmenter
+from segcompass.joint.model import JointModel
+from segcompass.sae.topk import TopKDictionary
+from segcompass.study.backbone import EmbeddedBackbone
+from segcompass.study.joint import JointSettings
+from segcompass.study.load import load_study
+from segcompass.study.study import Study
+from segcompass.world.instructions import vocabulary
+
+SLOTS = 4
+
+
+def micro_study() -> Study:
+    """The study of seconds, whose sizes the models have."""
+    return load_study(Path(__file__).parent / "workflow" / "micro.yaml")
+
+
+def tiny_vlm(seed: int = 0) -> LlavaModel:
+    """LLaVA of the micro study, random weights."""
+    torch.manual_seed(seed)
+    backbone = micro_study().backbone
+    assert isinstance(backbone, EmbeddedBackbone)
+    tokenizer = build_tokenizer(vocabulary(), SLOTS)
+    return LlavaModel(build_vlm(backbone.vlm, tokenizer), build_processor(backbone.vlm, tokenizer), SLOTS).eval()
+
+
+def tiny_sam(seed: int = 0) -> SamSegmenter:
+    """SAM of the micro study, random weights."""
+    torch.manual_seed(seed)
+    backbone = micro_study().backbone
+    assert isinstance(backbone, EmbeddedBackbone)
+    return SamSegmenter(build_sam(backbone.sam)).eval()
+
+
+def tiny_joint(settings: JointSettings | None = None, seed: int = 0) -> JointModel:
+    """The joint model of the micro study, its dictionary untrained."""
+    chosen = settings or micro_study().joint
+    vlm, sam = tiny_vlm(seed), tiny_sam(seed)
+    dictionary = TopKDictionary(vlm.hidden_width, 64, 4, 0.0, 1000)
+    dictionary.hook_layer = 2
+    return JointModel(vlm, sam, dictionary, chosen.interface, SLOTS)
+
+
+def pictures(count: int, seed: int = 0) -> list[np.ndarray]:
+    """Noise images of several sizes and aspect ratios."""
+    generator = np.random.default_rng(seed)
+    sizes = [(96, 128), (128, 112), (160, 160), (112, 96)]
+    return [generator.integers(0, 256, (*sizes[index % 4], 3), dtype=np.uint8) for index in range(count)]

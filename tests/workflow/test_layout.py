@@ -1,0 +1,104 @@
+"""Names say where things are: rule = stage module = log folder, declared keys = used keys, DVC and Snakemake see the same keys."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segcompass.study.jobs import ARTEFACTS, all_jobs, stage_params
+from segcompass.study.load import load_study
+from tests.workflow.project import ROOT, command
+
+RULES = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow" / "rules").glob("*.smk"))}
+STUDIES = sorted((ROOT / "params").glob("*.yaml"))
+
+
+def blocks() -> dict[str, str]:
+    """Rule -> its text."""
+    found = {}
+    for text in RULES.values():
+        for name, body in re.findall(r"(?m)^rule (\w+):\n((?:    .*\n|\n)+)", text):
+            found[name] = body
+    return found
+
+
+def test_rule_stage_module_and_log_folder_share_one_name() -> None:
+    modules = {path.stem for path in (ROOT / "segcompass" / "stages").glob("*.py")} - {"__init__"}
+    assert set(blocks()) == modules == set(ARTEFACTS)
+    for name, body in blocks().items():
+        assert f"python -m segcompass.stages.{name} " in body
+        assert f'"logs/{{study}}/{name}/' in body
+
+
+def test_every_rule_has_log_benchmark_threads_resources_and_environment() -> None:
+    for name, body in blocks().items():
+        for directive in ("log:", "benchmark:", "threads:", "resources:", "conda:"):
+            assert f"    {directive}" in body, f"{name} lacks {directive}"
+        assert "run:" not in body and "script:" not in body
+
+
+@pytest.mark.parametrize("stage", list(ARTEFACTS))
+def test_a_stage_receives_exactly_the_keys_that_it_reads(stage: str) -> None:
+    study = load_study(ROOT / "params" / "smoke.yaml")
+    declared = set(stage_params(study, next(job for job in all_jobs(study) if job.stage == stage)))
+    declared |= {"expected"} if stage == "write_summary" else set()
+    tree = ast.parse((ROOT / "segcompass" / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
+    used = {
+        node.slice.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and ast.unparse(node.value) == "stage.params"
+    }
+    assert used == declared
+
+
+def test_dvc_stages_name_the_sections_that_their_jobs_read() -> None:
+    """A key that a job receives lies in a section that its DVC stage names, so `dvc status` sees its edit."""
+    study = load_study(ROOT / "params" / "default.yaml")
+    raw = study.model_dump(mode="json")
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for job in all_jobs(study):
+        stage = stages.get(job.stage, stages["report"])
+        (named,) = stage["params"][0].values()
+        if named is None:
+            continue  # the whole file
+        for key, value in stage_params(study, job).items():
+            places = [place for place in named if key in place or value in (raw.get(place), _at(raw, place))]
+            derived = {"seed", "dictionary", "training", "confidence_threshold", "batch", "intervention", "bootstrap"}
+            assert places or key in derived, f"{job.stage}: {key} is not among {named}"
+
+
+def _at(raw: dict, dotted: str) -> object:
+    for part in dotted.split("."):
+        raw = raw[part]
+    return raw
+
+
+def test_dvc_outputs_are_the_artefacts() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    outputs = {name for stage in stages.values() for out in (*stage["outs"], *stage.get("metrics", [])) for name in out}
+    for pattern in ARTEFACTS.values():
+        place = pattern.replace("{study}", "${study}").split("/{")[0]
+        assert any(out == place or out.startswith(f"{place}/") for out in outputs), place
+
+
+def test_the_package_never_imports_snakemake_and_reports_never_import_torch() -> None:
+    for path in (ROOT / "segcompass").rglob("*.py"):
+        assert "import snakemake" not in path.read_text(encoding="utf-8"), path
+    light = ("prepare_data", "correlate", "make_tables", "make_figures", "write_summary")
+    code = "import sys\n" + "\n".join(f"import segcompass.stages.{stage}" for stage in light)
+    code += "\nassert not {'torch', 'transformers'} & set(sys.modules)"
+    command(ROOT, "python", "-c", code)
+
+
+def test_no_module_is_a_drawer() -> None:
+    names = {path.stem for path in (ROOT / "segcompass").rglob("*.py")}
+    assert not names & {"utils", "helpers", "common", "misc"}
+    lengths = sorted(len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "segcompass").rglob("*.py"))
+    assert lengths[len(lengths) // 2] < 200 and lengths[-1] < 400
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_committed_studies_are_valid(path: Path) -> None:
+    assert load_study(path).study == path.stem
