@@ -80,11 +80,11 @@ def test_the_report_page_is_one_file(whole: Path) -> None:
 
 def test_a_report_from_artefacts_that_disagree_is_refused(whole: Path) -> None:
     summary = next(line for line in commands_of(whole) if "write_summary" in line)
-    edit(whole, "results/default/joint/full/seed0/run.json", '"seed": 0', '"seed": 1')
+    edit(whole, "results/default/joint/full/seed0/run.json", '"temperature": 1.0', '"temperature": 0.5')
     try:
         done = command(whole, *summary.split(), check=False)
     finally:
-        edit(whole, "results/default/joint/full/seed0/run.json", '"seed": 1', '"seed": 0')
+        edit(whole, "results/default/joint/full/seed0/run.json", '"temperature": 0.5', '"temperature": 1.0')
     assert done.returncode == 2 and "results/default/joint/full/seed0/run.json" in done.stderr and "Traceback" not in done.stderr
 
 
