@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco
 
+LONGEST_NUMBER = 7
+"""Characters of one run length: 35 bits."""
+
 Rle = dict[str, Any]
 """COCO compressed RLE: `{"size": [height, width], "counts": ascii text}`."""
 
@@ -64,32 +67,41 @@ def checked_rle(rle: Any, height: int, width: int) -> Rle:
         raise ValueError(f"size is not [{height}, {width}]")
     counts = rle.get("counts")
     if isinstance(counts, bytes):
-        counts = counts.decode("ascii", "replace")
-    runs = _runs(counts) if isinstance(counts, str) else counts
-    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
-        raise ValueError("counts are neither compressed text nor a list of run lengths")
-    if sum(runs) != height * width:
-        raise ValueError(f"counts sum to {sum(runs)}, the image has {height * width} pixels")
-    return _text(coco.frPyObjects({"size": [height, width], "counts": runs}, height, width))
+        counts = counts.decode("latin-1")
+    if isinstance(counts, str):
+        _check_sum(_runs(counts), height, width)
+        return {"size": [height, width], "counts": counts}
+    if not isinstance(counts, list) or not all(type(run) is int and 0 <= run <= height * width for run in counts):
+        raise ValueError("counts are neither compressed text nor a list of run lengths within the image")
+    _check_sum(np.array(counts, np.int64), height, width)
+    return _text(coco.frPyObjects({"size": [height, width], "counts": counts}, height, width))
 
 
-def _runs(text: str) -> list[int]:
+def _check_sum(runs: np.ndarray, height: int, width: int) -> None:
+    if (runs < 0).any() or (total := int(runs.sum())) != height * width:
+        words = "hold a negative run" if (runs < 0).any() else f"sum to {total}, the image has {height * width} pixels"
+        raise ValueError(f"counts {words}")
+
+
+def _runs(text: str) -> np.ndarray:
     """Run lengths of COCO's compressed text: five bits a character, differences to the run before the last."""
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        code = ord(character) - 48
-        if not 0 <= code < 64 or shift > 60:
-            raise ValueError("counts hold a character that compressed RLE does not have")
-        value |= (code & 31) << shift
-        shift += 5
-        if not code & 32:
-            if code & 16:
-                value -= 1 << shift
-            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-            value = shift = 0
-    if shift:
+    codes = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8).astype(np.int64) - 48
+    if not len(codes):
+        return np.zeros(0, np.int64)
+    if codes.min() < 0 or codes.max() > 63:
+        raise ValueError("counts hold a character that compressed RLE does not have")
+    if codes[-1] & 32:
         raise ValueError("counts end in the middle of a number")
+    ends = np.flatnonzero(codes < 32)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > LONGEST_NUMBER:
+        raise ValueError("counts hold a number that no image needs")
+    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
+    runs = np.add.reduceat((codes & 31) << shifts, starts)
+    runs -= ((codes[ends] & 16) > 0) * (1 << (5 * lengths))
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
     return runs
 
 

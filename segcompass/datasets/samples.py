@@ -8,6 +8,7 @@ from pathlib import Path
 from segcompass.datasets.masks import Rle
 from segcompass.errors import InputError
 
+BENCHMARKS = ("refcoco", "refcoco+", "refcocog", "grefcoco", "reasonseg")
 LONGEST_TEXT = 10_000
 """Characters; a longer expression is a fault of the file."""
 
@@ -50,7 +51,7 @@ def load_samples(root: Path, benchmark: str, split: str, split_by: str | None = 
         return grefcoco.samples(root, split, per_ref)
     if benchmark == "reasonseg":
         return reasonseg.samples(root, split)
-    raise InputError(None, "--benchmark", f"`{benchmark}` is none of refcoco, refcoco+, refcocog, grefcoco, reasonseg")
+    raise InputError(None, "--benchmark", f"`{benchmark}` is none of {', '.join(BENCHMARKS)}")
 
 
 def checked_text(text: object, source: Path, field: str) -> str:

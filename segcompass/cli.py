@@ -1,0 +1,44 @@
+"""The command `segcompass`: one module of `segcompass/commands/` a sub-command, imported only when it is called."""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+from segcompass.errors import InputError
+
+COMMANDS = {
+    "samples": "list a benchmark's expressions with their masks, one JSON object a line",
+    "score": "score anybody's predictions under a named protocol",
+    "check": "say what of the benchmarks is there, against what should be",
+}
+"""Sub-command -> what it does; each module has `add_arguments(parser)` and `run(arguments) -> int`."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a sub-command.
+
+    Returns:
+        Exit code: the command's own, or 2 with one sentence on standard error for bad input.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser(prog="segcompass", description="Reasoning segmentation: read, score, explain.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if words and words[0] == name:
+            import_module(f"segcompass.commands.{name}").add_arguments(sub)
+    arguments = parser.parse_args(words)
+    try:
+        return int(import_module(f"segcompass.commands.{arguments.command}").run(arguments))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader (head, less) went away; that is no fault, and nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
