@@ -1,31 +1,34 @@
 """Scores a file of predictions against a file of samples, in any order, with memory that does not grow with the masks.
 
-Samples are read as a stream. Predictions are indexed by `sample_id` in a temporary SQLite file that holds byte offsets, so only one pair of
+Samples are read as a stream. Predictions are indexed by `sample_id` in a temporary SQLite file that holds byte offsets, so only a batch of
 masks is in memory at a time; what remains per expression is a row of numbers.
 """
 
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from segcompass.datasets.files import MOST_PIXELS
-from segcompass.datasets.masks import Rle, checked_rle
+from segcompass.datasets.masks import areas, checked_rle
 from segcompass.errors import InputError
 from segcompass.protocols.scoring import score_sample
 
+BATCH = 128
+"""Samples whose masks are checked, and held in memory, at once."""
 LONGEST_LINE = 64 << 20
 """Bytes; a longer line is refused before it is parsed."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A line of a samples file, as far as scoring reads it."""
+    """A line of a samples file, as far as scoring reads it; masks are unchecked."""
 
     line: int
     sample_id: str
@@ -33,8 +36,17 @@ class Truth:
     height: int
     width: int
     no_target: bool
-    target: Rle
-    ignore: Rle | None
+    target: Any
+    ignore: Any
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A line of a predictions file; the mask is unchecked."""
+
+    line: int
+    mask: Any
+    no_target: bool
 
 
 def score_files(samples: Path, predictions: Path, protocol: str, missing_is_empty: bool) -> dict[str, np.ndarray]:
@@ -56,19 +68,21 @@ def score_files(samples: Path, predictions: Path, protocol: str, missing_is_empt
         rows: list[tuple[float, ...]] = []
         images: dict[str, int] = {}
         clusters: list[int] = []
-        for truth in read_truths(samples):
-            prediction = index.take(truth, samples)
-            if prediction is None and not missing_is_empty:
+        truths = read_truths(samples)
+        while batch := list(islice(truths, BATCH)):
+            given = [index.take(truth, samples) for truth in batch]
+            if not missing_is_empty and None in given:
+                name = batch[given.index(None)].sample_id
                 raise InputError(
-                    predictions,
-                    "sample_id",
-                    f"has no prediction for `{truth.sample_id}`; add it, or count it as empty with --missing empty",
+                    predictions, "sample_id", f"has no prediction for `{name}`; add it, or count it as empty with --missing empty"
                 )
-            mask, rejected = prediction or (None, False)
-            score = score_sample(protocol, truth.target, truth.ignore, truth.no_target, mask, rejected)
-            areas = (score.truth_area, score.predicted_area, score.no_target, score.predicted_no_target)
-            rows.append((score.intersection, score.union, score.iou, *areas))
-            clusters.append(images.setdefault(truth.image, len(images)))
+            _check_masks(samples, predictions, batch, given)
+            for truth, prediction in zip(batch, given, strict=True):
+                mask, rejected = (prediction.mask, prediction.no_target) if prediction else (None, False)
+                score = score_sample(protocol, truth.target, truth.ignore, truth.no_target, mask, rejected)
+                areas_and_decisions = (score.truth_area, score.predicted_area, score.no_target, score.predicted_no_target)
+                rows.append((score.intersection, score.union, score.iou, *areas_and_decisions))
+                clusters.append(images.setdefault(truth.image, len(images)))
         index.refuse_unknown()
     if not rows:
         raise InputError(samples, "", "holds no sample; write it with `segcompass samples`")
@@ -77,8 +91,27 @@ def score_files(samples: Path, predictions: Path, protocol: str, missing_is_empt
     return {name: table[:, column] for column, name in enumerate(names)} | {"image": np.array(clusters)}
 
 
+def _check_masks(samples: Path, predictions: Path, truths: list[Truth], given: Sequence[Prediction | None]) -> None:
+    """Checks every mask of a batch at once; only if one is faulty, or not compressed, one by one."""
+    entries = [(samples, truth.line, name, truth, getattr(truth, name)) for truth in truths for name in ("target", "ignore")]
+    entries += [(predictions, made.line, "segmentation", truth, made.mask) for truth, made in zip(truths, given, strict=True) if made]
+    masks = [entry for entry in entries if entry[4] is not None or entry[2] == "target"]
+    plain = all(
+        type(mask) is dict and mask.get("size") == [truth.height, truth.width] and type(mask.get("counts")) is str
+        for *_, truth, mask in masks
+    )
+    if plain and areas([mask["counts"] for *_, mask in masks], [truth.height * truth.width for *_, truth, _ in masks]) is not None:
+        return
+    for path, line, name, truth, mask in masks:
+        try:
+            checked = checked_rle(mask, truth.height, truth.width)
+            mask.update(checked)  # compresses uncompressed counts
+        except ValueError as error:
+            raise InputError(path, f"line {line}: {name}", f"is no RLE of this image: {error}; write it again") from error
+
+
 def read_truths(path: Path) -> Iterator[Truth]:
-    """Samples of a file, checked line by line.
+    """Samples of a file, checked line by line but for their masks.
 
     Raises:
         InputError: names the line and the field at fault.
@@ -90,10 +123,8 @@ def read_truths(path: Path) -> Iterator[Truth]:
                 path, f"line {number}: height, width", f"are not sides of an image of at most {MOST_PIXELS} pixels; correct them"
             )
         no_target = _field(path, number, raw, "no_target", bool)
-        target = _mask(path, number, raw, "target", height, width)
-        ignore = _mask(path, number, raw, "ignore", height, width) if raw.get("ignore") is not None else None
         sample_id, image = (_field(path, number, raw, name, str) for name in ("sample_id", "image"))
-        yield Truth(number, sample_id, image, height, width, no_target, target, ignore)
+        yield Truth(number, sample_id, image, height, width, no_target, raw.get("target"), raw.get("ignore"))
 
 
 class _Index:
@@ -126,8 +157,8 @@ class _Index:
             self.file.close()
         self.database.close()
 
-    def take(self, truth: Truth, samples: Path) -> tuple[Rle | None, bool] | None:
-        """(mask, decision "no target") of a sample's prediction; None where there is none."""
+    def take(self, truth: Truth, samples: Path) -> Prediction | None:
+        """A sample's prediction; None where there is none."""
         found = self.database.execute("SELECT line, place, sample FROM entry WHERE id = ?", (truth.sample_id,)).fetchone()
         if found is None:
             self.database.execute("INSERT INTO entry VALUES (?, NULL, NULL, ?)", (truth.sample_id, truth.line))
@@ -141,9 +172,7 @@ class _Index:
         no_target = _field(self.predictions, line, raw, "no_target", bool)
         if "segmentation" not in raw:
             raise InputError(self.predictions, f"line {line}: segmentation", "is missing; give an RLE, or null for an empty mask")
-        if raw["segmentation"] is None:
-            return None, no_target
-        return _mask(self.predictions, line, raw, "segmentation", truth.height, truth.width), no_target
+        return Prediction(line, raw["segmentation"], no_target)
 
     def refuse_unknown(self) -> None:
         """Refuses predictions that belong to no sample."""
@@ -185,10 +214,3 @@ def _field(path: Path, number: int, raw: dict[str, Any], name: str, kind: type) 
         words = {int: "a whole number", bool: "true or false", str: "a text"}
         raise InputError(path, f"line {number}: {name}", f"is {'missing' if name not in raw else 'not ' + words[kind]}; correct the line")
     return value
-
-
-def _mask(path: Path, number: int, raw: dict[str, Any], name: str, height: int, width: int) -> Rle:
-    try:
-        return checked_rle(raw.get(name), height, width)
-    except ValueError as error:
-        raise InputError(path, f"line {number}: {name}", f"is no RLE of this image: {error}; write it again") from error
