@@ -96,10 +96,17 @@ def areas(counts: Sequence[str], pixels: Sequence[int]) -> np.ndarray | None:
     except ValueError:
         return None
     first = np.cumsum(per_text) - per_text
-    if (runs < 0).any() or (np.add.reduceat(runs, first) != pixels).any():
+    by_parity = [_sums(runs[parity::2], (first - parity + 1) // 2) for parity in (0, 1)]
+    on = np.where(first % 2 == 0, by_parity[1], by_parity[0]) * (per_text > 1)
+    off = np.where(first % 2 == 0, by_parity[0], by_parity[1])
+    if runs.min() < 0 or runs.max() > max(pixels) or (on + off != pixels).any():
         return None
-    runs *= _numbers(per_text) % 2
-    return np.add.reduceat(runs, first)
+    return on
+
+
+def _sums(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Sums of the pieces of `values` that begin at `first`; of an empty piece, anything."""
+    return np.add.reduceat(values, np.minimum(first, len(values) - 1)) if len(values) else np.zeros(len(first), np.int64)
 
 
 def _runs(text: str) -> np.ndarray:
@@ -132,17 +139,28 @@ def run_lengths(counts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         runs[longer] += (codes[starts[longer] + place] & 31).astype(np.int64) << (5 * place)
     runs -= ((codes[ends] & 16) > 0) * (1 << (5 * lengths))
     per_text = np.diff(np.searchsorted(ends, last), prepend=-1)
-    number = _numbers(per_text)
-    for part, per_part in ((number % 2 == 1, per_text // 2), ((number % 2 == 0) & (number > 0), (per_text - 1) // 2)):
-        total = np.cumsum(np.concatenate([[0], runs[part]]))
-        before = total[np.cumsum(per_part) - per_part]
-        runs[part] = total[1:] - np.repeat(before, per_part)
-    return runs, per_text
+    return _undifferenced(runs, per_text), per_text
 
 
-def _numbers(per_text: np.ndarray) -> np.ndarray:
-    """Place of each number in its text."""
-    return np.arange(per_text.sum()) - np.repeat(np.cumsum(per_text) - per_text, per_text)
+def _undifferenced(runs: np.ndarray, per_text: np.ndarray) -> np.ndarray:
+    """Run lengths from differences to the number before the last.
+
+    Numbers of one text that depend on each other lie two apart, so two strided cumulative sums over all texts serve, each less what came
+    before its text: before its second number for the one chain, its first number included for the other, which begins with the third.
+    """
+    first = np.cumsum(per_text) - per_text
+    total = np.empty_like(runs)
+    for parity in (0, 1):
+        np.cumsum(runs[parity::2], out=total[parity::2])
+    second = np.minimum(first + 1, len(runs) - 1)
+    before_odd, before_even = total[second] - runs[second], total[first]
+    alone = runs[first]
+    for parity in (0, 1):
+        mine = np.where(first % 2 == parity, before_even, before_odd)
+        begins = (first - parity + 1) // 2
+        total[parity::2] -= np.repeat(mine, np.diff(np.append(begins, len(total[parity::2]))))
+    total[first] = alone
+    return total
 
 
 def _finite(value: Any) -> bool:

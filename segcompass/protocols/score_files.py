@@ -4,7 +4,6 @@ Samples are read as a stream. Predictions are indexed by `sample_id` in a tempor
 masks is in memory at a time; what remains per expression is a row of numbers.
 """
 
-import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from segcompass.datasets.files import MOST_PIXELS
 from segcompass.datasets.masks import areas, checked_rle
@@ -168,7 +168,7 @@ class _Index:
             raise InputError(samples, f"line {truth.line}: sample_id", f"`{truth.sample_id}` stands on line {sample} already; keep one")
         self.database.execute("UPDATE entry SET sample = ? WHERE id = ?", (truth.line, truth.sample_id))
         self.file.seek(place)
-        raw = json.loads(self.file.readline())
+        raw = orjson.loads(self.file.readline())
         no_target = _field(self.predictions, line, raw, "no_target", bool)
         if "segmentation" not in raw:
             raise InputError(self.predictions, f"line {line}: segmentation", "is missing; give an RLE, or null for an empty mask")
@@ -200,8 +200,8 @@ def _lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any]]]:
 
 def _object(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
-        raw = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        raw = orjson.loads(line)
+    except ValueError as error:
         raise InputError(path, f"line {number}", f"is not JSON ({str(error)[:100]}); write one object a line") from error
     if not isinstance(raw, dict):
         raise InputError(path, f"line {number}", "is not a JSON object; write one object a line")
