@@ -11,6 +11,7 @@ COMMANDS = {
     "samples": "list a benchmark's expressions with their masks, one JSON object a line",
     "score": "score anybody's predictions under a named protocol",
     "check": "say what of the benchmarks is there, against what should be",
+    "ship_backbone": "put a built backbone into the repository, with its card",
 }
 """Sub-command -> what it does; each module has `add_arguments(parser)` and `run(arguments) -> int`."""
 

@@ -1,11 +1,13 @@
 """Trains the embedded LLaVA and SAM on the embedded world, phase by phase, and scores them on held-out scenes.
 
 Vision tower on dense patch targets, language model on captions, facts and gold thoughts, SAM's encoder on dense targets, its decoder on
-mask prompts. A pretrained backbone is named by its folders and only recorded.
+mask prompts. A pretrained backbone is taken from the folders that the study names, unchanged.
 """
 
 import csv
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from segcompass.backbone.training.segmenter import noisy_prompt, object_targets,
 from segcompass.backbone.training.vision import scene_pixels, train_vision
 from segcompass.datasets.files import read_image
 from segcompass.errors import InputError
+from segcompass.provenance.folder_digest import folder_digest
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, EmbeddedBackbone
 from segcompass.world.instructions import vocabulary
@@ -35,7 +38,8 @@ SCORED = 64
 def work(stage: Stage) -> None:
     """Fills `vlm/`, `sam/`, `curves.csv` and `scores.json`."""
     if stage.params["backbone"]["source"] != "build":
-        raise InputError(None, "backbone.source", "is `pretrained`, which this stage does not build; name the folders where they are used")
+        _take(stage)
+        return
     settings = EmbeddedBackbone.model_validate_json(json.dumps(stage.params["backbone"]))
     answer = AnswerSettings.model_validate_json(json.dumps(stage.params["answer"]))
     prepare_torch(stage.params["threads"], settings.seed)
@@ -52,6 +56,22 @@ def work(stage: Stage) -> None:
     (stage.folder / "scores.json").write_text(json.dumps(scores, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     stage.rows["steps"] = len(rows)
     stage.facts |= {"seed": settings.seed, "device": "cpu", "scores": scores}
+
+
+def _take(stage: Stage) -> None:
+    """Takes the folders that the study names, by hard links where the file system allows it."""
+    for part, given in stage.params["files"].items():
+        folder = Path(given["folder"])
+        if folder_digest(folder) != given["digest"]:
+            raise InputError(folder, "", "has changed since the study was read; start the pipeline again")
+        shutil.copytree(folder, stage.folder / part, copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _train(stage: Stage, settings: EmbeddedBackbone, vlm: LlavaModel, sam: SamSegmenter, data: Path) -> list[dict[str, Any]]:

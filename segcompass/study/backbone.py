@@ -74,9 +74,11 @@ class BackboneTrainingSettings(Section):
 
 
 class EmbeddedBackbone(Section):
-    """Build the backbone from the embedded world."""
+    """The embedded backbone: built from the embedded world by the recipe below, or taken as the recipe's shipped result."""
 
-    source: Literal["build"]
+    source: Literal["build", "shipped"]
+    folder: str
+    """Where the shipped models lie, `vlm/` and `sam/`, with the card that says how they were made."""
     seed: Count
     vlm: VisionLanguageSettings
     sam: SegmenterSettings
@@ -119,3 +121,10 @@ class AnswerSettings(Section):
     def longest(self) -> int:
         """Tokens of the longest answer: thought, K reference tokens, end."""
         return self.max_thought_tokens + self.slots + 1
+
+
+def given_models(backbone: EmbeddedBackbone | PretrainedBackbone) -> dict[str, str]:
+    """Part (`vlm`, `sam`) -> folder, of a backbone that is not built."""
+    if isinstance(backbone, PretrainedBackbone):
+        return {"vlm": backbone.vlm_path, "sam": backbone.sam_path}
+    return {part: f"{backbone.folder}/{part}" for part in ("vlm", "sam")}

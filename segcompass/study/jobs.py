@@ -82,6 +82,10 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "prepare_data":
             return {"world": raw["world"]}
         case "train_backbone":
+            if raw["backbone"]["source"] == "shipped":
+                return {"backbone": {key: raw["backbone"][key] for key in ("source", "folder")}}
+            if raw["backbone"]["source"] == "pretrained":
+                return {"backbone": raw["backbone"]}
             return {"backbone": raw["backbone"], "answer": raw["answer"], "threads": raw["threads"]}
         case "cache_activations":
             return {"activations": raw["activations"]} | model

@@ -20,6 +20,7 @@ PARTS = (
     "workflow",
     "segcompass",
     "dvc.yaml",
+    "backbones/embedded/card.json",
     ".dvc/config",
     ".dvc/plots",
     ".dvcignore",

@@ -70,3 +70,4 @@ def heat_overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 def _bare(axis: Axes) -> None:
     axis.set_axis_off()
+    axis.set_anchor("N")

@@ -1,0 +1,59 @@
+"""The shipped backbone is the one that its card describes, and plain transformers loads it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from segcompass.backbone.load import load_segmenter, load_vlm
+from segcompass.commands.ship_backbone import file_digests
+from segcompass.study.backbone import EmbeddedBackbone
+from segcompass.study.load import load_study
+from tests.tiny import pictures
+
+FOLDER = Path("backbones/embedded")
+CARD = json.loads((FOLDER / "card.json").read_text())
+STUDY = load_study(Path("params/default.yaml"))
+
+
+def test_files_are_those_of_the_card() -> None:
+    assert file_digests(FOLDER) == CARD["files"]
+
+
+def test_the_recipe_of_the_card_is_that_of_the_default_study() -> None:
+    assert isinstance(STUDY.backbone, EmbeddedBackbone)
+    recipe = CARD["recipe"]["backbone"]
+    ours = STUDY.backbone.model_dump(mode="json")
+    assert {key: value for key, value in ours.items() if key not in ("source", "folder")} == {
+        key: value for key, value in recipe.items() if key not in ("source", "folder")
+    }
+    assert CARD["recipe"]["answer"] == STUDY.answer.model_dump(mode="json")
+
+
+def test_transformers_loads_and_generates_without_our_code() -> None:
+    code = f"""
+import numpy as np, torch
+from PIL import Image
+from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
+from transformers.models.llava.processing_llava import LlavaProcessor
+from transformers.models.sam.modeling_sam import SamModel
+model = LlavaForConditionalGeneration.from_pretrained("{FOLDER}/vlm")
+processor = LlavaProcessor.from_pretrained("{FOLDER}/vlm")
+image = Image.fromarray(np.full((128, 96, 3), 90, np.uint8))
+inputs = processor(images=[image], text=["USER: <image> left red ring ( think then 4 masks ) ASSISTANT:"], return_tensors="pt")
+print(processor.tokenizer.decode(model.generate(**inputs, max_new_tokens=30, do_sample=False)[0]))
+sam = SamModel.from_pretrained("{FOLDER}/sam")
+print(tuple(sam.vision_encoder(torch.zeros(1, 3, 128, 128)).last_hidden_state.shape))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "<think>" in done.stdout and "</think> <REF_POS> <REF_POS> <REF_POS> <REF_POS>" in done.stdout
+    assert "(1, 64, 16, 16)" in done.stdout
+
+
+def test_our_doors_open_it_too() -> None:
+    vlm, sam = load_vlm(FOLDER / "vlm", STUDY.runtime, STUDY.answer), load_segmenter(FOLDER / "sam", STUDY.runtime)
+    prompts = vlm.prompts(pictures(1), ["left red ring"])
+    assert vlm.generate(prompts, 1, None, STUDY.answer.longest, None).answers.shape[0] == 1
+    assert sam.embed(sam.inputs(pictures(1))).shape == torch.Size([1, 64, 16, 16])
