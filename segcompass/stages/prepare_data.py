@@ -37,6 +37,7 @@ def work(stage: Stage) -> None:
     _write_images(root, scenes, settings.seed)
     for split in sorted({scene.split for scene in scenes}):
         _write_lines(stage.folder / "scenes" / f"{split}.jsonl", (_scene_row(s) for s in scenes if s.split == split))
+    write_instances([root / benchmark / "instances.json" for benchmark in REFS], scenes)
     supervision: dict[str, list[dict[str, Any]]] = {scene.split: [] for scene in scenes}
     for benchmark, splits in BENCHMARK_SPLITS.items():
         refs: list[Ref] = [
@@ -45,7 +46,7 @@ def work(stage: Stage) -> None:
             if scene.split in splits
             for expression in expressions(scene, benchmark, settings)
         ]
-        rows = _write_reasonseg(root, refs) if benchmark == "reasonseg" else _write_refer(root, benchmark, scenes, refs)
+        rows = _write_reasonseg(root, refs) if benchmark == "reasonseg" else _write_refer(root, benchmark, refs)
         for split in splits:
             own = [row for scene_split, row in rows if scene_split == split]
             if (benchmark, split) != ("reasonseg", "train"):  # zero-shot: its wording is kept out of every training text
@@ -72,8 +73,7 @@ def _write_images(root: Path, scenes: list[Scene], seed: int) -> None:
         Image.fromarray(render(scene, np.random.default_rng([seed, scene.scene_id, 1]))).save(path, quality=95)
 
 
-def _write_refer(root: Path, benchmark: str, scenes: list[Scene], refs: list[Ref]) -> list[tuple[str, dict[str, Any]]]:
-    write_instances(root / benchmark / "instances.json", scenes)
+def _write_refer(root: Path, benchmark: str, refs: list[Ref]) -> list[tuple[str, dict[str, Any]]]:
     (write_grefs if benchmark == "grefcoco" else write_refs)(root / benchmark / REFS[benchmark], refs)
     rows = []
     for number, (scene, split, expression) in enumerate(refs):

@@ -1,7 +1,7 @@
 """Writes scenes and expressions as RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO: COCO instances, refer pickles, grefs.
 
-The quirks of the originals are written too, so that the loaders meet them: `_N` suffixes in a ref's `file_name`, polygons for whole
-objects and RLE for holed or hidden ones, a polygon of fewer than 6 numbers, `iscrowd` annotations that no ref may count as target.
+The quirks of the originals are written too, so that the loaders meet them: `_N` suffixes in a ref's `file_name`, several polygons for
+objects in pieces, a polygon of fewer than 6 numbers, `iscrowd` annotations in RLE that no ref may count as target.
 """
 
 import json
@@ -10,21 +10,19 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from segcompass.datasets.masks import decode, encode, from_segmentation
+from segcompass.datasets.masks import encode
 from segcompass.datasets.refer import IMAGES
 from segcompass.world.instructions import Expression
 from segcompass.world.lexicon import SHAPES
+from segcompass.world.outline import polygons
 from segcompass.world.scene import Scene, SceneObject
 
 Ref = tuple[Scene, str, Expression]
 """A scene, the benchmark's split and an expression of the scene."""
 CATEGORY = {shape: index + 1 for index, shape in enumerate(SHAPES)}
 CROWD_CATEGORY = len(SHAPES) + 1
-FAITHFUL = 0.98
-"""Least IoU of a polygon with the mask that it stands for."""
 
 
 def image_name(scene: Scene) -> str:
@@ -42,22 +40,13 @@ def annotation_id(scene: Scene, object_id: int) -> int:
     return scene.scene_id * 100 + object_id
 
 
-def segmentation(mask: np.ndarray) -> Any:
-    """Polygons where one outline gives the mask back to an IoU of at least `FAITHFUL`, else RLE."""
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    if len(contours) == 1 and len(contours[0]) >= 8:
-        # From pixel centres to COCO's grid, where pixel (x, y) covers [x, x + 1]; half a pixel outwards on each side.
-        points = contours[0][:, 0, :].astype(float) + 0.5
-        outwards = points + np.sign(points - points.mean(axis=0)) * 0.5
-        polygons = [[round(float(value), 2) for value in outwards.ravel()], [1.0, 1.0, 2.0, 2.0]]
-        drawn = decode(from_segmentation(polygons, *mask.shape))
-        if (drawn & mask).sum() >= FAITHFUL * (drawn | mask).sum():
-            return polygons
-    return encode(mask)
+def segmentation(mask: np.ndarray) -> list[list[float]]:
+    """Polygons along pixel edges that give the mask back exactly, and one of fewer than 6 numbers, as some originals have."""
+    return [*([float(value) for value in polygon] for polygon in polygons(mask)), [1.0, 1.0, 2.0, 2.0]]
 
 
-def write_instances(path: Path, scenes: Iterable[Scene]) -> None:
-    """`instances.json` of the scenes, attributes of every object included."""
+def write_instances(paths: Iterable[Path], scenes: Iterable[Scene]) -> None:
+    """`instances.json` of the scenes, attributes of every object included; the same content at every path."""
     images, annotations = [], []
     for scene in scenes:
         images.append({"id": scene.scene_id, "file_name": image_name(scene), "height": scene.height, "width": scene.width, "license": 1})
@@ -72,7 +61,9 @@ def write_instances(path: Path, scenes: Iterable[Scene]) -> None:
         "annotations": annotations,
         "categories": categories,
     }
-    _write(path, json.dumps(content).encode())
+    data = json.dumps(content).encode()
+    for path in paths:
+        _write(path, data)
 
 
 def write_refs(path: Path, refs: list[Ref]) -> None:
