@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 
 from segcompass.datasets.refer import SPLIT_BY
-from segcompass.datasets.samples import BENCHMARKS, load_samples
+from segcompass.datasets.samples import load_samples
+from segcompass.datasets.splits import BENCHMARKS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

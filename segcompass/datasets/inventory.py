@@ -8,6 +8,7 @@ from pycocotools import mask as coco
 from segcompass.datasets.files import image_size
 from segcompass.datasets.refer import SPLIT_BY
 from segcompass.datasets.samples import Sample, load_samples
+from segcompass.datasets.splits import EVALUATION_SPLITS
 from segcompass.errors import InputError
 
 BENCHMARK_FILES = {
@@ -16,13 +17,6 @@ BENCHMARK_FILES = {
     "reasonseg": [],
 }
 """Benchmark -> its annotation files; ReasonSeg has one beside each image."""
-SPLITS = {
-    "refcoco": ("train", "val", "testA", "testB", "test"),
-    "refcoco+": ("train", "val", "testA", "testB"),
-    "refcocog": ("train", "val", "test"),
-    "grefcoco": ("train", "val", "testA", "testB"),
-    "reasonseg": ("train", "val", "test"),
-}
 EXPECTED = {
     ("refcoco", "train"): "42,404 refs",
     ("refcoco", "val"): "3,811 refs",
@@ -56,13 +50,13 @@ class Finding:
 def inspect(root: Path) -> list[Finding]:
     """Findings of every benchmark whose folder is there, each partition on its own."""
     found = []
-    for benchmark, splits in SPLITS.items():
+    for benchmark, splits in EVALUATION_SPLITS.items():
         folder = root / ("ReasonSeg" if benchmark == "reasonseg" else benchmark)
         if not folder.is_dir():
             continue
         parts: list[str | None] = [part for part in SPLIT_BY.get(benchmark, ()) if (folder / f"refs({part}).p").is_file()]
         for part in parts or [None]:
-            for split in splits:
+            for split in dict.fromkeys(("train", *splits, "test")):
                 finding = _split(root, benchmark, split, part)
                 if finding is not None:
                     found.append(finding)

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from segcompass.datasets.masks import Rle
+from segcompass.datasets.splits import BENCHMARKS
 from segcompass.errors import InputError
 
-BENCHMARKS = ("refcoco", "refcoco+", "refcocog", "grefcoco", "reasonseg")
 LONGEST_TEXT = 10_000
 """Characters; a longer expression is a fault of the file."""
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from segcompass.backbone.interface import Image, Segmenter
+from segcompass.datasets.artefact import data_root, manifest
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample, read_samples
@@ -38,9 +39,9 @@ class TrainingPrompts:
     """The train splits of the joint benchmarks."""
 
     def __init__(self, data: Path, benchmarks: list[str], segmenter: Segmenter, seed: int) -> None:
-        self.root = data / "root"
+        self.root = data_root(data)
         self.segmenter, self.seed = segmenter, seed
-        manifests = (data / "manifests" / benchmark / "train.jsonl" for benchmark in benchmarks)
+        manifests = (manifest(data, benchmark, "train") for benchmark in benchmarks)
         self.samples = [sample for path in manifests for sample in read_samples(path)]
         self._embeddings: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
 

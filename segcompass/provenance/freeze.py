@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from segcompass.provenance.code_digest import stage_digest
-from segcompass.provenance.folder_digest import folder_digest
+from segcompass.provenance.folder_digest import annotation_digest, folder_digest
 from segcompass.provenance.stage import fingerprint
 from segcompass.study.backbone import given_models
+from segcompass.study.data import RootSettings, annotation_folders
 from segcompass.study.jobs import Job, all_jobs, stage_params
 from segcompass.study.study import Study
 
@@ -32,14 +33,16 @@ def frozen_path(study: str, job: Job) -> Path:
 
 
 def frozen_content(study: Study, job: Job, root: Path) -> dict[str, Any]:
-    """Stage, wildcards, params and code digest of a job; for models that are not built also what
-    their files are, for the summary also what every other job's artefact must be."""
+    """Stage, wildcards, params and code digest of a job; for data and models that
+    no stage makes also what their files are, for the summary also what every other job's artefact must be."""
     content: dict[str, Any] = {
         "stage": job.stage,
         "wildcards": dict(job.wildcards),
         "params": stage_params(study, job),
         "code": stage_digest(job.stage, root),
     }
+    if job.stage == "prepare_data" and isinstance(study.data, RootSettings):
+        content["params"]["files"] = {folder: annotation_digest(root / folder) for folder in annotation_folders(study.data)}
     if job.stage == "train_backbone" and study.backbone.source != "build":
         content["params"]["files"] = {
             part: {"folder": folder, "digest": folder_digest(root / folder)} for part, folder in given_models(study.backbone).items()

@@ -4,7 +4,6 @@ Thoughts are the model's own, greedy ones, as in the paper's joint training the 
 """
 
 import json
-from typing import Any
 
 from tqdm import tqdm
 
@@ -12,7 +11,9 @@ from segcompass.activations.cache import CacheWriter
 from segcompass.backbone.interface import INSTRUCTION, THOUGHT, VISUAL, VisionLanguageModel
 from segcompass.backbone.load import load_vlm
 from segcompass.backbone.runtime import prepare_torch
+from segcompass.datasets.artefact import data_root, training_samples
 from segcompass.datasets.files import read_image
+from segcompass.datasets.samples import Sample
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
 from segcompass.study.concepts import ActivationSettings
@@ -37,29 +38,29 @@ def work(stage: Stage) -> None:
     stage.facts["device"] = runtime.device
 
 
-def _expressions(stage: Stage, scenes: int) -> list[dict[str, Any]]:
-    """Training expressions of the first `scenes` images, in the order of the file."""
-    lines = (stage.inputs["data"] / "supervision" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    kept = set(sorted({row["image"] for row in rows})[:scenes])
-    return sorted((row for row in rows if row["image"] in kept), key=lambda row: (row["image"], row["sample_id"]))
+def _expressions(stage: Stage, scenes: int) -> list[Sample]:
+    """Training expressions of the first `scenes` images, sorted by image."""
+    samples = training_samples(stage.inputs["data"])
+    kept = set(sorted({sample.image for sample in samples})[:scenes])
+    return sorted((sample for sample in samples if sample.image in kept), key=lambda sample: (sample.image, sample.sample_id))
 
 
 def _cache(
-    vlm: VisionLanguageModel, writer: CacheWriter, rows: list[dict[str, Any]], stage: Stage, answer: AnswerSettings, seen: set[str]
+    vlm: VisionLanguageModel, writer: CacheWriter, samples: list[Sample], stage: Stage, answer: AnswerSettings, seen: set[str]
 ) -> None:
-    prompts = vlm.prompts([read_image(stage.inputs["data"] / "root" / row["image"]) for row in rows], [row["text"] for row in rows])
+    root = data_root(stage.inputs["data"])
+    prompts = vlm.prompts([read_image(root / sample.image) for sample in samples], [sample.text for sample in samples])
     rollouts = vlm.generate(prompts, 1, None, answer.longest, None)
     states = vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)
-    for index, row in enumerate(rows):
+    for index, sample in enumerate(samples):
         types = states.token_types[index]
         wanted = (types == INSTRUCTION) | (types == THOUGHT)
-        if row["image"] not in seen:
+        if sample.image not in seen:
             # The image precedes the instruction, so its states are the same for every expression of the image.
             wanted |= types == VISUAL
-            seen.add(row["image"])
+            seen.add(sample.image)
         positions = states.positions[index][wanted]
-        writer.add(row["sample_id"], row["image"], states.hidden[index][wanted], positions, types[wanted])
+        writer.add(sample.sample_id, sample.image, states.hidden[index][wanted], positions, types[wanted])
 
 
 def main(argv: list[str] | None = None) -> int:

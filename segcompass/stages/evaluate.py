@@ -16,6 +16,7 @@ from tqdm import tqdm
 from segcompass.backbone.interface import OTHER
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.concepts.quality import coverage, heat_iou, reconstruction, thought_scores
+from segcompass.datasets.artefact import data_root, manifest
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import Rle, decode, encode
 from segcompass.datasets.samples import Sample, read_samples
@@ -76,7 +77,7 @@ class Evaluator:
         Returns:
             Number of records, which is that of the manifest.
         """
-        samples = list(read_samples(self.data / "manifests" / benchmark / f"{split}.jsonl"))
+        samples = list(read_samples(manifest(self.data, benchmark, split)))
         gold = gold_thoughts(self.data, split)
         rows: list[Row] = []
         masks: list[Rle] = []
@@ -84,7 +85,7 @@ class Evaluator:
         seen: set[str] = set()
         for start in tqdm(range(0, len(samples), self.settings.batch), desc=f"{benchmark} {split}", disable=None):
             part = samples[start : start + self.settings.batch]
-            images = [read_image(self.data / "root" / sample.image) for sample in part]
+            images = [read_image(data_root(self.data) / sample.image) for sample in part]
             thoughts = self.predictor.think(images, [sample.text for sample in part])
             with torch.no_grad():
                 output = self.predictor.segment(thoughts)

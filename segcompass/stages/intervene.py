@@ -16,6 +16,7 @@ from segcompass.backbone.runtime import prepare_torch
 from segcompass.causal.attribution import contributions
 from segcompass.causal.edits import matched_random, top_concepts, zeroed
 from segcompass.causal.effects import COLUMNS, effect, summarised
+from segcompass.datasets.artefact import data_root, manifest
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample, read_samples
@@ -64,8 +65,8 @@ class Battery:
 
     def run(self, benchmark: str, split: str, batch: int) -> list[Row]:
         """Effects on the first samples of a split that have a target."""
-        manifest = read_samples(self.data / "manifests" / benchmark / f"{split}.jsonl")
-        samples = [sample for sample in manifest if decode(sample.target).any()][: self.settings["samples"]]
+        split_samples = read_samples(manifest(self.data, benchmark, split))
+        samples = [sample for sample in split_samples if decode(sample.target).any()][: self.settings["samples"]]
         rows: list[Row] = []
         for start in tqdm(range(0, len(samples), batch), desc=f"{benchmark} {split}", disable=None):
             part = samples[start : start + batch]
@@ -74,7 +75,7 @@ class Battery:
         return rows
 
     def _effects(self, samples: list[Sample], offset: int) -> list[Row]:
-        images = [read_image(self.data / "root" / sample.image) for sample in samples]
+        images = [read_image(data_root(self.data) / sample.image) for sample in samples]
         thoughts = self.predictor.think(images, [sample.text for sample in samples])
         before = self._predicted(thoughts, thoughts.codes)
         slots = [leading_slots(prediction) for prediction in before]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from segcompass.datasets.artefact import data_root, manifest
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import read_samples
@@ -53,12 +54,12 @@ def _qualitative(stage: Stage) -> None:
     folder = stage.collections["evaluate"][0] / benchmark / split
     records = read_records(folder / "records.csv").set_index("sample_id", drop=False)
     results = {row["sample_id"]: row for row in json.loads((folder / "predictions.json").read_text(encoding="utf-8"))}
-    samples = {sample.sample_id: sample for sample in read_samples(stage.inputs["data"] / "manifests" / benchmark / f"{split}.jsonl")}
+    samples = {sample.sample_id: sample for sample in read_samples(manifest(stage.inputs["data"], benchmark, split))}
     with np.load(folder / "heatmaps.npz", allow_pickle=False) as heat:
         shown = heat.files[:count]
         examples = [
             Example(
-                read_image(stage.inputs["data"] / "root" / samples[name].image),
+                read_image(data_root(stage.inputs["data"]) / samples[name].image),
                 samples[name].text,
                 str(records.loc[name, "answer"]),
                 decode(samples[name].target),

@@ -10,12 +10,17 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
+from segcompass.datasets.artefact import ROOT_FILE, manifest
 from segcompass.datasets.masks import encode
 from segcompass.datasets.samples import load_samples, write_samples
+from segcompass.datasets.splits import EVALUATION_SPLITS
+from segcompass.errors import InputError
+from segcompass.provenance.folder_digest import annotation_digest
 from segcompass.provenance.stage import Stage, run_stage
-from segcompass.study.world import WorldSettings
+from segcompass.study.data import DataSettings, RootSettings, WorldSettings
 from segcompass.world.instructions import Expression, facts
 from segcompass.world.render import render
 from segcompass.world.scene import Scene, draw_scene
@@ -30,8 +35,28 @@ PARTITION = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd", "grefcoco":
 
 
 def work(stage: Stage) -> None:
-    """Fills `root/`, `scenes/`, `supervision/` and `manifests/`."""
-    settings = WorldSettings.model_validate_json(json.dumps(stage.params["world"]))
+    """Fills `manifests/`, and for the embedded world `root/`, `scenes/` and `supervision/`."""
+    settings: DataSettings = TypeAdapter(DataSettings).validate_json(json.dumps(stage.params["data"]))
+    if isinstance(settings, RootSettings):
+        _read_root(stage, settings)
+    else:
+        _write_world(stage, settings)
+
+
+def _read_root(stage: Stage, settings: RootSettings) -> None:
+    """Manifests of every train and evaluation split of the benchmarks that the study names."""
+    for name, digest in stage.params["files"].items():
+        if annotation_digest(Path(name)) != digest:
+            raise InputError(Path(name), "", "has changed since the study was read; start the pipeline again")
+    (stage.folder / ROOT_FILE).write_text(settings.root + "\n", encoding="utf-8")
+    for benchmark, partition in settings.partitions.items():
+        for split in ("train", *EVALUATION_SPLITS[benchmark]):
+            path = manifest(stage.folder, benchmark, split)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stage.rows[f"{benchmark}/{split}"] = write_samples(load_samples(Path(settings.root), benchmark, split, partition), path)
+
+
+def _write_world(stage: Stage, settings: WorldSettings) -> None:
     root = stage.folder / "root"
     scenes = _scenes(settings)
     _write_images(root, scenes, settings.seed)
@@ -109,7 +134,7 @@ def _read_back(folder: Path, benchmark: str, split: str, gold: list[dict[str, An
     expected = {(row["sample_id"], row["text"]) for row in gold}
     if {(sample.sample_id, sample.text) for sample in samples} != expected or len(samples) != len(gold):
         raise AssertionError(f"{benchmark}/{split}: the loaders do not give back what was written")
-    path = folder / "manifests" / benchmark / f"{split}.jsonl"
+    path = manifest(folder, benchmark, split)
     path.parent.mkdir(parents=True, exist_ok=True)
     return write_samples(samples, path)
 

@@ -80,7 +80,7 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
     runs = study.runs()
     match job.stage:
         case "prepare_data":
-            return {"world": raw["world"]}
+            return {"data": raw["data"]}
         case "train_backbone":
             if raw["backbone"]["source"] == "shipped":
                 return {"backbone": {key: raw["backbone"][key] for key in ("source", "folder")}}

@@ -58,7 +58,7 @@ def validated(model: type[Model], raw: Any, path: Path) -> Model:
     except ValidationError as error:
         # A misspelt key is both unknown and missing; the first says more.
         faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
-        raise InputError(path, *_sentence(model, faults[0])) from error
+        raise InputError(path, *_sentence(model, faults[0], raw)) from error
 
 
 def _json(raw: Any, path: Path) -> str:
@@ -68,11 +68,9 @@ def _json(raw: Any, path: Path) -> str:
         raise InputError(path, "", f"holds a value that a study cannot have ({error})") from error
 
 
-def _sentence(model: type[BaseModel], fault: Any) -> tuple[str, str]:
+def _sentence(model: type[BaseModel], fault: Any, raw: Any) -> tuple[str, str]:
     location = [str(part) for part in fault["loc"]]
-    # Discriminated unions put the chosen tag into the location; it is no key of the file.
-    keys = [part for part in location if part not in {"build", "pretrained", "relu_l1", "topk", "random", "dense"} or part == location[-1]]
-    field = ".".join(keys)
+    field = ".".join(_keys_of_the_file(fault["loc"], raw))
     if fault["type"] == "extra_forbidden":
         names = _known_keys(model, location[:-1])
         close = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.0)
@@ -83,6 +81,18 @@ def _sentence(model: type[BaseModel], fault: Any) -> tuple[str, str]:
         key, _, problem = str(fault["ctx"]["error"]).partition(": ")
         return key, problem
     return field, f"{fault['msg'][0].lower()}{fault['msg'][1:]}, but the file says {fault['input']!r}"
+
+
+def _keys_of_the_file(location: tuple[str | int, ...], raw: Any) -> list[str]:
+    """The location without the tags of discriminated unions, which are no keys of the file."""
+    keys, node = [], raw
+    for place, part in enumerate(location):
+        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+            node = node[part]
+        elif place < len(location) - 1:
+            continue
+        keys.append(str(part))
+    return keys
 
 
 def _known_keys(model: type[BaseModel], location: list[str]) -> list[str]:

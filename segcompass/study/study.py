@@ -4,21 +4,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, model_validator
 
+from segcompass.datasets.splits import EVALUATION_SPLITS
 from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, ReportSettings
 from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings
 from segcompass.study.concepts import ActivationSettings, Dictionary, RandomDictionary, SaeTrainingSettings
+from segcompass.study.data import DataSettings, RootSettings, WorldSettings
 from segcompass.study.joint import JointSettings
 from segcompass.study.section import Section
-from segcompass.study.world import WorldSettings
-
-SPLITS = {
-    "refcoco": ("val", "testA", "testB"),
-    "refcoco+": ("val", "testA", "testB"),
-    "refcocog": ("val", "test"),
-    "grefcoco": ("val", "testA", "testB"),
-    "reasonseg": ("val", "test"),
-}
-"""Evaluation splits of each benchmark."""
 
 
 class VariantSettings(Section):
@@ -57,7 +49,7 @@ class Study(Section):
     """Name of the study; it must be the file's name, and is part of every path."""
     threads: PositiveInt
     """Threads of every job that runs a model; results are reproducible for a given number."""
-    world: WorldSettings
+    data: DataSettings
     runtime: RuntimeSettings
     answer: AnswerSettings
     backbone: BackboneSettings
@@ -108,10 +100,10 @@ class Study(Section):
         places = {"evaluation.splits": self.evaluation.splits, "analysis.intervention.splits": self.analysis.intervention.splits}
         for place, splits in places.items():
             for benchmark, names in splits.items():
-                if benchmark not in SPLITS:
-                    found.append(f"{place}.{benchmark}: no such benchmark; choose from {', '.join(SPLITS)}")
-                elif unknown := [name for name in names if name not in SPLITS[benchmark]]:
-                    found.append(f"{place}.{benchmark}: no split `{unknown[0]}`; choose from {', '.join(SPLITS[benchmark])}")
+                if benchmark not in EVALUATION_SPLITS:
+                    found.append(f"{place}.{benchmark}: no such benchmark; choose from {', '.join(EVALUATION_SPLITS)}")
+                elif unknown := [name for name in names if name not in EVALUATION_SPLITS[benchmark]]:
+                    found.append(f"{place}.{benchmark}: no split `{unknown[0]}`; choose from {', '.join(EVALUATION_SPLITS[benchmark])}")
                 elif missing := [name for name in names if name not in self.evaluation.splits.get(benchmark, [])]:
                     found.append(f"{place}.{benchmark}: `{missing[0]}` is not evaluated; add it to evaluation.splits")
         for place, names in {
@@ -129,8 +121,23 @@ class Study(Section):
             for part in (self.backbone.vlm, self.backbone.sam):
                 if part.image_size % part.patch_size:
                     found.append("backbone: image_size must be a multiple of patch_size")
-        if self.world.objects[0] > self.world.objects[1]:
-            found.append("world.objects: the least number is above the greatest")
+        if isinstance(self.data, WorldSettings):
+            if self.data.objects[0] > self.data.objects[1]:
+                found.append("data.objects: the least number is above the greatest")
+        else:
+            found += self._root_contradictions(self.data)
+        return found
+
+    def _root_contradictions(self, data: RootSettings) -> list[str]:
+        found = []
+        for benchmark in data.partitions:
+            if benchmark not in EVALUATION_SPLITS:
+                found.append(f"data.partitions.{benchmark}: no such benchmark; choose from {', '.join(EVALUATION_SPLITS)}")
+        for benchmark in [*self.evaluation.splits, *self.joint.benchmarks]:
+            if benchmark not in data.partitions:
+                found.append(f"data.partitions: `{benchmark}` is trained on or evaluated, but not read; add it")
+        if isinstance(self.backbone, EmbeddedBackbone) and self.backbone.source == "build":
+            found.append("backbone.source: the embedded backbone is built from the embedded world; take it `shipped` or `pretrained`")
         return found
 
     def _variant_contradictions(self, name: str, variant: VariantSettings) -> list[str]:
@@ -146,6 +153,7 @@ class Study(Section):
             return [f"variants.{name}.changes: {str(error).splitlines()[2].strip()}"]
         if settings.interface.sae not in self.saes:
             return [f"variants.{name}: interface.sae `{settings.interface.sae}` is not in `saes`"]
-        if unknown := [b for b in settings.benchmarks if b not in SPLITS or b == "reasonseg"]:
-            return [f"variants.{name}: benchmarks holds `{unknown[0]}`; train on {', '.join(b for b in SPLITS if b != 'reasonseg')} only"]
+        trainable = [benchmark for benchmark in EVALUATION_SPLITS if benchmark != "reasonseg"]
+        if unknown := [benchmark for benchmark in settings.benchmarks if benchmark not in trainable]:
+            return [f"variants.{name}: benchmarks holds `{unknown[0]}`; train on {', '.join(trainable)} only"]
         return []

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segcompass.study.world import WorldSettings
+from segcompass.study.data import WorldSettings
 from segcompass.world.lexicon import COLOURS, PATTERNS, SHAPES, SIZES, place_of
 
 LEAST_VISIBLE = 0.6

@@ -4,18 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from segcompass.study.world import WorldSettings
+from segcompass.datasets.splits import EVALUATION_SPLITS
+from segcompass.study.data import WorldSettings
 from segcompass.world.instructions import Expression, wordings
 from segcompass.world.lexicon import ROUND_SHAPES
 from segcompass.world.scene import Scene, SceneObject
 
-BENCHMARK_SPLITS = {
-    "refcoco": ("train", "val", "testA", "testB"),
-    "refcoco+": ("train", "val", "testA", "testB"),
-    "refcocog": ("train", "val", "test"),
-    "grefcoco": ("train", "val", "testA", "testB"),
-    "reasonseg": ("train", "val", "test"),
-}
+BENCHMARK_SPLITS = {benchmark: ("train", *splits) for benchmark, splits in EVALUATION_SPLITS.items()}
 
 
 def expressions(scene: Scene, benchmark: str, settings: WorldSettings) -> list[Expression]:

@@ -24,7 +24,7 @@ from tests.tiny import micro_study
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data root of the micro study's world."""
     folder = tmp_path_factory.mktemp("world")
-    params = {"world": micro_study().world.model_dump(mode="json")}
+    params = {"data": micro_study().data.model_dump(mode="json")}
     frozen = {"stage": "prepare_data", "wildcards": {}, "params": params, "code": "c"}
     (folder / "frozen.json").write_text(json.dumps(frozen))
     assert main(["--params", str(folder / "frozen.json"), "--out", str(folder / "data")]) == 0

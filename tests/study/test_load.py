@@ -49,7 +49,8 @@ def test_unknown_key_names_the_nearest_valid_one(tmp_path: Path) -> None:
         ({"study": "other"}, "study", "make them equal"),
         ({"variants": {"full": {"seeds": [0], "changes": {"steps": 3}}}}, "variants.full.changes", "changes nothing"),
         ({"variants": {"full": {"seeds": [0], "changes": {}}, "a": {"seeds": [0], "changes": {"policy.wait": 1}}}}, "variants.a", "no key"),
-        ({"world.seed": True}, "world.seed", "integer"),
+        ({"data.seed": True}, "data.seed", "integer"),
+        ({"saes.topk.k": -1}, "saes.topk.k", "greater than 0"),
     ],
 )
 def test_faults_name_file_key_and_remedy(tmp_path: Path, changes: dict, field: str, words: str) -> None:
@@ -63,8 +64,8 @@ def test_faults_name_file_key_and_remedy(tmp_path: Path, changes: dict, field: s
 
 
 def test_missing_section_and_doubled_key(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="world: missing"):
-        load_study(edited(tmp_path, {}, removed=("world",)))
+    with pytest.raises(InputError, match="data: missing"):
+        load_study(edited(tmp_path, {}, removed=("data",)))
     path = tmp_path / "smoke.yaml"
     path.write_text((PARAMS / "smoke.yaml").read_text() + "\nthreads: 2\n")
     with pytest.raises(InputError, match="`threads` is written twice"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segcompass.datasets.masks import decode, from_segmentation
-from segcompass.study.world import SceneCounts, WorldSettings
+from segcompass.study.data import SceneCounts, WorldSettings
 from segcompass.world.instructions import facts, holds, matching, vocabulary
 from segcompass.world.lexicon import COLOUR_FACTS, PATTERNS, SHAPE_FACTS, SIZES
 from segcompass.world.render import render
@@ -14,6 +14,7 @@ from segcompass.world.thoughts import caption, describe, parse_targets
 from segcompass.world.write_coco import segmentation
 
 SETTINGS = WorldSettings(
+    source="embedded",
     seed=3,
     scenes=SceneCounts(train=1, val=1, testA=1, testB=1, test=1),
     image_sides=[96, 128, 160],

@@ -29,14 +29,19 @@ wildcard_constraints:
 ENVIRONMENT = "../envs/segcompass.yaml"
 
 
-@cache
-def study_named(name):
-    """The study of params/<name>.yaml; a fault in it ends the run before any job, with its one sentence."""
+def or_end(function, *arguments):
+    """The function's value; a fault in the user's input ends the run before any job, with its one sentence."""
     try:
-        return load_study(Path("params", f"{name}.yaml"))
+        return function(*arguments)
     except InputError as error:
         print(error, file=sys.stderr, flush=True)
         os._exit(2)
+
+
+@cache
+def study_named(name):
+    """The study of params/<name>.yaml."""
+    return or_end(load_study, Path("params", f"{name}.yaml"))
 
 
 def artefact(stage, file=""):
@@ -52,7 +57,7 @@ def frozen_study(name):
         Job -> path of its frozen file.
     """
     study = study_named(name)
-    return {job: str(freeze(study, job, Path.cwd())) for job in all_jobs(study)}
+    return {job: str(or_end(freeze, study, job, Path.cwd())) for job in all_jobs(study)}
 
 
 def frozen(stage):

@@ -1,6 +1,6 @@
-"""Keys of the embedded world `shapescenes` (docs/architecture.md, section World)."""
+"""Keys of the data: the embedded world `shapescenes`, or a root that holds real benchmarks (docs/data.md)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -20,8 +20,9 @@ class SceneCounts(Section):
 
 
 class WorldSettings(Section):
-    """What `prepare_data` renders and writes."""
+    """The embedded world that `prepare_data` renders and writes."""
 
+    source: Literal["embedded"]
     seed: Count
     """Seed of scenes, wording and splits."""
     scenes: SceneCounts
@@ -37,3 +38,24 @@ class WorldSettings(Section):
     """Let objects overlap partly; at least 60 % of each object stays visible."""
     shuffle_masks: bool
     """The null twin: masks are shuffled over the training samples, so every effect must vanish."""
+
+
+class RootSettings(Section):
+    """A root on disk that holds benchmarks in their own formats."""
+
+    source: Literal["root"]
+    root: str
+    """The folder, in the layout of docs/data.md."""
+    partitions: dict[str, Literal["unc", "google", "umd"] | None]
+    """Benchmarks to read, each with its partition; null where it has only one."""
+
+
+DataSettings = Annotated[WorldSettings | RootSettings, Field(discriminator="source")]
+
+
+def annotation_folders(data: RootSettings) -> list[str]:
+    """Folders of the root whose annotation files decide what the manifests hold."""
+    found = []
+    for benchmark in data.partitions:
+        found += [f"ReasonSeg/{split}" for split in ("train", "val", "test")] if benchmark == "reasonseg" else [benchmark]
+    return [f"{data.root}/{folder}" for folder in found]

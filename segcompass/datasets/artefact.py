@@ -1,0 +1,26 @@
+"""What later stages take from the artefact of `prepare_data`: where images lie, and the manifests."""
+
+from pathlib import Path
+
+from segcompass.datasets.samples import Sample, read_samples
+from segcompass.datasets.splits import BENCHMARKS
+
+ROOT_FILE = "root.txt"
+"""Names a data root outside the artefact; without it the root lies in the artefact."""
+
+
+def data_root(artefact: Path) -> Path:
+    """The folder below which samples name their images."""
+    named = artefact / ROOT_FILE
+    return Path(named.read_text(encoding="utf-8").strip()) if named.is_file() else artefact / "root"
+
+
+def manifest(artefact: Path, benchmark: str, split: str) -> Path:
+    """The manifest of a split, one sample a line."""
+    return artefact / "manifests" / benchmark / f"{split}.jsonl"
+
+
+def training_samples(artefact: Path) -> list[Sample]:
+    """Samples of every train split but ReasonSeg's, which stays zero-shot."""
+    paths = [manifest(artefact, benchmark, "train") for benchmark in BENCHMARKS if benchmark != "reasonseg"]
+    return [sample for path in paths if path.is_file() for sample in read_samples(path)]
