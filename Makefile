@@ -24,7 +24,7 @@ smoke: env
 	$(SNAKEMAKE) smoke
 
 test: env
-	pytest
+	pytest --numprocesses 2 --dist loadfile
 
 lint: env
 	ruff check .

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
@@ -128,7 +129,18 @@ def _frozen(path: Path, name: str) -> dict[str, Any]:
         raise InputError(path, "--params", "is not a frozen file; run `snakemake -n` to write it") from error
     if frozen.get("stage") != name:
         raise InputError(path, "stage", f"is `{frozen.get('stage')}`, but this is the stage `{name}`")
+    _refuse_other_code(path, frozen)
     return frozen
+
+
+def _refuse_other_code(path: Path, frozen: dict[str, Any]) -> None:
+    """Code that was edited after the pipeline was started would be recorded under the digest of the old one."""
+    project = Path(__file__).parents[2]
+    if (project / "segcompass" / "stages" / f"{frozen['stage']}.py").is_file():
+        # Imported by name: the digest's own code is no part of what it digests.
+        digest = import_module("segcompass.provenance.code_digest").stage_digest(frozen["stage"], project)
+        if frozen["code"] != digest:
+            raise InputError(path, "code", "is the digest of other code than lies here now; start the pipeline again")
 
 
 @contextmanager

@@ -87,8 +87,9 @@ def _keys_of_the_file(location: tuple[str | int, ...], raw: Any) -> list[str]:
     """The location without the tags of discriminated unions, which are no keys of the file."""
     keys, node = [], raw
     for place, part in enumerate(location):
-        if (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
-            node = node[part]
+        children = dict(enumerate(node)) if isinstance(node, list) else node if isinstance(node, dict) else {}
+        if part in children:
+            node = children[part]
         elif place < len(location) - 1:
             continue
         keys.append(str(part))

@@ -16,6 +16,7 @@ from pycocotools import mask as coco
 
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import load_samples
+from segcompass.provenance.code_digest import stage_digest
 from segcompass.stages.prepare_data import main
 from tests.tiny import micro_study
 
@@ -25,7 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data root of the micro study's world."""
     folder = tmp_path_factory.mktemp("world")
     params = {"data": micro_study().data.model_dump(mode="json")}
-    frozen = {"stage": "prepare_data", "wildcards": {}, "params": params, "code": "c"}
+    frozen = {"stage": "prepare_data", "wildcards": {}, "params": params, "code": stage_digest("prepare_data", Path.cwd())}
     (folder / "frozen.json").write_text(json.dumps(frozen))
     assert main(["--params", str(folder / "frozen.json"), "--out", str(folder / "data")]) == 0
     return folder / "data" / "root"

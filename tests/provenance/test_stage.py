@@ -76,6 +76,12 @@ def test_input_faults_end_with_code_2_and_one_sentence(tmp_path: Path, capsys: p
     assert not (tmp_path / "out").exists()
 
 
+def test_code_edited_since_the_start_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["--params", str(frozen(tmp_path, "correlate")), "--out", str(tmp_path / "out")]
+    assert run_stage("correlate", "", {}, write_number, argv) == 2
+    assert "other code than lies here now" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_fingerprint_follows_the_inputs(tmp_path: Path) -> None:
     marks = []
     for n in (3, 4, 3):
