@@ -14,6 +14,7 @@ from torch import Tensor
 from segcompass.backbone.interface import HookStates, Image
 from segcompass.joint.model import JointModel, Segmentation
 from segcompass.joint.rollouts import Answers, answer
+from segcompass.protocols.no_target import confident_slots
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Predictor:
         found = []
         for index, size in enumerate(thoughts.sizes):
             confidences = output.confidence[index].detach().double().numpy()
-            slots = tuple(int(slot) for slot in np.flatnonzero(confidences >= self.confidence_threshold))
+            slots = confident_slots(confidences.tolist(), self.confidence_threshold)
             masks = self.model.segmenter.to_image(output.mask_logits[index].detach(), size)
             found.append(Prediction(thoughts.answers.status[index], confidences, slots, masks))
         return found

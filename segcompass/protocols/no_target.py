@@ -17,9 +17,12 @@ DECIDING = ("gres", "gsva")
 """Protocols that read the decision, and report N-acc and T-acc."""
 
 
-def decides_no_target(confidences: Sequence[float], threshold: float) -> bool:
-    """The explicit decision: no slot's confidence probability reaches the threshold. Emptiness of pixels plays no part."""
-    return not any(confidence >= threshold for confidence in confidences)
+def confident_slots(confidences: Sequence[float], threshold: float) -> tuple[int, ...]:
+    """Slots whose confidence probability reaches the threshold: their union is the prediction.
+
+    None is the explicit decision "no target"; emptiness of pixels plays no part in it.
+    """
+    return tuple(slot for slot, confidence in enumerate(confidences) if confidence >= threshold)
 
 
 def counts(protocol: str, intersection: int, union: int, predicted_area: int, no_target: bool, rejected: bool) -> tuple[int, int, float]:

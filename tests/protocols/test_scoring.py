@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segcompass.datasets.masks import Rle, empty, encode
-from segcompass.protocols.no_target import counts, decides_no_target
+from segcompass.protocols.no_target import confident_slots, counts
 from segcompass.protocols.scoring import PROTOCOLS, metric_terms, score_sample, summarise
 
 
@@ -82,8 +82,8 @@ def test_metrics_by_hand() -> None:
 
 
 def test_the_decision_is_about_confidences() -> None:
-    assert decides_no_target([0.49, 0.1], 0.5) and decides_no_target([], 0.5)
-    assert not decides_no_target([0.5, 0.1], 0.5)
+    assert confident_slots([0.49, 0.1], 0.5) == confident_slots([], 0.5) == ()
+    assert confident_slots([0.5, 0.1, 0.9], 0.5) == (0, 2)
     assert counts("refcoco", 1, 2, 1, False, True) == (1, 2, 0.5), "other protocols do not read it"
 
 
@@ -112,6 +112,23 @@ def test_rle_and_dense_agree(seed: int, protocol: str, no_target: bool, rejected
     if not protocol.startswith("reasonseg"):
         ignore = np.zeros(shape, bool)
     assert (score.intersection, score.union, score.iou) == pytest.approx(dense(protocol, truth, ignore, prediction, no_target, rejected))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["refcoco", "gres", "gsva"]))
+def test_split_metrics_agree_with_a_dense_computation(seed: int, protocol: str) -> None:
+    generator = np.random.default_rng(seed)
+    scores, expected = [], []
+    for _ in range(8):
+        truth, prediction = (generator.random((5, 7)) < generator.choice([0.0, 0.4, 1.0]) for _ in range(2))
+        no_target, rejected = not truth.any(), bool(generator.random() < 0.3)
+        scores.append(score_sample(protocol, encode(truth), None, no_target, encode(prediction), rejected))
+        expected.append(dense(protocol, truth, np.zeros_like(truth), prediction, no_target, rejected))
+    columns = {name: [getattr(score, name) for score in scores] for name in vars(scores[0])}
+    found = summarise(columns, protocol)
+    i, u, iou = (np.array(part, float) for part in zip(*expected, strict=True))
+    assert found["gIoU"] == pytest.approx(iou.mean(), abs=1e-12)
+    assert found["cIoU"] == pytest.approx(i.sum() / u.sum(), abs=1e-12) if u.sum() else np.isnan(found["cIoU"])
 
 
 @given(st.permutations(range(6)))
