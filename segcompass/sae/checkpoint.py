@@ -1,6 +1,6 @@
 """Checkpoints in SAELens's folder format: `cfg.json` and `sae_weights.safetensors`.
 
-`dense` is our own control; SAELens knows the other three as `standard`, `topk` and `jumprelu`.
+`dense` is our own control; SAELens knows the others as `standard`, `topk` and `jumprelu` (JumpReLU, batch top-k and the untrained control).
 """
 
 import json
@@ -12,11 +12,9 @@ from safetensors.torch import load_file, save_file
 from segcompass.errors import InputError
 from segcompass.sae.dense import DenseDictionary
 from segcompass.sae.dictionary import Dictionary
+from segcompass.sae.jumprelu import JumpReluDictionary
 from segcompass.sae.relu_l1 import ReluL1Dictionary
 from segcompass.sae.topk import TopKDictionary
-from segcompass.sae.untrained import UntrainedDictionary
-
-WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 
 
 def save_dictionary(dictionary: Dictionary, folder: Path) -> None:
@@ -36,7 +34,7 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> None:
             "hook_name": f"model.language_model.layers.{dictionary.hook_layer - 1}",
         },
     }
-    weights = {name: value.detach().contiguous() for name, value in dictionary.named_parameters() if name in WEIGHTS}
+    weights = {name: value.detach().contiguous() for name, value in dictionary.weights().items()}
     save_file(weights, folder / "sae_weights.safetensors")
     (folder / "cfg.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
@@ -65,7 +63,7 @@ def _empty(architecture: str, width: int, features: int, k: int | None, folder: 
         case "topk":
             return TopKDictionary(width, features, k or 0)
         case "jumprelu":
-            return UntrainedDictionary(width, features)
+            return JumpReluDictionary(width, features)
         case "dense":
             return DenseDictionary(width, features)
     raise InputError(folder / "cfg.json", "architecture", f"`{architecture}` is none of standard, topk, jumprelu, dense")

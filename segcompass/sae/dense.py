@@ -17,3 +17,6 @@ class DenseDictionary(Dictionary):
     def losses(self, x: Tensor) -> dict[str, Tensor]:
         """See `Dictionary.losses`."""
         return {"mse": squared_error(x, self.decode(self.encode(x)))}
+
+    def after_step(self) -> None:
+        """Nothing: the norm of a dense map's rows carries information."""

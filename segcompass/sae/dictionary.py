@@ -56,9 +56,13 @@ class Dictionary(nn.Module, ABC):
         """Keys of the architecture for `cfg.json`."""
         return {}
 
+    def weights(self) -> dict[str, Tensor]:
+        """Tensors of a checkpoint by SAELens's names."""
+        return {"W_enc": self.W_enc, "b_enc": self.b_enc, "W_dec": self.W_dec, "b_dec": self.b_dec}
+
     @torch.no_grad()
-    def normalise_decoder(self) -> None:
-        """Gives decoder rows unit norm."""
+    def after_step(self) -> None:
+        """What every optimiser step is followed by: decoder rows get unit norm."""
         self.W_dec.copy_(nn.functional.normalize(self.W_dec, dim=1))
 
     @torch.no_grad()

@@ -36,14 +36,19 @@ class TopKDictionary(Dictionary):
         error = squared_error(x, reconstruction)
         fired = torch.zeros(self.features, dtype=torch.bool)
         fired[indices[values > 0]] = True
-        self.silent_for = torch.where(fired, 0, self.silent_for + len(x))
-        return {"mse": error, "auxiliary": self.auxiliary_coefficient * self._auxiliary(x - reconstruction.detach(), before)}
+        self.count_silent(fired, len(x))
+        return {"mse": error, "auxiliary": self.auxiliary_coefficient * self.auxiliary(x - reconstruction.detach(), before)}
+
+    def count_silent(self, fired: Tensor, tokens: int) -> None:
+        """Counts for how many tokens each feature has been silent: fired, bool [F], in the last `tokens` ones."""
+        self.silent_for = torch.where(fired, 0, self.silent_for + tokens)
 
     def extra_config(self) -> dict[str, object]:
         """See `Dictionary.extra_config`."""
         return {"k": self.k}
 
-    def _auxiliary(self, residual: Tensor, before: Tensor) -> Tensor:
+    def auxiliary(self, residual: Tensor, before: Tensor) -> Tensor:
+        """Squared error of the residual [T, d] explained by the strongest dead features, of pre-activations [T, F]."""
         dead = self.silent_for > self.dead_after_tokens
         if not dead.any():
             return residual.new_zeros(())

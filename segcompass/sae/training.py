@@ -51,8 +51,7 @@ def train(
         torch.stack(list(parts.values())).sum().backward()
         nn.utils.clip_grad_norm_(dictionary.parameters(), settings.clip_norm)
         optimiser.step()
-        if dictionary.architecture != "dense":
-            dictionary.normalise_decoder()
+        dictionary.after_step()
         rows.append({"step": step} | {name: float(value.detach()) for name, value in parts.items()})
         if (step + 1) % settings.checkpoint_every == 0:
             point.save(step + 1, dictionary.state_dict(), optimiser, rows)

@@ -5,28 +5,13 @@ dictionary says nothing about training.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from segcompass.sae.dictionary import Dictionary, squared_error
+from segcompass.sae.jumprelu import JumpReluDictionary
 
 
-class UntrainedDictionary(Dictionary):
+class UntrainedDictionary(JumpReluDictionary):
     """Random unit directions; a concept is active where its pre-activation exceeds its threshold."""
-
-    architecture = "jumprelu"
-
-    def __init__(self, width: int, features: int) -> None:
-        super().__init__(width, features)
-        self.threshold = nn.Parameter(torch.zeros(features))
-
-    def encode(self, x: Tensor) -> Tensor:
-        """See `Dictionary.encode`."""
-        before = self.pre_activations(x)
-        return before * (before > self.threshold)
-
-    def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """The reconstruction error; nothing is trained on it."""
-        return {"mse": squared_error(x, self.decode(self.encode(x)))}
 
     @torch.no_grad()
     def match_sparsity(self, x: Tensor, l0: float) -> None:

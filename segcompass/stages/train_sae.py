@@ -11,14 +11,16 @@ from segcompass.activations.cache import CacheReader
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.errors import InputError
 from segcompass.provenance.stage import Stage, run_stage
+from segcompass.sae.batchtopk import BatchTopKDictionary
 from segcompass.sae.checkpoint import load_dictionary, mean_l0, save_dictionary
 from segcompass.sae.dense import DenseDictionary
 from segcompass.sae.dictionary import Dictionary as SparseDictionary
+from segcompass.sae.jumprelu import JumpReluDictionary
 from segcompass.sae.relu_l1 import ReluL1Dictionary
 from segcompass.sae.topk import TopKDictionary
 from segcompass.sae.training import held_out_metrics, train
 from segcompass.sae.untrained import UntrainedDictionary
-from segcompass.study.concepts import DenseMap, Dictionary, ReluL1, SaeTrainingSettings, TopK
+from segcompass.study.concepts import BatchTopK, DenseMap, Dictionary, JumpRelu, ReluL1, SaeTrainingSettings, TopK
 
 FLAGS = {"activations": "artefact of cache_activations", "like": "optional: the trained dictionary whose sparsity a random one copies"}
 
@@ -51,6 +53,10 @@ def _initial(stage: Stage, width: int) -> SparseDictionary:
             return ReluL1Dictionary(width, chosen.width, chosen.l1_coefficient)
         case TopK():
             return TopKDictionary(width, chosen.width, chosen.k, chosen.auxiliary_coefficient, chosen.dead_after_tokens)
+        case BatchTopK():
+            return BatchTopKDictionary(width, chosen.width, chosen.k, chosen.auxiliary_coefficient, chosen.dead_after_tokens)
+        case JumpRelu():
+            return JumpReluDictionary(width, chosen.width, chosen.l0_coefficient, chosen.bandwidth, chosen.initial_threshold)
         case DenseMap():
             return DenseDictionary(width, chosen.width)
     raise InputError(None, "--like", "is missing; a random dictionary copies the sparsity of a trained one")

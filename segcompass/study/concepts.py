@@ -45,6 +45,27 @@ class TopK(Section):
     """A feature silent for this many tokens counts as dead."""
 
 
+class BatchTopK(Section):
+    """Keeps the k * T largest pre-activations of a batch of T tokens."""
+
+    architecture: Literal["batchtopk"]
+    width: PositiveInt
+    k: PositiveInt
+    auxiliary_coefficient: Annotated[float, Field(ge=0.0)]
+    dead_after_tokens: PositiveInt
+
+
+class JumpRelu(Section):
+    """A learnt threshold a concept, under an L0 penalty."""
+
+    architecture: Literal["jumprelu"]
+    width: PositiveInt
+    l0_coefficient: Annotated[float, Field(ge=0.0)]
+    bandwidth: PositiveFloat
+    """Width of the kernel through which thresholds get their gradient, in units of normalised activations."""
+    initial_threshold: PositiveFloat
+
+
 class RandomDictionary(Section):
     """Control: an untrained dictionary whose threshold makes its L0 that of `like`."""
 
@@ -60,7 +81,7 @@ class DenseMap(Section):
     width: PositiveInt
 
 
-Dictionary = Annotated[ReluL1 | TopK | RandomDictionary | DenseMap, Field(discriminator="architecture")]
+Dictionary = Annotated[ReluL1 | TopK | BatchTopK | JumpRelu | RandomDictionary | DenseMap, Field(discriminator="architecture")]
 
 
 class SaeTrainingSettings(Section):

@@ -90,7 +90,7 @@ class Study(Section):
                 like = self.saes.get(dictionary.like)
                 if like is None or isinstance(like, RandomDictionary):
                     found.append(f"saes.{name}.like: `{dictionary.like}` is not a trained dictionary of `saes`")
-            elif dictionary.architecture == "topk" and dictionary.k >= dictionary.width:
+            elif dictionary.architecture in ("topk", "batchtopk") and dictionary.k >= dictionary.width:
                 found.append(f"saes.{name}.k: must be smaller than width")
         for name, variant in self.variants.items():
             found += self._variant_contradictions(name, variant)
