@@ -1,6 +1,10 @@
 """The segmentation objective of a batch: slots are matched to objects, matched slots learn masks, all slots learn confidence.
 
 Paper section 2, stage 2: heat-map BCE and Dice, mask Dice and focal over matched pairs, BCE of the confidence to "matched".
+Departure from the paper: 1. a slot's own confidence is added to soft IoU in matching. Slots begin alike, so with soft IoU alone chance
+decides which one is matched, every confidence stays at objects / slots, and no threshold separates them. Measured on the embedded backbone, one
+run each: the confidence loss stayed at the entropy of 1/4 for 275 steps; with a weight of 0.2 it fell to 40 % of that and rose again; with a
+weight of 1 it fell to 13 % within 150 steps, and the mask reward was the highest of the three.
 Objects beyond the number of slots stay unmatched: they count as misses in reward and evaluation, and give no gradient here.
 """
 
@@ -20,12 +24,18 @@ Pair = tuple[int, int, int]
 """Sequence, slot, object."""
 
 
-def matched_pairs(mask_probabilities: Tensor, targets: Sequence[Tensor]) -> list[Pair]:
-    """Hungarian pairs on soft IoU of masks [N, K, m, m], zero in the padding, with each sequence's objects [G, m, m]."""
+def matched_pairs(mask_probabilities: Tensor, preference: Tensor, targets: Sequence[Tensor]) -> list[Pair]:
+    """Hungarian pairs of slots and objects.
+
+    Args:
+        mask_probabilities: [N, K, m, m], zero in the padding.
+        preference: [N, K], added to each slot's soft IoU with every object.
+        targets: each sequence's objects [G, m, m].
+    """
     pairs = []
     for index, objects in enumerate(targets):
         if len(objects):
-            scores = soft_iou(mask_probabilities[index], objects).double().numpy()
+            scores = (soft_iou(mask_probabilities[index], objects) + preference[index][:, None]).double().numpy()
             pairs += [(index, slot, item) for slot, item in match(np.nan_to_num(scores))]
     return pairs
 
@@ -42,7 +52,8 @@ def segmentation_losses(
         settings: weights.
     """
     seen = valid.to(output.heat.dtype)
-    pairs = matched_pairs(output.mask_logits.detach().sigmoid() * seen[:, None], targets)
+    preference = settings.match_confidence * output.confidence.detach()
+    pairs = matched_pairs(output.mask_logits.detach().sigmoid() * seen[:, None], preference, targets)
     matched = torch.zeros_like(output.confidence_logits)
     for index, slot, _ in pairs:
         matched[index, slot] = 1.0

@@ -42,6 +42,8 @@ class SegmentationSettings(Section):
     mask_focal: Weight
     confidence: Weight
     """lambda_c, BCE of the slot confidence to "matched"."""
+    match_confidence: Weight
+    """Weight of a slot's confidence beside soft IoU when slots are matched to objects; 0 is the paper's matching."""
 
 
 class InterfaceSettings(Section):

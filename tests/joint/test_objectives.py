@@ -127,7 +127,7 @@ def test_token_mean_weighs_answers_alike() -> None:
     assert token_mean(values, mask) == pytest.approx(2.5)
 
 
-WEIGHTS = SegmentationSettings(weight=0.5, heat_bce=1.0, heat_dice=0.0, mask_dice=0.0, mask_focal=0.0, confidence=0.2)
+WEIGHTS = SegmentationSettings(weight=0.5, heat_bce=1.0, heat_dice=0.0, mask_dice=0.0, mask_focal=0.0, confidence=0.2, match_confidence=0.0)
 
 
 def test_segmentation_losses_match_weigh_and_ignore_padding() -> None:
@@ -135,11 +135,21 @@ def test_segmentation_losses_match_weigh_and_ignore_padding() -> None:
     output = Segmentation(torch.zeros(1, 2, 1, 2), torch.zeros(1, 2), sure)
     target = [torch.tensor([[[0.0, 1.0]]])]
     valid = torch.ones(1, 1, 2, dtype=torch.bool)
-    assert matched_pairs(sure.sigmoid(), target) == [(0, 1, 0)], "the slot whose mask fits, not the first"
+    assert matched_pairs(sure.sigmoid(), torch.zeros(1, 2), target) == [(0, 1, 0)], "the slot whose mask fits, not the first"
     losses = segmentation_losses(output, target, valid, WEIGHTS)
     assert losses["heat_bce"] == pytest.approx(0.5 * math.log(2))
     # The confidence loss has its own weight; both slots cost ln 2 at logit 0.
     assert losses["confidence"] == pytest.approx(0.2 * math.log(2))
+
+
+def test_confidence_decides_between_slots_that_are_alike() -> None:
+    alike = torch.full((1, 2, 1, 2), 0.5)
+    target = [torch.tensor([[[0.0, 1.0]]])]
+    assert matched_pairs(alike, torch.tensor([[0.0, 0.1]]), target) == [(0, 1, 0)]
+    assert matched_pairs(alike, torch.tensor([[0.1, 0.0]]), target) == [(0, 0, 0)]
+    # Soft IoU 1 against 0 outweighs a preference of 0.1.
+    clear = torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]])
+    assert matched_pairs(clear, torch.tensor([[0.0, 0.1]]), target) == [(0, 0, 0)]
 
 
 def test_an_expression_without_target_teaches_confidence_alone() -> None:
