@@ -2,9 +2,9 @@
 
 Paper section 2, stage 2: heat-map BCE and Dice, mask Dice and focal over matched pairs, BCE of the confidence to "matched".
 Departure from the paper: 1. a slot's own confidence is added to soft IoU in matching. Slots begin alike, so with soft IoU alone chance
-decides which one is matched, every confidence stays at objects / slots, and no threshold separates them. Measured on the embedded backbone, one
-run each: the confidence loss stayed at the entropy of 1/4 for 275 steps; with a weight of 0.2 it fell to 40 % of that and rose again; with a
-weight of 1 it fell to 13 % within 150 steps, and the mask reward was the highest of the three.
+decides which one is matched, every confidence stays at objects / slots, and no threshold separates them. Measured on the embedded
+backbone, one run each: the confidence loss stayed at the entropy of 1/4 for 275 steps; with a weight of 0.2 it fell to 40 % of that and
+rose again; with a weight of 1 it fell to 13 % within 150 steps, and the mask reward was the highest of the three.
 Objects beyond the number of slots stay unmatched: they count as misses in reward and evaluation, and give no gradient here.
 """
 
