@@ -1,4 +1,4 @@
-"""The loop of a supervised training phase: AdamW, schedule, clipping, curve, resume points."""
+"""The loop of a supervised training phase: Muon with AdamW, schedule, clipping, curve, resume points."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from segcompass.optimisation.muon import Muon
 from segcompass.optimisation.resume import ResumePoint
 from segcompass.optimisation.schedule import rate_factor
 from segcompass.study.backbone import PhaseSettings
@@ -22,20 +23,21 @@ def run_phase(
     """Trains the parameters of `module` that require a gradient.
 
     Returns:
-        The curve: one row a step with phase, step, learning rate and every loss.
+        The curve: one row a step with phase, step, and every loss.
     """
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    trained = [(key, parameter) for key, parameter in module.named_parameters() if parameter.requires_grad]
+    optimiser = Muon(trained, settings.learning_rate, settings.matrix_learning_rate, settings.weight_decay)
     point = ResumePoint(resume, name)
     done, rows = point.load(module.state_dict(), optimiser)
     for step in tqdm(range(done, settings.steps), desc=name, initial=done, total=settings.steps, disable=None):
         factor = rate_factor(step, settings.steps, settings.warmup_fraction, settings.final_fraction)
-        optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
+        for group in optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
         parts = losses(step)
         total = torch.stack(list(parts.values())).sum()
         optimiser.zero_grad()
         total.backward()
-        nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+        nn.utils.clip_grad_norm_([parameter for _, parameter in trained], settings.clip_norm)
         optimiser.step()
         rows.append(
             {"phase": name, "step": step, "total": float(total.detach())} | {key: float(value.detach()) for key, value in parts.items()}

@@ -43,12 +43,15 @@ class SegmenterSettings(Section):
 
 
 class PhaseSettings(Section):
-    """One training phase: AdamW, linear warm-up, cosine decay."""
+    """One training phase: Muon for hidden matrices, AdamW for the rest, linear warm-up, cosine decay."""
 
     steps: PositiveInt
     batch: PositiveInt
     """Images per step."""
     learning_rate: PositiveFloat
+    """Peak rate of AdamW: embeddings, read-outs, norms, biases, convolutions."""
+    matrix_learning_rate: PositiveFloat
+    """Peak rate of Muon: hidden matrices."""
     weight_decay: Annotated[float, Field(ge=0.0)]
     warmup_fraction: Fraction
     final_fraction: Fraction
@@ -60,7 +63,9 @@ class BackboneTrainingSettings(Section):
     """The recipe of the embedded backbone, phase by phase."""
 
     vision: PhaseSettings
-    """Vision tower on dense patch targets: colour, shape, size, foreground, row and column of the object's centre."""
+    """Vision tower on dense patch targets: colour, shape, size, pattern, place, foreground, row and column of the object's centre."""
+    projector: PhaseSettings
+    """Projector: patches near the embeddings of the words for what they show."""
     language: PhaseSettings
     """Language model and projector on captions, facts and gold thoughts."""
     segments_per_image: PositiveInt
@@ -69,8 +74,10 @@ class BackboneTrainingSettings(Section):
     """Share of the language steps that see captions and facts only, before instructions join them."""
     encoder: PhaseSettings
     """SAM's image encoder on dense targets."""
-    decoder: PhaseSettings
-    """SAM's prompt encoder and mask decoder on blurred, noisy mask prompts."""
+    masks: PhaseSettings
+    """SAM's encoder, prompt encoder and mask decoder on blurred, noisy mask prompts."""
+    prompts_per_image: PositiveInt
+    """Objects of an image that prompt SAM in one step."""
 
 
 class EmbeddedBackbone(Section):
