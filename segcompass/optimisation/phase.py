@@ -1,6 +1,8 @@
 """The loop of a supervised training phase: Muon with AdamW, schedule, clipping, curve, resume points."""
 
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,20 @@ Losses = Callable[[int], dict[str, Tensor]]
 """Step -> named losses; their sum is minimised."""
 
 
-def run_phase(
-    name: str, settings: PhaseSettings, module: nn.Module, losses: Losses, resume: Path, checkpoint_every: int
-) -> list[dict[str, Any]]:
-    """Trains the parameters of `module` that require a gradient.
+@dataclass(frozen=True)
+class PhaseRecord:
+    """What a phase leaves behind beside the weights."""
 
-    Returns:
-        The curve: one row a step with phase, step, and every loss.
-    """
+    name: str
+    rows: list[dict[str, Any]]
+    """The curve: one row a step with phase, step, and every loss."""
+    seconds: float
+    """Wall time of its steps, over all runs that it took."""
+
+
+def run_phase(name: str, settings: PhaseSettings, module: nn.Module, losses: Losses, resume: Path, checkpoint_every: int) -> PhaseRecord:
+    """Trains the parameters of `module` that require a gradient."""
+    start = time.monotonic()
     trained = [(key, parameter) for key, parameter in module.named_parameters() if parameter.requires_grad]
     optimiser = Muon(trained, settings.learning_rate, settings.matrix_learning_rate, settings.weight_decay)
     point = ResumePoint(resume, name)
@@ -43,5 +51,5 @@ def run_phase(
             {"phase": name, "step": step, "total": float(total.detach())} | {key: float(value.detach()) for key, value in parts.items()}
         )
         if (step + 1) % checkpoint_every == 0 or step + 1 == settings.steps:
-            point.save(step + 1, module.state_dict(), optimiser, rows)
-    return rows
+            point.save(step + 1, module.state_dict(), optimiser, rows, point.seconds + time.monotonic() - start)
+    return PhaseRecord(name, rows, point.seconds + time.monotonic() - start)

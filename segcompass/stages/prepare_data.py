@@ -22,7 +22,7 @@ from segcompass.provenance.folder_digest import annotation_digest
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings
 from segcompass.world.instructions import Expression, facts
-from segcompass.world.render import render
+from segcompass.world.render import JPEG_QUALITY, render
 from segcompass.world.scene import Scene, draw_scene
 from segcompass.world.splits import BENCHMARK_SPLITS, expressions, implicit_expressions
 from segcompass.world.thoughts import caption
@@ -98,7 +98,7 @@ def _write_images(root: Path, scenes: list[Scene], seed: int) -> None:
     for scene in tqdm(scenes, desc="rendering", disable=None):
         path = root / image_path(scene)
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(render(scene, np.random.default_rng([seed, scene.scene_id, 1]))).save(path, quality=95)
+        Image.fromarray(render(scene, np.random.default_rng([seed, scene.scene_id, 1]))).save(path, quality=JPEG_QUALITY)
 
 
 def _write_refer(root: Path, benchmark: str, refs: list[Ref]) -> list[tuple[str, dict[str, Any]]]:

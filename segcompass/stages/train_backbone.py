@@ -16,14 +16,16 @@ from segcompass.backbone.llava import LlavaModel
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.training.language import train_language
-from segcompass.backbone.training.scenes import TrainingScene, read_scenes
+from segcompass.backbone.training.scenes import TrainingScene, draw_training_scenes
 from segcompass.backbone.training.scores import mask_scores, vlm_scores
 from segcompass.backbone.training.segmenter import prepare_scenes, train_encoder, train_masks
 from segcompass.backbone.training.vision import patch_targets, scene_pixels, tower_features, train_projector, train_vision
 from segcompass.errors import InputError
+from segcompass.optimisation.phase import PhaseRecord
 from segcompass.provenance.folder_digest import folder_digest
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, EmbeddedBackbone
+from segcompass.study.data import WorldSettings
 from segcompass.world.instructions import vocabulary
 
 FLAGS = {"data": "artefact of prepare_data"}
@@ -36,20 +38,49 @@ def work(stage: Stage) -> None:
         return
     settings = EmbeddedBackbone.model_validate_json(json.dumps(stage.params["backbone"]))
     answer = AnswerSettings.model_validate_json(json.dumps(stage.params["answer"]))
-    prepare_torch(stage.params["threads"], settings.seed)
-    data = stage.inputs["data"]
-    tokenizer = build_tokenizer(vocabulary(), answer.slots)
-    vlm = LlavaModel(build_vlm(settings.vlm, tokenizer), build_processor(settings.vlm, tokenizer), answer.slots)
-    sam = SamSegmenter(build_sam(settings.sam))
-    rows = _train(stage, settings, vlm, sam, data)
-    vlm.eval()
-    sam.eval()
+    world = WorldSettings.model_validate_json(json.dumps(stage.params["data"]))
+    scenes = draw_training_scenes(world, settings.training.scenes, settings.seed)
+    vlm, language_phases = train_vlm(settings, answer, scenes, stage.params["threads"], stage.resume_folder())
+    sam, mask_phases = train_sam(settings, scenes, stage.params["threads"], stage.resume_folder())
     save_embedded(stage.folder, vlm.model, vlm.processor, sam.model)
-    _write_curves(stage.folder / "curves.csv", rows)
+    phases = language_phases + mask_phases
+    _write_curves(stage.folder / "curves.csv", [row for phase in phases for row in phase.rows])
+    data = stage.inputs["data"]
     scores = vlm_scores(vlm, data, answer.longest, settings.seed) | mask_scores(sam, data, settings.seed)
     (stage.folder / "scores.json").write_text(json.dumps(scores, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    stage.rows["steps"] = len(rows)
-    stage.facts |= {"seed": settings.seed, "device": "cpu", "scores": scores}
+    stage.rows["steps"] = sum(len(phase.rows) for phase in phases)
+    seconds = {phase.name: round(phase.seconds, 1) for phase in phases}
+    stage.facts |= {"seed": settings.seed, "device": "cpu", "scores": scores, "phase_seconds": seconds}
+
+
+def train_vlm(
+    settings: EmbeddedBackbone, answer: AnswerSettings, scenes: list[TrainingScene], threads: int, resume: Path
+) -> tuple[LlavaModel, list[PhaseRecord]]:
+    """Builds and trains the vision-language model; its bytes depend on nothing that runs before or beside it."""
+    prepare_torch(threads, settings.seed)
+    recipe, every, seed = settings.training, settings.checkpoint_every, settings.seed
+    tokenizer = build_tokenizer(vocabulary(), answer.slots)
+    vlm = LlavaModel(build_vlm(settings.vlm, tokenizer), build_processor(settings.vlm, tokenizer), answer.slots)
+    pixels, targets = scene_pixels(vlm, scenes), patch_targets(vlm, scenes)
+    phases = [train_vision(vlm, pixels, targets, recipe.vision, seed, resume, every)]
+    features = tower_features(vlm, pixels)
+    phases.append(train_projector(vlm, features, targets, recipe.projector, seed, resume, every))
+    segments, share = recipe.segments_per_image, recipe.caption_share
+    phases.append(train_language(vlm, features, scenes, recipe.language, segments, share, seed, resume, every))
+    return vlm.eval(), phases
+
+
+def train_sam(
+    settings: EmbeddedBackbone, scenes: list[TrainingScene], threads: int, resume: Path
+) -> tuple[SamSegmenter, list[PhaseRecord]]:
+    """Builds and trains SAM; its bytes depend on nothing that runs before or beside it."""
+    prepare_torch(threads, settings.seed)
+    recipe, every, seed = settings.training, settings.checkpoint_every, settings.seed
+    sam = SamSegmenter(build_sam(settings.sam))
+    prepared = prepare_scenes(sam, scenes[: recipe.sam_scenes])
+    phases = [train_encoder(sam, prepared, recipe.encoder, seed, resume, every)]
+    phases.append(train_masks(sam, prepared, recipe.masks, recipe.prompts_per_image, seed, resume, every))
+    return sam.eval(), phases
 
 
 def _take(stage: Stage) -> None:
@@ -66,30 +97,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _train(stage: Stage, settings: EmbeddedBackbone, vlm: LlavaModel, sam: SamSegmenter, data: Path) -> list[dict[str, Any]]:
-    scenes = read_scenes(data, "train")
-    return _train_vlm(stage, settings, vlm, scenes, data) + _train_sam(stage, settings, sam, scenes, data)
-
-
-def _train_vlm(stage: Stage, settings: EmbeddedBackbone, vlm: LlavaModel, scenes: list[TrainingScene], data: Path) -> list[dict[str, Any]]:
-    recipe, resume, every, seed = settings.training, stage.resume_folder(), settings.checkpoint_every, settings.seed
-    pixels, targets = scene_pixels(vlm, data, scenes), patch_targets(vlm, scenes)
-    rows = train_vision(vlm, pixels, targets, recipe.vision, seed, resume, every)
-    features = tower_features(vlm, pixels)
-    rows += train_projector(vlm, features, targets, recipe.projector, seed, resume, every)
-    segments, share = recipe.segments_per_image, recipe.caption_share
-    return rows + train_language(vlm, features, scenes, data, recipe.language, segments, share, seed, resume, every)
-
-
-def _train_sam(
-    stage: Stage, settings: EmbeddedBackbone, sam: SamSegmenter, scenes: list[TrainingScene], data: Path
-) -> list[dict[str, Any]]:
-    recipe, resume, every, seed = settings.training, stage.resume_folder(), settings.checkpoint_every, settings.seed
-    prepared = prepare_scenes(sam, data, scenes)
-    rows = train_encoder(sam, prepared, recipe.encoder, seed, resume, every)
-    return rows + train_masks(sam, prepared, recipe.masks, recipe.prompts_per_image, seed, resume, every)
 
 
 def _write_curves(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -62,6 +62,10 @@ class PhaseSettings(Section):
 class BackboneTrainingSettings(Section):
     """The recipe of the embedded backbone, phase by phase."""
 
+    scenes: PositiveInt
+    """Scenes that the backbone is trained on; they are in no split of the data."""
+    sam_scenes: PositiveInt
+    """How many of them, the first ones, SAM is trained on."""
     vision: PhaseSettings
     """Vision tower on dense patch targets: colour, shape, size, pattern, place, foreground, row and column of the object's centre."""
     projector: PhaseSettings

@@ -86,7 +86,7 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
                 return {"backbone": {key: raw["backbone"][key] for key in ("source", "folder")}}
             if raw["backbone"]["source"] == "pretrained":
                 return {"backbone": raw["backbone"]}
-            return {"backbone": raw["backbone"], "answer": raw["answer"], "threads": raw["threads"]}
+            return {key: raw[key] for key in ("backbone", "answer", "threads", "data")}
         case "cache_activations":
             return {"activations": raw["activations"]} | model
         case "train_sae":

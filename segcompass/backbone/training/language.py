@@ -6,7 +6,6 @@ computed once per image and step. The loss counts answer tokens only.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +14,10 @@ from torch.nn import functional
 
 from segcompass.backbone.llava import LlavaModel
 from segcompass.backbone.prompt import DESCRIBE, answer_text, prompt_parts
-from segcompass.backbone.training.scenes import TrainingScene, read_lines
-from segcompass.optimisation.phase import run_phase
+from segcompass.backbone.training.scenes import TrainingScene
+from segcompass.optimisation.phase import PhaseRecord, run_phase
 from segcompass.study.backbone import PhaseSettings
+from segcompass.world.instructions import facts
 
 IGNORED = -100
 """Label of tokens that carry no loss."""
@@ -90,34 +90,28 @@ def train_language(
     vlm: LlavaModel,
     features: Tensor,
     scenes: list[TrainingScene],
-    data: Path,
     settings: PhaseSettings,
     segments: int,
     caption_share: float,
     seed: int,
     resume: Path,
     every: int,
-) -> list[dict[str, Any]]:
+) -> PhaseRecord:
     """Trains projector and language model; captions and facts first, instructions with gold thoughts after `caption_share` of the steps.
 
     Args:
         vlm: the model.
         features: [n, patches, width] of the scenes' images, from the vision tower.
         scenes: n training scenes.
-        data: artefact of prepare_data.
         settings: steps, batch, rates.
         segments: texts packed behind one image: a caption, a fact, and instructions.
         caption_share: share of the steps before instructions join.
         seed: of the draws.
         resume: folder of resume points.
-        every: steps between them.
-
-    Returns:
-        The phase's curve.
-    """
-    gold = instructions_by_image(vlm, data, "train")
+        every: steps between them."""
     captions = [encode_text(vlm, DESCRIBE, scene.caption) for scene in scenes]
-    facts = [encode_text(vlm, row["text"], row["thought"]) for row in read_lines(data / "supervision" / "facts.jsonl")]
+    told = [[encode_text(vlm, *text) for text in scene.texts] for scene in scenes]
+    known = [encode_text(vlm, *fact) for fact in facts()]
     prefix = vlm.processor.tokenizer.encode(
         prompt_parts("", vlm.special.slots)[0].replace("<image>", "<image> " * vlm.model.config.image_seq_length), add_special_tokens=False
     )
@@ -128,22 +122,14 @@ def train_language(
         chosen = generator.integers(len(scenes), size=settings.batch)
         rows = []
         for index in chosen:
-            own = gold.get(scenes[index].image, []) if step >= caption_share * settings.steps else []
+            own = told[index] if step >= caption_share * settings.steps else []
             drawn = [own[number] for number in generator.permutation(len(own))[: segments - 2]]
-            rows.append([captions[index], *drawn, facts[generator.integers(len(facts))]])
+            rows.append([captions[index], *drawn, known[generator.integers(len(known))]])
         return {"cross_entropy": packed_loss(vlm, pack(prefix, rows, vlm.pad_id), projector(features[chosen]))}
 
     vlm.requires_grad_(True)
     vlm.model.model.vision_tower.requires_grad_(False)
     return run_phase("language", settings, _Trained(vlm), losses, resume, every)
-
-
-def instructions_by_image(vlm: LlavaModel, data: Path, split: str) -> dict[str, list[Text]]:
-    """Encoded instructions with gold thoughts of a split, by image."""
-    found: dict[str, list[Text]] = {}
-    for row in read_lines(data / "supervision" / f"{split}.jsonl"):
-        found.setdefault(row["image"], []).append(encode_text(vlm, row["text"], row["thought"]))
-    return found
 
 
 class _Trained(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from segcompass.backbone.interface import VisionLanguageModel
 from segcompass.backbone.prompt import DESCRIBE, THINK_CLOSE, THINK_OPEN, status_of
 from segcompass.backbone.sam import SamSegmenter
-from segcompass.backbone.training.scenes import ATTRIBUTES, TrainingScene, read_lines, read_scenes
+from segcompass.backbone.training.scenes import ATTRIBUTES, read_lines, read_scenes
 from segcompass.backbone.training.segmenter import noisy_prompt, prepare_scenes
 from segcompass.datasets.files import read_image
 from segcompass.joint.rollouts import answer
@@ -54,7 +54,7 @@ def vlm_scores(vlm: VisionLanguageModel, data: Path, longest: int, seed: int) ->
 
 def mask_scores(sam: SamSegmenter, data: Path, seed: int) -> dict[str, float]:
     """IoU of the mask decoded from a blurred, noisy mask prompt, mean over every object of the held-out scenes."""
-    prepared = prepare_scenes(sam, data, read_scenes(data, "val"))
+    prepared = prepare_scenes(sam, read_scenes(data, "val"))
     found = []
     with torch.no_grad():
         for index in range(len(prepared.masks)):
@@ -157,8 +157,9 @@ def _single_target(data: Path, split: str) -> Rows:
 
 
 def _classes(data: Path, split: str, rows: Rows) -> np.ndarray:
-    scenes: dict[str, TrainingScene] = {scene.image: scene for scene in read_scenes(data, split)}
-    return np.stack([scenes[row["image"]].classes[row["targets"][0]] for row in rows])
+    objects = {scene["image"]: scene["objects"] for scene in read_lines(data / "scenes" / f"{split}.jsonl")}
+    targets = [objects[row["image"]][row["targets"][0]] for row in rows]
+    return np.array([[values.index(target[name]) for name, values in ATTRIBUTES.items()] for target in targets])
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ object's centre is. One number a cell, as before, left the outline to the decode
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,7 @@ from torch.nn import functional
 
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.training.scenes import DenseHead, TrainingScene, cell_targets, stacked
-from segcompass.datasets.files import read_image
-from segcompass.optimisation.phase import run_phase
+from segcompass.optimisation.phase import PhaseRecord, run_phase
 from segcompass.study.backbone import PhaseSettings
 
 PROMPT_SCALE = 8.0
@@ -47,11 +45,11 @@ class PreparedScenes:
         return self.masks[index].float() / 255
 
 
-def prepare_scenes(sam: SamSegmenter, data: Path, scenes: list[TrainingScene]) -> PreparedScenes:
+def prepare_scenes(sam: SamSegmenter, scenes: list[TrainingScene]) -> PreparedScenes:
     """Pixels and low-resolution truth of scenes."""
     pixels, valid, masks, cells, centres = [], [], [], [], []
     for start in range(0, len(scenes), CHUNK):
-        inputs = sam.inputs([read_image(data / "root" / scene.image) for scene in scenes[start : start + CHUNK]])
+        inputs = sam.inputs([scene.picture for scene in scenes[start : start + CHUNK]])
         pixels.append(inputs.pixels.half())
         valid.append(inputs.valid)
     for scene in scenes:
@@ -71,14 +69,8 @@ def grid_boxes(height: int, width: int, grid: int) -> np.ndarray:
     return np.asarray(boxes.clip(0, [width, height, width, height]))
 
 
-def train_encoder(
-    sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, seed: int, resume: Path, every: int
-) -> list[dict[str, Any]]:
-    """Trains the image encoder.
-
-    Returns:
-        The phase's curve.
-    """
+def train_encoder(sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, seed: int, resume: Path, every: int) -> PhaseRecord:
+    """Trains the image encoder."""
     cell_head, fine_head = DenseHead(sam.channels), nn.Linear(sam.channels, 3 * FINE * FINE)
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -124,12 +116,8 @@ def mask_losses(logits: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tens
 
 def train_masks(
     sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, prompts: int, seed: int, resume: Path, every: int
-) -> list[dict[str, Any]]:
-    """Trains encoder, prompt encoder and mask decoder together, `prompts` objects an image and step.
-
-    Returns:
-        The phase's curve.
-    """
+) -> PhaseRecord:
+    """Trains encoder, prompt encoder and mask decoder together, `prompts` objects an image and step."""
 
     def losses(step: int) -> dict[str, Tensor]:
         generator = np.random.default_rng([seed, 4, step])

@@ -1,12 +1,11 @@
 """The vision tower on dense patch targets, and the projector that makes its patches speak words.
 
-The tower learns what is under each patch and where that object's centre is, from pictures as they are and mirrored. The projector then learns to place each patch near the
-embeddings of the words for what it shows, as LLaVA's first stage does with captions (departure: with the words alone, not in sentences).
-Without it the language model's loss lay on a plateau for over a thousand steps.
+The tower learns what is under each patch and where that object's centre is, from pictures as they are and mirrored. The projector then
+learns to place each patch near the embeddings of the words for what it shows, as LLaVA's first stage does with captions (departure: with
+the words alone, not in sentences). Without it the language model's loss lay on a plateau for over a thousand steps.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +14,7 @@ from torch.nn import functional
 
 from segcompass.backbone.llava import LlavaModel
 from segcompass.backbone.training.scenes import ATTRIBUTES, COORDINATES, DenseHead, TrainingScene, cell_targets, stacked
-from segcompass.datasets.files import read_image
-from segcompass.optimisation.phase import run_phase
+from segcompass.optimisation.phase import PhaseRecord, run_phase
 from segcompass.study.backbone import PhaseSettings
 
 Targets = list[tuple[np.ndarray, np.ndarray]]
@@ -27,11 +25,11 @@ WORD_SCALE = 8.0
 """Logit of a word = this * (inner product of patch and word embedding - 1/2)."""
 
 
-def scene_pixels(vlm: LlavaModel, data: Path, scenes: list[TrainingScene]) -> Tensor:
+def scene_pixels(vlm: LlavaModel, scenes: list[TrainingScene]) -> Tensor:
     """Prepared pixels [n, 3, S, S] of the scenes' images, in half precision to halve their memory."""
     chunks = []
     for start in range(0, len(scenes), CHUNK):
-        images = [read_image(data / "root" / scene.image) for scene in scenes[start : start + CHUNK]]
+        images = [scene.picture for scene in scenes[start : start + CHUNK]]
         prepared = vlm.processor.image_processor(images, return_tensors="np")["pixel_values"]
         chunks.append(torch.as_tensor(np.stack(prepared)).half())
     return torch.cat(chunks)
@@ -44,12 +42,8 @@ def patch_targets(vlm: LlavaModel, scenes: list[TrainingScene]) -> Targets:
 
 def train_vision(
     vlm: LlavaModel, pixels: Tensor, targets: Targets, settings: PhaseSettings, seed: int, resume: Path, every: int
-) -> list[dict[str, Any]]:
-    """Trains the vision tower.
-
-    Returns:
-        The phase's curve.
-    """
+) -> PhaseRecord:
+    """Trains the vision tower."""
     tower = vlm.model.model.vision_tower
     head = DenseHead(vlm.model.config.vision_config.hidden_size)
 
@@ -88,12 +82,8 @@ def tower_features(vlm: LlavaModel, pixels: Tensor) -> Tensor:
 
 def train_projector(
     vlm: LlavaModel, features: Tensor, targets: Targets, settings: PhaseSettings, seed: int, resume: Path, every: int
-) -> list[dict[str, Any]]:
-    """Trains the projector: each object's patch near the embeddings of its words, its coordinates still readable.
-
-    Returns:
-        The phase's curve.
-    """
+) -> PhaseRecord:
+    """Trains the projector: each object's patch near the embeddings of its words, its coordinates still readable."""
     projector, width = vlm.model.model.multi_modal_projector, vlm.hidden_width
     words, spoken = attribute_words(vlm)
     embeddings = vlm.model.model.language_model.embed_tokens.weight[words].detach()
