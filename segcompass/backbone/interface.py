@@ -82,10 +82,21 @@ class VisionLanguageModel(nn.Module, ABC):
     pad_id: int
     special: SpecialIds
     """The ids that make up an answer's form."""
+    gradient_checkpointing: bool = False
+    """Whether `upper` recomputes its blocks in the backward pass."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are, and everything that it returns."""
+        return next(self.parameters()).device
 
     @abstractmethod
     def freeze_up_to(self, hook_layer: int) -> None:
-        """Freezes everything but the blocks above `hook_layer`, the final norm and the output head, and sets `hook_layer`."""
+        """Freezes everything but the blocks above `hook_layer`, the final norm and the output head, and sets `hook_layer`.
+
+        What stays trainable is kept in float32 whatever the model's dtype, because small updates vanish in bfloat16; the arithmetic keeps
+        the model's dtype.
+        """
 
     @abstractmethod
     def prompts(self, images: Sequence[Image], texts: Sequence[str]) -> Prompts:
@@ -147,13 +158,18 @@ class Segmenter(nn.Module, ABC):
     mask_side: int
     """m."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are, and everything that it returns."""
+        return next(self.parameters()).device
+
     @abstractmethod
     def inputs(self, images: Sequence[Image]) -> SegmenterInputs:
         """Prepares B images of any size."""
 
     @abstractmethod
     def embed(self, inputs: SegmenterInputs) -> Tensor:
-        """Image embeddings [B, C, g, g], without gradient."""
+        """Image embeddings [B, C, g, g] as float32, without gradient."""
 
     @abstractmethod
     def decode(self, embeddings: Tensor, heat: Tensor) -> Tensor:

@@ -1,17 +1,21 @@
 """LLaVA of transformers behind the interface: the language model is split at the hook, nothing of it is rewritten.
 
 `lower` and `upper` call the model's own blocks one after the other, with the mask and rotary positions that its forward pass would make.
+Trained weights are float32 and frozen ones have the study's dtype; autocast keeps the arithmetic in the latter.
 """
 
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import DynamicCache
+from transformers.masking_utils import create_causal_mask
 from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
 from transformers.models.llava.processing_llava import LlavaProcessor
 
@@ -42,7 +46,7 @@ class LlavaModel(VisionLanguageModel):
         self.hook_layer = hook_layer
         self.requires_grad_(False)
         for part in (*self._language.layers[hook_layer:], self._language.norm, self.model.lm_head):
-            part.requires_grad_(True)
+            part.requires_grad_(True).float()
 
     def prompts(self, images: Sequence[Image], texts: Sequence[str]) -> Prompts:
         """See `VisionLanguageModel.prompts`."""
@@ -52,44 +56,48 @@ class LlavaModel(VisionLanguageModel):
         types = torch.full_like(ids, INSTRUCTION, dtype=torch.uint8)
         types[ids == self.image_id] = VISUAL
         types[~mask] = OTHER
-        return Prompts(ids, mask, types, {"pixel_values": batch["pixel_values"]})
+        pixels = batch["pixel_values"].to(self.device, self.model.dtype)
+        return Prompts(ids.to(self.device), mask.to(self.device), types.to(self.device), {"pixel_values": pixels})
 
     @torch.no_grad()
     def generate(
         self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: torch.Generator | None
     ) -> Rollouts:
         """See `VisionLanguageModel.generate`."""
-        cache = DynamicCache(config=self.model.config.text_config)
-        last = self._language(
-            inputs_embeds=self._embedded(prompts),
-            attention_mask=prompts.mask.long(),
-            position_ids=_positions(prompts.mask),
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]
-        cache.batch_repeat_interleave(rollouts)
-        last = last.repeat_interleave(rollouts, 0)
-        mask = prompts.mask.repeat_interleave(rollouts, 0)
-        alive = torch.ones(len(last), dtype=torch.bool)
-        answers, masks, log_probs = [], [], []
-        for _ in range(max_new_tokens):
-            distribution = torch.log_softmax(self.model.lm_head(last).float() / (temperature or 1.0), -1)
-            token = distribution.argmax(-1) if temperature is None else torch.multinomial(distribution.exp(), 1, generator=generator)[:, 0]
-            answers.append(torch.where(alive, token, self.pad_id))
-            masks.append(alive)
-            log_probs.append(torch.where(alive, distribution.gather(1, token[:, None])[:, 0], 0.0))
-            mask = torch.cat([mask, alive[:, None]], 1)
-            alive = alive & (token != self.end_id)
-            if not alive.any():
-                break
+        with self._arithmetic():
+            cache = DynamicCache(config=self.model.config.text_config)
             last = self._language(
-                inputs_embeds=self._language.embed_tokens(answers[-1])[:, None],
-                attention_mask=mask.long(),
-                position_ids=_positions(mask)[:, -1:],
+                inputs_embeds=self._embedded(prompts),
+                attention_mask=prompts.mask.long(),
+                position_ids=_positions(prompts.mask),
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state[:, -1]
-        return Rollouts(torch.stack(answers, 1), torch.stack(masks, 1), torch.stack(log_probs, 1))
+            cache.batch_repeat_interleave(rollouts)
+            last = last.repeat_interleave(rollouts, 0)
+            mask = prompts.mask.repeat_interleave(rollouts, 0)
+            alive = torch.ones(len(last), dtype=torch.bool, device=self.device)
+            answers, masks, log_probs = [], [], []
+            for _ in range(max_new_tokens):
+                distribution = torch.log_softmax(self.model.lm_head(last).float() / (temperature or 1.0), -1)
+                token = (
+                    distribution.argmax(-1) if temperature is None else torch.multinomial(distribution.exp(), 1, generator=generator)[:, 0]
+                )
+                answers.append(torch.where(alive, token, self.pad_id))
+                masks.append(alive)
+                log_probs.append(torch.where(alive, distribution.gather(1, token[:, None])[:, 0], 0.0))
+                mask = torch.cat([mask, alive[:, None]], 1)
+                alive = alive & (token != self.end_id)
+                if not alive.any():
+                    break
+                last = self._language(
+                    inputs_embeds=self._language.embed_tokens(answers[-1])[:, None],
+                    attention_mask=mask.long(),
+                    position_ids=_positions(mask)[:, -1:],
+                    past_key_values=cache,
+                    use_cache=True,
+                ).last_hidden_state[:, -1]
+            return Rollouts(torch.stack(answers, 1), torch.stack(masks, 1), torch.stack(log_probs, 1))
 
     @torch.no_grad()
     def lower(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor) -> HookStates:
@@ -101,18 +109,21 @@ class LlavaModel(VisionLanguageModel):
         types = torch.cat([prompts.token_types.repeat_interleave(repeats, 0), self._answer_types(answers, answer_mask)], 1)
         ids = torch.cat([prompts.ids.repeat_interleave(repeats, 0), answers], 1)
         positions = _positions(mask)
-        hidden = self.blocks(hidden, causal_mask(mask), positions, 0, self.hook_layer)
+        hidden = self.blocks(hidden, self._causal_mask(hidden, mask), positions, 0, self.hook_layer)
         return HookStates(hidden, mask, types, positions, ids, prompts.ids.shape[1])
 
     def upper(self, states: HookStates) -> Tensor:
         """See `VisionLanguageModel.upper`."""
-        hidden = self.blocks(states.hidden, causal_mask(states.mask), states.positions, self.hook_layer, self.depth)
-        return self._language.norm(hidden)
+        mask = self._causal_mask(states.hidden, states.mask)
+        with self._arithmetic():
+            hidden = self.blocks(states.hidden, mask, states.positions, self.hook_layer, self.depth)
+            return self._language.norm(hidden)
 
     def answer_log_probs(self, last: Tensor, states: HookStates, temperature: float) -> Tensor:
         """See `VisionLanguageModel.answer_log_probs`."""
         first = states.prompt_length
-        logits = self.model.lm_head(last[:, first - 1 : -1]).float() / temperature
+        with self._arithmetic():
+            logits = self.model.lm_head(last[:, first - 1 : -1]).float() / temperature
         return torch.log_softmax(logits, -1).gather(2, states.ids[:, first:, None])[..., 0]
 
     def reference_copy(self) -> nn.Module:
@@ -136,11 +147,13 @@ class LlavaModel(VisionLanguageModel):
             self._language.layers[self.hook_layer + index] = block
         self._language.norm, self.model.lm_head = part.norm, part.head
 
-    def blocks(self, hidden: Tensor, mask: Tensor, positions: Tensor, start: int, stop: int) -> Tensor:
-        """Blocks start+1 … stop over hidden states [N, T, d] with an additive mask [N, 1, T, T]."""
+    def blocks(self, hidden: Tensor, mask: Tensor | None, positions: Tensor, start: int, stop: int) -> Tensor:
+        """Blocks start+1 … stop over hidden states [N, T, d] with an attention mask of the form that the attention implementation takes."""
         rotary = self._language.rotary_emb(hidden, position_ids=positions)
+        keep = not (self.gradient_checkpointing and torch.is_grad_enabled())
         for block in self._language.layers[start:stop]:
-            hidden = block(hidden, attention_mask=mask.to(hidden.dtype), position_ids=positions, position_embeddings=rotary)
+            run = block if keep else partial(checkpoint, block, use_reentrant=False)
+            hidden = run(hidden, attention_mask=mask, position_embeddings=rotary)
         return hidden
 
     def image_features(self, pixels: Tensor) -> Tensor:
@@ -168,7 +181,7 @@ class LlavaModel(VisionLanguageModel):
 
     def _embedded(self, prompts: Prompts) -> Tensor:
         embedded = self._language.embed_tokens(prompts.ids)
-        features = self.image_features(prompts.vision_inputs["pixel_values"].to(embedded.dtype))
+        features = self.image_features(prompts.vision_inputs["pixel_values"])
         return embedded.masked_scatter((prompts.ids == self.image_id)[..., None], features)
 
     def _answer_types(self, answers: Tensor, answer_mask: Tensor) -> Tensor:
@@ -177,6 +190,13 @@ class LlavaModel(VisionLanguageModel):
         thought &= (answers != self.end_id) & (answers != self.reference_id)
         return torch.where(thought, THOUGHT, OTHER).to(torch.uint8)
 
+    def _causal_mask(self, hidden: Tensor, mask: Tensor) -> Tensor | None:
+        return create_causal_mask(self._language.config, hidden, mask.long(), None)
+
+    def _arithmetic(self) -> torch.autocast:
+        dtype = self._language.embed_tokens.weight.dtype
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+
 
 class _Upper(nn.Module):
     """The blocks above the hook, the final norm and the output head."""
@@ -184,13 +204,6 @@ class _Upper(nn.Module):
     def __init__(self, blocks: nn.ModuleList, norm: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.blocks, self.norm, self.head = blocks, norm, head
-
-
-def causal_mask(mask: Tensor) -> Tensor:
-    """Additive mask [N, 1, T, T] of left- or right-padded sequences [N, T]: 0 where a token may look, else the least float."""
-    length = mask.shape[1]
-    allowed = torch.ones(length, length, dtype=torch.bool).tril()[None] & mask[:, None]
-    return torch.where(allowed, 0.0, torch.finfo(torch.float32).min)[:, None]
 
 
 def _positions(mask: Tensor) -> Tensor:

@@ -23,7 +23,9 @@ def load_vlm(folder: Path, runtime: RuntimeSettings, answer: AnswerSettings) -> 
     _present(folder)
     dtype = getattr(torch, runtime.dtype)
     model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype, attn_implementation=runtime.attention)
-    return LlavaModel(model, LlavaProcessor.from_pretrained(folder), answer.slots).to(runtime.device).eval()
+    vlm = LlavaModel(model, LlavaProcessor.from_pretrained(folder), answer.slots).to(runtime.device).eval()
+    vlm.gradient_checkpointing = runtime.gradient_checkpointing
+    return vlm
 
 
 def load_segmenter(folder: Path, runtime: RuntimeSettings) -> Segmenter:
