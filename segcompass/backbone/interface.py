@@ -33,8 +33,16 @@ class Prompts:
     """bool [B, P], false on padding."""
     token_types: Tensor
     """uint8 [B, P], VISUAL, INSTRUCTION or OTHER."""
+    positions: Tensor
+    """Position ids of the model, int64 [B, P] (Qwen: [3, B, P], time, row and column)."""
     vision_inputs: dict[str, Tensor]
     """What the model's own image processor made (`pixel_values` and, for Qwen, the grids)."""
+
+    @property
+    def next_position(self) -> Tensor:
+        """Position ids [B] of the first answer token: one more than the greatest of the prompt, the same on every axis."""
+        greatest = self.positions.amax(-1)
+        return (greatest if greatest.ndim == 1 else greatest.amax(0)) + 1
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,11 @@ class HookStates:
     """int64 [N, T]."""
     prompt_length: int
     """P."""
+
+    @property
+    def order(self) -> Tensor:
+        """int64 [N, T], the number of valid tokens before each valid one."""
+        return (self.mask.long().cumsum(1) - 1).clamp(min=0)
 
 
 class VisionLanguageModel(nn.Module, ABC):
