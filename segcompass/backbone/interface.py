@@ -33,8 +33,16 @@ class Prompts:
     """bool [B, P], false on padding."""
     token_types: Tensor
     """uint8 [B, P], VISUAL, INSTRUCTION or OTHER."""
+    positions: Tensor
+    """Position ids of the model, int64 [B, P] (Qwen: [3, B, P], time, row and column)."""
     vision_inputs: dict[str, Tensor]
     """What the model's own image processor made (`pixel_values` and, for Qwen, the grids)."""
+
+    @property
+    def next_position(self) -> Tensor:
+        """Position ids [B] of the first answer token: one more than the greatest of the prompt, the same on every axis."""
+        greatest = self.positions.amax(-1)
+        return (greatest if greatest.ndim == 1 else greatest.amax(0)) + 1
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,11 @@ class HookStates:
     prompt_length: int
     """P."""
 
+    @property
+    def order(self) -> Tensor:
+        """int64 [N, T], the number of valid tokens before each valid one."""
+        return (self.mask.long().cumsum(1) - 1).clamp(min=0)
+
 
 class VisionLanguageModel(nn.Module, ABC):
     """A vision-language policy that thinks, then emits K reference tokens."""
@@ -82,10 +95,21 @@ class VisionLanguageModel(nn.Module, ABC):
     pad_id: int
     special: SpecialIds
     """The ids that make up an answer's form."""
+    gradient_checkpointing: bool = False
+    """Whether `upper` recomputes its blocks in the backward pass."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are, and everything that it returns."""
+        return next(self.parameters()).device
 
     @abstractmethod
     def freeze_up_to(self, hook_layer: int) -> None:
-        """Freezes everything but the blocks above `hook_layer`, the final norm and the output head, and sets `hook_layer`."""
+        """Freezes everything but the blocks above `hook_layer`, the final norm and the output head, and sets `hook_layer`.
+
+        What stays trainable is kept in float32 whatever the model's dtype, because small updates vanish in bfloat16; the arithmetic keeps
+        the model's dtype.
+        """
 
     @abstractmethod
     def prompts(self, images: Sequence[Image], texts: Sequence[str]) -> Prompts:
@@ -147,13 +171,18 @@ class Segmenter(nn.Module, ABC):
     mask_side: int
     """m."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are, and everything that it returns."""
+        return next(self.parameters()).device
+
     @abstractmethod
     def inputs(self, images: Sequence[Image]) -> SegmenterInputs:
         """Prepares B images of any size."""
 
     @abstractmethod
     def embed(self, inputs: SegmenterInputs) -> Tensor:
-        """Image embeddings [B, C, g, g], without gradient."""
+        """Image embeddings [B, C, g, g] as float32, without gradient."""
 
     @abstractmethod
     def decode(self, embeddings: Tensor, heat: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class Predictor:
         """Predictions of the N samples."""
         found = []
         for index, size in enumerate(thoughts.sizes):
-            confidences = output.confidence[index].detach().double().numpy()
+            confidences = output.confidence[index].detach().double().cpu().numpy()
             slots = confident_slots(confidences.tolist(), self.confidence_threshold)
             masks = self.model.segmenter.to_image(output.mask_logits[index].detach(), size)
             found.append(Prediction(thoughts.answers.status[index], confidences, slots, masks))

@@ -70,13 +70,13 @@ class JointModel(nn.Module):
     @torch.no_grad()
     def codes(self, states: HookStates) -> Tensor:
         """Codes [N, T, F] of visual, instruction and thought tokens; zero on every other position."""
-        return self.dictionary.encode(states.hidden) * (states.token_types != OTHER)[..., None]
+        return self.dictionary.encode(states.hidden.float()) * (states.token_types != OTHER)[..., None]
 
     def reference_states(self, last: Tensor, states: HookStates) -> Tensor:
-        """r_k, last hidden states [N, K, d] of the reference tokens; every sequence holds exactly K of them."""
+        """r_k, last hidden states [N, K, d] of the reference tokens as float32; every sequence holds exactly K of them."""
         positions = states.ids == self.vlm.reference_id
         positions[:, : states.prompt_length] = False
-        return last[positions].view(len(last), -1, last.shape[-1])
+        return last[positions].float().view(len(last), -1, last.shape[-1])
 
     def segment(self, codes: Tensor, states: HookStates, reference_states: Tensor, embeddings: Tensor, valid: Tensor) -> Segmentation:
         """Heat maps, confidences and masks of all slots in one batch.

@@ -44,4 +44,4 @@ def answer(
     length = max(len(ids) for ids in formed)
     padded = torch.tensor([ids + [vlm.pad_id] * (length - len(ids)) for ids in formed])
     mask = torch.arange(length)[None] < torch.tensor([len(ids) for ids in formed])[:, None]
-    return Answers(rollouts, status, padded, mask)
+    return Answers(rollouts, status, padded.to(vlm.device), mask.to(vlm.device))

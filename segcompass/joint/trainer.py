@@ -88,7 +88,7 @@ class JointTrainer:
         """Named, weighted losses of a batch, whose sum is minimised, and the step's record of rewards and policy."""
         policy, vlm = self.settings.policy, self.model.vlm
         prompts = vlm.prompts(batch.images, batch.texts)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = torch.Generator(vlm.device).manual_seed(self.seed * 1_000_003 + step)
         answers = answer(vlm, prompts, policy.group, policy.temperature, self.longest, generator)
         raw = vlm.lower(prompts, answers.rollouts.answers, answers.rollouts.answer_mask)
         last = vlm.upper(raw)
@@ -99,7 +99,7 @@ class JointTrainer:
         format_reward, masks = answers.valid.astype(float), self._mask_rewards(output, targets, valid)
         masks *= format_reward
         rewards = (policy.reward.format * format_reward + policy.reward.mask * masks).reshape(-1, policy.group)
-        losses, row = self._policy_losses(raw, last, answers, as_tensor(advantages(rewards)))
+        losses, row = self._policy_losses(raw, last, answers, as_tensor(advantages(rewards)).to(vlm.device))
         if self.settings.segmentation.weight:
             losses |= segmentation_losses(output, targets, valid, self.settings.segmentation)
         spread = rewards.std(1, ddof=1).mean() if policy.group > 1 else 0.0

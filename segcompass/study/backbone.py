@@ -116,8 +116,11 @@ class RuntimeSettings(Section):
 
     device: Literal["cpu", "cuda"]
     dtype: Literal["float32", "bfloat16"]
-    attention: Literal["eager", "sdpa"]
-    """`attn_implementation` of transformers."""
+    """Of frozen weights and of the backbones' arithmetic; trained weights, codes and losses are always float32."""
+    attention: Literal["eager", "sdpa", "flash_attention_2"]
+    """`attn_implementation` of transformers; flash attention needs `cuda` and `bfloat16`."""
+    gradient_checkpointing: bool
+    """Recompute the trained language blocks in the backward pass instead of keeping their activations."""
 
 
 class AnswerSettings(Section):
