@@ -72,12 +72,7 @@ def build_vlm(settings: VisionLanguageSettings, tokenizer: PreTrainedTokenizerFa
         image_seq_length=(settings.image_size // settings.patch_size) ** 2,
         tie_word_embeddings=False,
     )
-    vlm = LlavaForConditionalGeneration(config)
-    with torch.no_grad():  # words of unit norm that the head reads back, so that what a patch speaks can be said at once
-        embeddings = vlm.model.language_model.embed_tokens.weight
-        embeddings.normal_(std=settings.language.width**-0.5)
-        vlm.lm_head.weight.copy_(embeddings)
-    return vlm
+    return LlavaForConditionalGeneration(config)
 
 
 def build_processor(settings: VisionLanguageSettings, tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:

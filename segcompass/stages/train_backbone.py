@@ -19,7 +19,14 @@ from segcompass.backbone.training.language import train_language
 from segcompass.backbone.training.scenes import TrainingScene, draw_training_scenes
 from segcompass.backbone.training.scores import mask_scores, vlm_scores
 from segcompass.backbone.training.segmenter import prepare_scenes, train_encoder, train_masks
-from segcompass.backbone.training.vision import patch_targets, scene_pixels, tower_features, train_projector, train_vision
+from segcompass.backbone.training.vision import (
+    draw_word_embeddings,
+    patch_targets,
+    scene_pixels,
+    tower_features,
+    train_projector,
+    train_vision,
+)
 from segcompass.errors import InputError
 from segcompass.optimisation.phase import PhaseRecord
 from segcompass.provenance.folder_digest import folder_digest
@@ -61,6 +68,7 @@ def train_vlm(
     recipe, every, seed = settings.training, settings.checkpoint_every, settings.seed
     tokenizer = build_tokenizer(vocabulary(), answer.slots)
     vlm = LlavaModel(build_vlm(settings.vlm, tokenizer), build_processor(settings.vlm, tokenizer), answer.slots)
+    draw_word_embeddings(vlm)
     pixels, targets = scene_pixels(vlm, scenes), patch_targets(vlm, scenes)
     phases = [train_vision(vlm, pixels, targets, recipe.vision, seed, resume, every)]
     features = tower_features(vlm, pixels)

@@ -80,6 +80,14 @@ def tower_features(vlm: LlavaModel, pixels: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+@torch.no_grad()
+def draw_word_embeddings(vlm: LlavaModel) -> None:
+    """Gives words embeddings of unit norm that the output head reads back, so that what a patch speaks can be said at once."""
+    embeddings = vlm.model.model.language_model.embed_tokens.weight
+    embeddings.normal_(std=vlm.hidden_width**-0.5)
+    vlm.model.lm_head.weight.copy_(embeddings)
+
+
 def train_projector(
     vlm: LlavaModel, features: Tensor, targets: Targets, settings: PhaseSettings, seed: int, resume: Path, every: int
 ) -> PhaseRecord:
