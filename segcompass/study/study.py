@@ -80,9 +80,6 @@ class Study(Section):
 
     def _contradictions(self) -> list[str]:
         found = []
-        reward = self.joint.policy.reward
-        if abs(reward.format + reward.mask - 1.0) > 1e-9:
-            found.append("joint.policy.reward: format and mask must add to 1")
         if "full" not in self.variants:
             found.append("variants: the variant `full` is missing; every other one is compared with it")
         for name, dictionary in self.saes.items():
