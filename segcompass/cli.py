@@ -10,6 +10,7 @@ from segcompass.errors import InputError
 COMMANDS = {
     "samples": "list a benchmark's expressions with their masks, one JSON object a line",
     "score": "score anybody's predictions under a named protocol",
+    "predict": "segment one image by one instruction with a trained run",
     "check": "say what of the benchmarks is there, against what should be",
     "ship_backbone": "put a built backbone into the repository, with its card",
 }
