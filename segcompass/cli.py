@@ -12,6 +12,7 @@ COMMANDS = {
     "score": "score anybody's predictions under a named protocol",
     "predict": "segment one image by one instruction with a trained run",
     "check": "say what of the benchmarks is there, against what should be",
+    "score_backbone": "say what an embedded backbone can do on held-out scenes",
     "ship_backbone": "put a built backbone into the repository, with its card",
 }
 """Sub-command -> what it does; each module has `add_arguments(parser)` and `run(arguments) -> int`."""

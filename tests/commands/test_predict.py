@@ -75,9 +75,7 @@ def test_faults_are_one_sentence_and_leave_nothing(run: Path, image: Path, tmp_p
     assert "exists already" in capsys.readouterr().err
 
 
-def test_another_backbone_is_refused(
-    run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_backbone_is_refused(run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run.parents[2] / "backbone" / "run.json").write_text(json.dumps({"fingerprint": "other"}))
     assert main(["predict", str(image), "ring", "--model", str(run), "--out", str(tmp_path / "out")]) == 2
     assert "is not the one that" in capsys.readouterr().err

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from segcompass.backbone.interface import VisionLanguageModel
+from segcompass.backbone.interface import Segmenter, SegmenterInputs, VisionLanguageModel
 from segcompass.backbone.prompt import DESCRIBE, THINK_CLOSE, THINK_OPEN, status_of
-from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.training.scenes import ATTRIBUTES, read_lines, read_scenes
 from segcompass.backbone.training.segmenter import noisy_prompt, prepare_scenes
 from segcompass.datasets.files import read_image
@@ -52,7 +51,7 @@ def vlm_scores(vlm: VisionLanguageModel, data: Path, longest: int, seed: int) ->
     return scores | _facts(vlm, data, rows[0]["image"], longest) | _captions(vlm, data) | _probe(vlm, data, longest)
 
 
-def mask_scores(sam: SamSegmenter, data: Path, seed: int) -> dict[str, float]:
+def mask_scores(sam: Segmenter, data: Path, seed: int) -> dict[str, float]:
     """IoU of the mask decoded from a blurred, noisy mask prompt, mean over every object of the held-out scenes."""
     prepared = prepare_scenes(sam, read_scenes(data, "val"))
     found = []
@@ -60,8 +59,8 @@ def mask_scores(sam: SamSegmenter, data: Path, seed: int) -> dict[str, float]:
         for index in range(len(prepared.masks)):
             target = prepared.fractions(index)
             noise = torch.Generator().manual_seed(seed * 1_000_003 + index)
-            embedding = sam.encode_pixels(prepared.pixels[index : index + 1].float())
-            logits = sam.decode(embedding, noisy_prompt(target, noise)[None])[0]
+            inputs = SegmenterInputs(prepared.pixels[index : index + 1].float(), [], prepared.valid[index : index + 1])
+            logits = sam.decode(sam.embed(inputs), noisy_prompt(target, noise)[None])[0]
             predicted, truth = (logits > 0) & prepared.valid[index], target > 0.5
             found.append((predicted & truth).sum((1, 2)) / (predicted | truth).sum((1, 2)).clamp(min=1))
     return {"mask_iou": float(torch.cat(found).mean())}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from segcompass.backbone.interface import Segmenter
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.training.scenes import DenseHead, TrainingScene, cell_targets, stacked
 from segcompass.optimisation.phase import PhaseRecord, run_phase
@@ -45,7 +46,7 @@ class PreparedScenes:
         return self.masks[index].float() / 255
 
 
-def prepare_scenes(sam: SamSegmenter, scenes: list[TrainingScene]) -> PreparedScenes:
+def prepare_scenes(sam: Segmenter, scenes: list[TrainingScene]) -> PreparedScenes:
     """Pixels and low-resolution truth of scenes."""
     pixels, valid, masks, cells, centres = [], [], [], [], []
     for start in range(0, len(scenes), CHUNK):
