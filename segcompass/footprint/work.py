@@ -34,6 +34,9 @@ A100 = Gpu("A100, 80 GB, SXM", 80e9, 312e12, 19.5e12, 2.039e12)
 UTILISATION = 0.4
 """Stated, not measured: share of a peak that a stage reaches."""
 
+OUTPUT_TOKENS = 5
+"""Of SAM's mask decoder: four masks and their quality."""
+
 
 @dataclass(frozen=True)
 class Work:
@@ -83,11 +86,14 @@ def encoder_forward(segmenter: SegmenterSize) -> float:
 
 
 def mask_forward(segmenter: SegmenterSize) -> float:
-    """Operations of the mask decoder for one mask, on the grid's cells: five attentions' projections and the upscaling."""
-    c, cells = segmenter.channels, segmenter.grid**2
-    projections = 5 * 2 * 2.0 * c * (c // 2) * cells
-    upscaling = 2.0 * c * (c // 4) * 4 * cells + 2.0 * (c // 4) * (c // 8) * 16 * cells
-    return projections + upscaling
+    """Operations of prompt road and mask decoder for one mask, on the cells of the g x g grid; output tokens alone are left out."""
+    c, cells, first, second = segmenter.channels, segmenter.grid**2, segmenter.prompt_channels // 4, segmenter.prompt_channels
+    prompt = 2.0 * first * 4 * 4 + 2.0 * first * second * 4 + 2.0 * second * c
+    projections = 5 * 2 * 2.0 * c * (c // 2)
+    attention = 5 * 4.0 * OUTPUT_TOKENS * (c // 2)
+    upscaling = 2.0 * c * (c // 4) * 4 + 2.0 * (c // 4) * (c // 8) * 16
+    masks = (OUTPUT_TOKENS - 1) * 2.0 * (c // 8) * 16
+    return cells * (prompt + projections + attention + upscaling + masks)
 
 
 def cache_work(study: Study, backbone: Backbone, expressions: int) -> Work:
