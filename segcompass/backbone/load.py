@@ -12,7 +12,7 @@ from transformers.models.sam.modeling_sam import SamModel
 
 from segcompass.backbone.interface import Segmenter, VisionLanguageModel
 from segcompass.backbone.llava import LlavaModel
-from segcompass.backbone.qwen import ImageProcessor, QwenModel
+from segcompass.backbone.qwen import ImageTextProcessor, QwenModel
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.vocabulary import complete_vocabulary
 from segcompass.errors import InputError
@@ -20,7 +20,7 @@ from segcompass.study.backbone import AnswerSettings, RuntimeSettings
 
 FAMILIES: dict[str, tuple[Any, Any, Any]] = {
     "llava": (LlavaForConditionalGeneration, LlavaProcessor, LlavaModel),
-    "qwen2_5_vl": (Qwen2_5_VLForConditionalGeneration, ImageProcessor, QwenModel),
+    "qwen2_5_vl": (Qwen2_5_VLForConditionalGeneration, ImageTextProcessor, QwenModel),
 }
 """`model_type` -> model and processor of transformers, and what drives them."""
 
@@ -34,16 +34,14 @@ def load_vlm(folder: Path, runtime: RuntimeSettings, answer: AnswerSettings) -> 
     kind = _model_type(folder, tuple(FAMILIES))
     model_class, processor_class, family = FAMILIES[kind]
     processor = processor_class.from_pretrained(folder)
-    model = model_class.from_pretrained(folder, **_how(runtime))
+    model = model_class.from_pretrained(folder, dtype=getattr(torch, runtime.dtype), attn_implementation=runtime.attention)
     if "sliding_attention" in (getattr(model.config.text_config, "layer_types", None) or ()):
         raise InputError(folder / "config.json", "layer_types", "has sliding attention, which hook and shared prefix do not support")
     if processor.tokenizer.pad_token_id is None or processor.tokenizer.eos_token_id is None:
         raise InputError(folder / "tokenizer_config.json", "pad_token, eos_token", "are missing; both are needed to sample in batches")
     added = complete_vocabulary(model, processor.tokenizer)
     if added and processor.chat_template is None:
-        raise InputError(
-            folder / "chat_template.jinja", "", f"is missing, and the tokenizer does not know {added[0]}: prompts have no wording"
-        )
+        raise InputError(folder / "chat_template.jinja", "", "is missing, and the tokenizer is not that of the embedded backbone")
     vlm: VisionLanguageModel = family(model, processor, answer.slots).to(runtime.device).eval()
     vlm.gradient_checkpointing = runtime.gradient_checkpointing
     return vlm
@@ -56,11 +54,9 @@ def load_segmenter(folder: Path, runtime: RuntimeSettings) -> Segmenter:
         InputError: the folder is missing or holds another model.
     """
     _model_type(folder, ("sam",))
-    return SamSegmenter(SamModel.from_pretrained(folder, **_how(runtime))).to(runtime.device).eval()
-
-
-def _how(runtime: RuntimeSettings) -> dict[str, Any]:
-    return {"dtype": getattr(torch, runtime.dtype), "attn_implementation": runtime.attention}
+    attention = "sdpa" if runtime.attention == "flash_attention_2" else runtime.attention  # SAM adds relative positions to its scores
+    model = SamModel.from_pretrained(folder, dtype=getattr(torch, runtime.dtype), attn_implementation=attention)
+    return SamSegmenter(model).to(runtime.device).eval()
 
 
 def _model_type(folder: Path, known: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 An answer is `<think>`, words, `</think>`, exactly K `<REF_POS>`, end of sequence (paper section 2, step 1). The release's format
 reward demands one reference token where its prompt demands K; here both come from this module.
 The embedded backbone, whose closed vocabulary knows no other words, has a wording of its own; checkpoints that bring a chat template are
-asked in sentences, through that template (LLaVA-1.5: `USER: <image>\\n… ASSISTANT:`).
+asked in sentences, through that template.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ from segcompass.backbone.split import grid_boxes
 IMAGE, VIDEO = "<|image_pad|>", "<|video_pad|>"
 
 
-class ImageProcessor(Qwen2_5_VLProcessor):
+class ImageTextProcessor(Qwen2_5_VLProcessor):  # type: ignore[misc]
     """`Qwen2_5_VLProcessor` without its video part, which cannot be made without torchvision."""
 
     def __init__(
@@ -32,7 +32,7 @@ class ImageProcessor(Qwen2_5_VLProcessor):
 class QwenModel(SamplingModel):
     """`Qwen2_5_VLForConditionalGeneration` with its processor."""
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, processor: ImageProcessor, slots: int) -> None:
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, processor: ImageTextProcessor, slots: int) -> None:
         super().__init__(model, processor, slots)
 
     def prompt_positions(self, ids: Tensor, mask: Tensor, vision_inputs: dict[str, Tensor]) -> Tensor:

@@ -2,12 +2,12 @@
 
 1. `<think>`, `</think>` and `<REF_POS>` become special tokens, each one id. A tokenizer that knows one keeps it as it is.
 2. Their rows of the embedding matrix and of the output head are the means of the rows of the pieces that spelt them before ("<", "think",
-   ">"): deterministic, inside the distribution of trained rows, and different from each other. A mean over the whole vocabulary would give all
-   three the same input, for good, because of rule 4.
-3. Matrices grow only where an id does not fit. Padded ones (Qwen2.5-VL: 152,064 rows for 151,665 tokens; LLaVA-1.5: 32,064 for 32,002) keep
-   their size.
-4. Everything up to the hook is frozen, the embedding matrix with its new rows included, so that hidden states at the hook stay constants. The
-   head is trained as a whole, and learns when to emit the new tokens.
+   ">"): deterministic, inside the distribution of trained rows, and different from each other. A mean over the whole vocabulary would give
+   all three the same input, for good, because of rule 4.
+3. Matrices grow only where an id does not fit. Padded ones (Qwen2.5-VL: 152,064 rows for 151,665 tokens; LLaVA-1.5: 32,064 for 32,002)
+   keep their size.
+4. Everything up to the hook is frozen, the embedding matrix with its new rows included, so that hidden states at the hook stay constants.
+   The head is trained as a whole, and learns when to emit the new tokens.
 5. Where a checkpoint ties head and embeddings, the head becomes a copy of its own; otherwise training it would move what rule 4 freezes.
 """
 
