@@ -1,4 +1,4 @@
-"""`segcompass score_backbone`: what an embedded backbone can do on held-out scenes, the scores of its card."""
+"""`segcompass score-backbone`: what an embedded backbone can do on held-out scenes, the scores of its card."""
 
 import argparse
 import json

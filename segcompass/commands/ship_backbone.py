@@ -1,4 +1,4 @@
-"""`segcompass ship_backbone`: copies a built backbone into the repository's folder, with a card that says how it was made."""
+"""`segcompass ship-backbone`: copies a built backbone into the repository's folder, with a card that says how it was made."""
 
 import argparse
 import hashlib

@@ -40,8 +40,9 @@ rule train_sae:
         mem_mb=4000,
         runtime=60,
     params:
+        launch=launcher("train_sae"),
         out=artefact("train_sae"),
         like=lambda wildcards, input: f"--like {input.like}" if input.like else "",
     shell:
-        "python -m segcompass.stages.train_sae --params {input.params} --activations {input.activations}"
+        "{params.launch} -m segcompass.stages.train_sae --params {input.params} --activations {input.activations}"
         " {params.like} --out {params.out} > {log} 2>&1"

@@ -1,4 +1,4 @@
-# What the rules ask of the study: paths of artefacts, frozen keys, threads.
+# What the rules ask of the study: paths of artefacts, frozen keys, threads; and of the profile: how a stage is started.
 sys.path.insert(0, workflow.basedir)
 
 from functools import cache
@@ -91,6 +91,11 @@ def of_runs(stage, runs):
 def study_threads(wildcards):
     """Threads of a model's job: a key of the study, never `--cores`, so that results do not depend on the machine's load."""
     return study_named(wildcards.study).threads
+
+
+def launcher(stage):
+    """What starts a stage's module: `python`, or what the profile's configuration names under `launch`, such as `accelerate launch`."""
+    return config.get("launch", {}).get(stage, "python")
 
 
 def trained_twin(wildcards):
