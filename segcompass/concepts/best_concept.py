@@ -62,16 +62,13 @@ def purity_rows(
     for attribute in dict.fromkeys(name for name, _ in values):
         groups.append((attribute, "(mean)", [index for index, (name, _) in enumerate(values) if name == attribute]))
     for attribute, value, columns in groups:
-        one = value != "(mean)"
         for metric in ("auroc", "f1"):
-            parts = [mean_of([getattr(chosen, metric)[column] for column in columns]) for chosen in (trained, random, shuffled)]
-            row = {"attribute": attribute, "value": value, "metric": metric, "tokens": int(counts[columns].sum())}
-            row |= {
-                "concept": int(trained.concepts[columns[0]]) if one else -1,
-                "random_concept": int(random.concepts[columns[0]]) if one else -1,
-            }
+            on, off, mixed = (mean_of([getattr(chosen, metric)[column] for column in columns]) for chosen in (trained, random, shuffled))
+            row: dict[str, Any] = {"attribute": attribute, "value": value, "metric": metric, "tokens": int(counts[columns].sum())}
+            for name, chosen in (("concept", trained), ("random_concept", random)):
+                row[name] = int(chosen.concepts[columns[0]]) if value != "(mean)" else -1
             row["linear_probe"] = mean_of([probe[column] for column in columns]).value if metric == "auroc" else np.nan
-            rows.append(row | contrast(*parts, level))
+            rows.append(row | contrast(on, off, mixed, level))
     return rows
 
 

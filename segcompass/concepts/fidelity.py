@@ -27,7 +27,7 @@ class Coded:
 
 
 def fidelity(hidden: np.ndarray, coded: Coded, kind: np.ndarray, image: np.ndarray, draws: ClusterDraws) -> dict[str, Measured]:
-    """Explained variance, squared error, L0 and dead fraction of the tokens of one kind.
+    """Explained variance, squared error and L0 of the tokens of one kind.
 
     Explained variance is 1 - sum of squared errors / sum of squared deviations from the mean of the same tokens.
 
@@ -45,22 +45,22 @@ def fidelity(hidden: np.ndarray, coded: Coded, kind: np.ndarray, image: np.ndarr
         "explained_variance": Measured(1 - unexplained.value, 1 - unexplained.draws),
         "mse": draws.mean(error, own),
         "l0": draws.mean(np.diff(codes.indptr), own),
-        "dead_fraction": dead_fraction(codes, own, draws),
     }
-
-
-def dead_fraction(codes: sparse.csr_matrix, image: np.ndarray, draws: ClusterDraws) -> Measured:
-    """Share of the concepts that never fire on codes [n, F]; in a draw, on its images."""
-    tokens = sparse.csr_matrix((np.ones(len(image)), (image, np.arange(len(image)))), (draws.clusters, len(image)))
-    fires = ((tokens @ (codes != 0).astype(float)) > 0).astype(float).tocsr()  # [m, F]
-    alive = (sparse.csr_matrix(draws.multiplicity) @ fires > 0).sum(axis=1)
-    value = 1 - len(np.unique(codes.indices)) / codes.shape[1]
-    return Measured(value, 1 - np.asarray(alive).ravel() / codes.shape[1])
 
 
 def firing_density(codes: sparse.csr_matrix) -> np.ndarray:
     """Share of the tokens on which each concept fires [F]."""
     return np.bincount(codes.indices, minlength=codes.shape[1]) / max(1, codes.shape[0])
+
+
+def dead_fraction(codes: sparse.csr_matrix, draws: ClusterDraws) -> Measured:
+    """Share of the concepts that never fire on codes [n, F].
+
+    Args:
+        codes: [n, F].
+        draws: of the F concepts: with fewer different images, as in a draw of images, more concepts would be dead.
+    """
+    return draws.mean((firing_density(codes) == 0).astype(float), np.arange(codes.shape[1]))
 
 
 def decoder_coherence(decoder: np.ndarray, draws: ClusterDraws) -> dict[str, Measured]:

@@ -2,10 +2,10 @@
 
 Pach, Karthik, Bouniot, Belongie, Akata, "Sparse autoencoders learn monosemantic features in vision-language models" (2025): the mean
 similarity of pairs of inputs, each pair weighted by the product of the concept's activations, scaled to 0 … 1, on both.
-Departures: 1. two patches are as alike as the share of attributes in which they agree (the background is one more kind of patch), by the
+Departures: 1. patches on objects alone count, and two of them are as alike as the share of attributes in which their objects agree, by the
 scene's truth and not by another network's embedding; 2. pairs within one image do not count: neighbouring patches are alike for no merit.
 
-Shape letters: n visual tokens, F concepts, D entries of an embedding, m images, B draws.
+Shape letters: n visual tokens on objects, a attributes, F concepts, D entries of an embedding, m images, B draws.
 """
 
 import numpy as np
@@ -20,10 +20,9 @@ TINY = 1e-9
 
 
 def attribute_embeddings(classes: np.ndarray) -> np.ndarray:
-    """Unit vectors [n, D] whose inner products are shares of agreeing attributes, from class numbers int [n, a], -1 on the background."""
-    background = (classes < 0).all(1, keepdims=True)
+    """Unit vectors [n, D] whose inner products are shares of agreeing attributes, from class numbers int [n, a], none below 0."""
     columns = [classes[:, [index]] == np.arange(classes[:, index].max(initial=0) + 1) for index in range(classes.shape[1])]
-    return np.concatenate([np.concatenate(columns, 1) / np.sqrt(classes.shape[1]), background], axis=1)
+    return np.concatenate(columns, axis=1) / np.sqrt(classes.shape[1])
 
 
 def monosemanticity(

@@ -17,14 +17,14 @@ from segcompass.concepts.best_concept import Chosen, choose, linear_probe, purit
 from segcompass.concepts.contrast import COLUMNS, contrast
 from segcompass.concepts.coverage_curves import RANKINGS, coverage_curves, random_shares, targets
 from segcompass.concepts.every_concept import concept_frame, density_frame, patch_frame, value_frame, word_frame
-from segcompass.concepts.fidelity import Coded, decoder_coherence, fidelity
+from segcompass.concepts.fidelity import Coded, dead_fraction, decoder_coherence, fidelity
 from segcompass.concepts.labelled import LabelledTokens, load_labelled
 from segcompass.concepts.monosemanticity import attribute_embeddings, monosemanticity
 from segcompass.concepts.purity import RankedCodes
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.sae.checkpoint import load_dictionary
 from segcompass.sae.dictionary import Dictionary
-from segcompass.stats.draws import ClusterDraws
+from segcompass.stats.draws import ClusterDraws, Measured
 from segcompass.study.analysis import BootstrapSettings
 from segcompass.study.scoring import ScoreSettings
 
@@ -65,8 +65,8 @@ class Scores:
     ) -> None:
         self.train, self.val, self.dictionaries, self.settings = train, val, dictionaries, settings
         self.level = bootstrap.level
-        self.bootstrap = bootstrap
         self.draws = ClusterDraws(len(val.images), bootstrap.samples, bootstrap.seed)
+        self.of_concepts = ClusterDraws(dictionaries["trained"].features, bootstrap.samples, bootstrap.seed)
         self.coded = {name: coded(dictionary, val.hidden) for name, dictionary in dictionaries.items()}
         self.codes = {name: found.codes[val.seen].tocsc() for name, found in self.coded.items()}
         self.ranked = {
@@ -81,27 +81,24 @@ class Scores:
         """Fidelity of each kind of token, decoder coherence and monosemanticity; shuffled: kinds, or labels, permuted over tokens."""
         rows: list[dict[str, Any]] = []
 
-        def add(kind: str, tokens: int, metric: str, *measured: Any) -> None:
-            rows.append({"token_type": kind, "metric": metric, "tokens": tokens} | contrast(*measured, self.level))
+        def add(kind: str, tokens: int, metric: str, trained: Measured, random: Measured, shuffled: Measured | None) -> None:
+            rows.append({"token_type": kind, "metric": metric, "tokens": tokens} | contrast(trained, random, shuffled, self.level))
 
-        val = self.val
-        permuted = np.random.default_rng([self.settings.seed, 2]).permutation(len(val.hidden))
-        for kind, mask in val.kinds().items():
+        permuted = np.random.default_rng([self.settings.seed, 2]).permutation(len(self.val.hidden))
+        for kind, mask in self.val.kinds().items():
             if not mask.any():
                 continue
-            trained, random = (fidelity(val.hidden, self.coded[name], mask, val.image, self.draws) for name in NAMES)
-            shuffled = fidelity(val.hidden, self.coded["trained"], mask[permuted], val.image, self.draws)
+            trained, random = (self._of_kind(name, mask) for name in NAMES)
+            shuffled = self._of_kind("trained", mask[permuted]) if kind != "all" else {}
             for metric, measured in trained.items():
-                add(kind, int(mask.sum()), metric, measured, random[metric], None if kind == "all" else shuffled[metric])
-        of_concepts = ClusterDraws(self.dictionaries["trained"].features, self.bootstrap.samples, self.bootstrap.seed)
-        trained, random = (decoder_coherence(self.dictionaries[name].W_dec.numpy(), of_concepts) for name in NAMES)
+                add(kind, int(mask.sum()), metric, measured, random[metric], shuffled.get(metric))
+        trained, random = (decoder_coherence(self.dictionaries[name].W_dec.numpy(), self.of_concepts) for name in NAMES)
         for metric, measured in trained.items():
-            add("all", len(val.hidden), metric, measured, random[metric], None)
-        if val.attributes:
-            alike = attribute_embeddings(val.classes[val.seen])
-            found = [monosemanticity(self.codes[name], alike, self.image, self.draws)[1] for name in NAMES]
-            mixed = monosemanticity(self.codes["trained"], alike[self.order["val"]], self.image, self.draws)[1]
-            add("visual", len(alike), "monosemanticity", *found, mixed)
+            add("all", len(self.val.hidden), metric, measured, random[metric], None)
+        if self.val.attributes:
+            mixed = np.random.default_rng([self.settings.seed, 4]).permutation(int(self.val.instance.sum()))
+            alike, untrained = (self._monosemanticity(name, self.draws)[1] for name in NAMES)
+            add("instance", len(mixed), "monosemanticity", alike, untrained, self._monosemanticity("trained", self.draws, mixed)[1])
         return pd.DataFrame(rows, columns=["token_type", "metric", "tokens", *COLUMNS])
 
     def coverage(self) -> pd.DataFrame:
@@ -114,9 +111,9 @@ class Scores:
         rows = []
         for ranking in RANKINGS:
             for place, fraction in enumerate(fractions if chosen else ()):
-                measured = [self.draws.mean(curve[ranking][:, place], image) for curve in curves.values()]
+                trained, random, shuffled = (self.draws.mean(curve[ranking][:, place], image) for curve in curves.values())
                 row = {"ranking": ranking, "fraction": fraction, "expressions": len(chosen), "random_tokens": expected[:, place].mean()}
-                rows.append(row | contrast(*measured, self.level))
+                rows.append(row | contrast(trained, random, shuffled, self.level))
         return pd.DataFrame(rows, columns=["ranking", "fraction", "expressions", "random_tokens", *COLUMNS])
 
     def purity(self) -> pd.DataFrame:
@@ -133,18 +130,29 @@ class Scores:
     def every_concept(self) -> dict[str, pd.DataFrame]:
         """Tables of one row a concept, or several."""
         val, truth, labels, count = self.val, self.truth["train"], self.truth["val"], self.settings.strongest
-        alike = attribute_embeddings(val.classes[val.seen])
         parts: dict[str, list[pd.DataFrame]] = {"concepts": [], "concept_values": [], "density": []}
         for name in NAMES:
             codes, ranked = self.coded[name].codes, RankedCodes(self.codes[name])
             values = value_frame(self.ranked[name], truth, ranked, labels, val.values())
-            single = monosemanticity(self.codes[name], alike, self.image, ClusterDraws(len(val.images), 1, 0))[0]
+            unknown = np.full(codes.shape[1], np.nan)
+            single = self._monosemanticity(name, ClusterDraws(len(val.images), 1, 0))[0] if val.attributes else unknown
             parts["concepts"].append(concept_frame(codes, val.kinds(), single, values).assign(dictionary=name))
             parts["concept_values"].append(values.assign(dictionary=name))
             parts["density"].append(density_frame(codes, val.kinds()).assign(dictionary=name))
         joined = {name: pd.concat(frames, ignore_index=True) for name, frames in parts.items()}
         trained = self.coded["trained"].codes
         return joined | {"top_patches": patch_frame(trained, val, count), "top_words": word_frame(trained, val, count)}
+
+    def _of_kind(self, name: str, mask: np.ndarray) -> dict[str, Measured]:
+        found = fidelity(self.val.hidden, self.coded[name], mask, self.val.image, self.draws)
+        return found | {"dead_fraction": dead_fraction(self.coded[name].codes[mask], self.of_concepts)}
+
+    def _monosemanticity(self, name: str, draws: ClusterDraws, order: np.ndarray | None = None) -> tuple[np.ndarray, Measured]:
+        """Score of every concept on patches of objects; with `order`, their objects are permuted."""
+        on_object = self.val.instance
+        classes = self.val.classes[on_object]
+        alike = attribute_embeddings(classes if order is None else classes[order])
+        return monosemanticity(self.coded[name].codes[on_object].tocsc(), alike, self.val.image[on_object], draws)
 
     def _chosen(self, name: str, truth: np.ndarray, labels: np.ndarray) -> Chosen:
         return choose(self.ranked[name], truth, self.codes[name], labels, self.image, self.draws)

@@ -70,6 +70,19 @@ def control_of(study: Study, sae: str) -> str:
     return next((name for name in study.saes if sae_like(study, name) == sae), study.evaluation.control_sae)
 
 
+def described_saes(study: Study) -> dict[str, dict[str, Any]]:
+    """What a report says of each dictionary, its line of the frontier included; random ones have the width of their trained twin."""
+    found = {}
+    swept = study.swept()
+    settings = {**study.saes, **{name: one.dictionary for name, one in swept.items()}}
+    for name, dictionary in settings.items():
+        layer, trained = sae_layer(study, name), settings[sae_like(study, name) or name]
+        width = 0 if isinstance(trained, RandomDictionary) else trained.width
+        line = f"{dictionary.architecture}, layer {layer}, {width} wide" if name in swept else None
+        found[name] = {"architecture": dictionary.architecture, "hook_layer": layer, "width": width, "line": line}
+    return found
+
+
 def intervened_runs(study: Study) -> list[tuple[str, int]]:
     """Every (variant, seed) that the causal battery edits."""
     return [(v, seed) for v in study.analysis.intervention.variants for seed in study.variants[v].seeds]
@@ -143,7 +156,7 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "make_tables":
             return {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": analysis["bootstrap"]}
         case "make_figures":
-            return {"report": raw["report"], "runs": runs}
+            return {"report": raw["report"], "runs": runs, "saes": described_saes(study)}
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": raw["evaluation"]["splits"]}
     raise AssertionError(f"no such stage: {job.stage}")

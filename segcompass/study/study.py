@@ -124,9 +124,9 @@ class Study(Section):
         if split not in self.evaluation.splits.get(benchmark, []):
             found.append("report.qualitative_split: must be one of evaluation.splits")
         if isinstance(self.backbone, EmbeddedBackbone):
-            places = {"activations": self.activations.hook_layer}
-            places |= {f"sweep.lines.{index}": line.hook_layer for index, line in enumerate(self.sweep.lines)}
-            for place, layer in places.items():
+            hooks = {"activations": self.activations.hook_layer}
+            hooks |= {f"sweep.lines.{index}": line.hook_layer for index, line in enumerate(self.sweep.lines)}
+            for place, layer in hooks.items():
                 if layer > self.backbone.vlm.language.layers:
                     found.append(f"{place}.hook_layer: deeper than backbone.vlm.language.layers")
             for part in (self.backbone.vlm, self.backbone.sam):

@@ -155,6 +155,15 @@ def every_sae(wildcards):
     ]
 
 
+def every_sae_and_swept(wildcards):
+    """run.json of every dictionary of the study and of its sweep."""
+    swept = study_named(wildcards.study).swept()
+    return every_sae(wildcards) + [
+        artefact("train_sae", "run.json").format(study=wildcards.study, sae=name)
+        for name in swept
+    ]
+
+
 def every_artefact(wildcards):
     """run.json of every job of the study but the summary's own."""
     study = study_named(wildcards.study)
