@@ -94,6 +94,57 @@ def dictionaries(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def fidelity(scores: pd.DataFrame) -> Table:
+    """Explained variance, L0 and dead concepts of every scored dictionary per token type, and the difference to its untrained twin.
+
+    Args:
+        scores: metrics.csv of every scored dictionary, with its name in column `sae`.
+    """
+    names = {"explained_variance": "explained variance", "l0": "L0", "dead_fraction": "dead concepts"}
+    columns = [f"{label}{end}" for label in names.values() for end in ("", " (untrained)", " - untrained")]
+    caption = (
+        "Dictionaries on tokens of held-out scenes, beside the untrained twin; the last column of each three is the difference, with its"
+        " bootstrap interval (over images; of dead concepts: over concepts)."
+    )
+    table = Table("fidelity", caption, columns, decimals=3)
+    for (sae, kind), rows in scores[scores["metric"].isin(names)].groupby(["sae", "token_type"], sort=False):
+        values: dict[str, Value] = {}
+        for row in rows.to_dict("records"):
+            label = names[row["metric"]]
+            values |= {label: Value(row["trained"]), f"{label} (untrained)": Value(row["random"]), f"{label} - untrained": _against(row)}
+        table.add(f"{sae}, {kind}", values)
+    return table
+
+
+def purity(scores: pd.DataFrame) -> Table:
+    """The best concept of every attribute value: AUROC and F1 on held-out scenes, beside every control.
+
+    Args:
+        scores: purity.csv of every scored dictionary, with its name in column `sae`.
+    """
+    columns = ["AUROC", "untrained", "shuffled", "linear read-out", "AUROC - untrained", "F1", "F1 (untrained)", "F1 - untrained"]
+    caption = (
+        "Best concept of each attribute value, chosen with its threshold on train scenes, measured on visual tokens of held-out scenes;"
+        " differences with bootstrap intervals over images."
+    )
+    table = Table("purity", caption, columns, decimals=3)
+    for (sae, attribute, value), rows in scores.groupby(["sae", "attribute", "value"], sort=False):
+        auroc, f1 = (rows[rows["metric"] == metric].to_dict("records")[0] for metric in ("auroc", "f1"))
+        values = {"AUROC": Value(auroc["trained"], low=auroc["trained_low"], high=auroc["trained_high"])}
+        values |= {
+            "untrained": Value(auroc["random"]),
+            "shuffled": Value(auroc["shuffled"]),
+            "linear read-out": Value(auroc["linear_probe"]),
+        }
+        values |= {"AUROC - untrained": _against(auroc), "F1": Value(f1["trained"]), "F1 (untrained)": Value(f1["random"])}
+        table.add(f"{sae}, {attribute} {value}", values | {"F1 - untrained": _against(f1)})
+    return table
+
+
+def _against(row: Mapping[Any, Any]) -> Value:
+    return Value(row["difference"], low=row["difference_low"], high=row["difference_high"])
+
+
 def _columns(summary: pd.DataFrame, benchmarks: tuple[str, ...], metrics: tuple[str, ...]) -> dict[str, Column]:
     found: dict[str, Column] = {}
     for benchmark in benchmarks:

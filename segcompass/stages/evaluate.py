@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from segcompass.backbone.interface import OTHER
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.concepts.quality import coverage, heat_iou, reconstruction, thought_scores
+from segcompass.concepts.coverage import coverage
+from segcompass.concepts.quality import heat_iou, reconstruction, thought_scores
 from segcompass.datasets.artefact import data_root, manifest
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import Rle, decode, encode

@@ -10,10 +10,13 @@ from segcompass.provenance.freeze import freeze
 from segcompass.study.jobs import (
     ARTEFACTS,
     all_jobs,
+    control_of,
     correlated_runs,
     intervened_runs,
     job_of,
+    sae_layer,
     sae_like,
+    scored_saes,
     wildcard_names,
 )
 from segcompass.study.load import load_study
@@ -22,6 +25,7 @@ from segcompass.study.load import load_study
 wildcard_constraints:
     study=r"[a-z0-9_]+",
     sae=r"[a-z0-9_]+",
+    layer=r"\d+",
     variant=r"[a-z0-9_]+",
     seed=r"\d+",
 
@@ -108,6 +112,28 @@ def trained_twin(wildcards):
     )
 
 
+def sae_activations(wildcards):
+    """The token cache of the layer that a dictionary reads."""
+    layer = sae_layer(study_named(wildcards.study), wildcards.sae)
+    return artefact("cache_activations", "run.json").format(
+        study=wildcards.study, layer=layer
+    )
+
+
+def untrained_twin(wildcards):
+    """The untrained dictionary that a trained one is scored beside."""
+    sae = control_of(study_named(wildcards.study), wildcards.sae)
+    return artefact("train_sae", "run.json").format(study=wildcards.study, sae=sae)
+
+
+def every_score(wildcards):
+    """run.json of every scored dictionary."""
+    return [
+        artefact("score_concepts", "run.json").format(study=wildcards.study, sae=name)
+        for name in scored_saes(study_named(wildcards.study))
+    ]
+
+
 def variant_sae(wildcards):
     """The dictionary that a variant reads."""
     sae = study_named(wildcards.study).variant(wildcards.variant).interface.sae
@@ -131,6 +157,15 @@ def every_sae(wildcards):
     return [
         artefact("train_sae", "run.json").format(study=wildcards.study, sae=name)
         for name in names
+    ]
+
+
+def every_sae_and_swept(wildcards):
+    """run.json of every dictionary of the study and of its sweep."""
+    swept = study_named(wildcards.study).swept()
+    return every_sae(wildcards) + [
+        artefact("train_sae", "run.json").format(study=wildcards.study, sae=name)
+        for name in swept
     ]
 
 
