@@ -7,9 +7,8 @@ import numpy as np
 from segcompass.backbone.training.scenes import ATTRIBUTES, TrainingScene, cell_targets
 from segcompass.concepts.coverage import pixels_under
 from segcompass.datasets.masks import Rle, decode, union
-from segcompass.world.lexicon import PLACES, place_of
 
-VALUES = {name: list(values) for name, values in (ATTRIBUTES | {"place": PLACES}).items()}
+VALUES = {name: list(values) for name, values in ATTRIBUTES.items()}
 """Attribute -> its values, in the order of the class numbers."""
 LEAST_COVERED = 0.5
 """Share of a token that annotated instances must cover for it to be on an object."""
@@ -18,15 +17,10 @@ LEAST_COVERED = 0.5
 def scene_truth(scene: TrainingScene, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(on an object, bool [v]; class numbers of that object, int [v, a], -1 on the background) for tokens with pixel boxes [v, 4].
 
-    The rule by which a token belongs to an object is the one that the vision tower is trained with. An object's place is that of its
-    centre.
+    The rule by which a token belongs to an object is the one that the vision tower is trained with.
     """
-    classes, offsets = cell_targets(scene, boxes, 1.0)
-    on_object = classes[:, 0] >= 0
-    x0, y0, x1, y1 = boxes.round().T
-    rows, columns = (y0 + y1) / 2 + offsets[:, 0], (x0 + x1) / 2 + offsets[:, 1]
-    places = [PLACES.index(place_of(row, column, *scene.labels.shape)) for row, column in zip(rows, columns, strict=True)]
-    return on_object, np.column_stack([classes, np.where(on_object, places, -1)])
+    classes, _ = cell_targets(scene, boxes)
+    return classes[:, 0] >= 0, classes
 
 
 def instance_truth(instances: Sequence[Rle], boxes: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ def scene(*objects: tuple[int, int, int], side: int = 64) -> TrainingScene:
         place = 3 * (3 * row // side) + 3 * column // side
         classes.append([index, 2, 0, 0, place])
     centres = np.array([[row, column] for row, column, _ in objects], np.float32)
-    return TrainingScene(np.zeros((side, side, 3), np.uint8), "", (), labels, np.array(classes), centres)
+    return TrainingScene("", np.zeros((side, side, 3), np.uint8), "", (), labels, np.array(classes), centres)
 
 
 def test_an_object_on_the_corner_of_four_cells_owns_the_cell_of_its_centre() -> None:

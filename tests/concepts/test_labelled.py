@@ -42,8 +42,9 @@ def test_files_give_back_what_was_saved_and_damage_is_one_sentence(tmp_path: Pat
 def test_the_truth_of_a_scene_names_attributes_and_the_objects_place() -> None:
     labels = np.zeros((4, 4), np.uint8)
     labels[0:2, 2:4] = 1  # under token 1
-    classes = np.array([[VALUES["colour"].index("blue"), VALUES["shape"].index("ring"), 0, 0]])
-    scene = TrainingScene("i", "", labels, classes, np.array([[0.9, 3.5]], np.float32))
+    classes = np.array([[VALUES["colour"].index("blue"), VALUES["shape"].index("ring"), 0, 0, VALUES["place"].index("top right")]])
+    picture = np.zeros((4, 4, 3), np.uint8)
+    scene = TrainingScene("i", picture, "", (), labels, classes, np.array([[0.9, 3.5]], np.float32))
     instance, found = scene_truth(scene, BOXES)
     assert instance.tolist() == [False, True, False, False, False]
     names = [VALUES[attribute][number] for attribute, number in zip(VALUES, found[1], strict=True)]

@@ -42,6 +42,8 @@ COORDINATES = 4
 class TrainingScene:
     """A scene with its picture."""
 
+    image: str
+    """Path below the data root; empty for a scene that no file holds."""
     picture: np.ndarray
     """uint8 [height, width, 3]."""
     caption: str
@@ -66,7 +68,7 @@ def draw_training_scenes(world: WorldSettings, count: int, seed: int) -> list[Tr
         picture = as_jpeg(render(scene, np.random.default_rng([seed, number, 1])))
         labels = (scene.visible * np.arange(1, len(scene.objects) + 1)[:, None, None]).sum(0).astype(np.uint8)
         attributes = [asdict(item) | {"place": scene.place(item)} for item in scene.objects]
-        found.append(_training_scene(picture, caption(scene), texts, labels, attributes))
+        found.append(_training_scene("", picture, caption(scene), texts, labels, attributes))
     return found
 
 
@@ -89,16 +91,16 @@ def read_scenes(data: Path, split: str) -> list[TrainingScene]:
         labels = np.zeros((raw["height"], raw["width"]), np.uint8)
         for index, item in enumerate(raw["objects"]):
             labels[decode(item["visible"])] = index + 1
-        scenes.append(_training_scene(read_image(data / "root" / raw["image"]), raw["caption"], (), labels, raw["objects"]))
+        scenes.append(_training_scene(raw["image"], read_image(data / "root" / raw["image"]), raw["caption"], (), labels, raw["objects"]))
     return scenes
 
 
 def _training_scene(
-    picture: np.ndarray, text: str, texts: tuple[tuple[str, str], ...], labels: np.ndarray, objects: list[dict[str, Any]]
+    image: str, picture: np.ndarray, text: str, texts: tuple[tuple[str, str], ...], labels: np.ndarray, objects: list[dict[str, Any]]
 ) -> TrainingScene:
     classes = [[values.index(item[name]) for name, values in ATTRIBUTES.items()] for item in objects]
     centres = [[item["row"], item["column"]] for item in objects]
-    return TrainingScene(picture, text, texts, labels, np.array(classes), np.array(centres, np.float32))
+    return TrainingScene(image, picture, text, texts, labels, np.array(classes), np.array(centres, np.float32))
 
 
 def cell_targets(scene: TrainingScene, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
