@@ -48,13 +48,68 @@ def table_3(summary: pd.DataFrame) -> Table:
 
 def table_4(summary: pd.DataFrame) -> Table:
     """What each training signal contributes: those of `rl_only`, `seg_only` and `full` that the study has."""
+    labels = {"rl_only": "RL only", "seg_only": "segmentation only", REFERENCE: "both"}
+    return _ablation("table4", "Table 4. Training signals.", summary, labels, published.TABLE_4)
+
+
+def table_6(summary: pd.DataFrame, variants: Mapping[str, Any]) -> Table:
+    """Reward mixes: every variant that differs from `full` by `policy.reward` alone.
+
+    Args:
+        summary: metrics over seeds.
+        variants: the joint settings of each variant.
+    """
+    labels = {}
+    for name in _differing(variants, ("policy", "reward")):
+        reward = variants[name]["policy"]["reward"]
+        labels[name] = f"format {reward['format']:g} : mask {reward['mask']:g}"
+    return _ablation("table6", "Table 6. Reward mixes.", summary, labels, published.TABLE_6)
+
+
+def figure_6(summary: pd.DataFrame, variants: Mapping[str, Any]) -> Table:
+    """Group sizes: every variant that differs from `full` by `policy.group` alone; arguments as those of `table_6`."""
+    labels = {name: f"G = {variants[name]['policy']['group']}" for name in _differing(variants, ("policy", "group"))}
+    ordered = dict(sorted(labels.items(), key=lambda item: variants[item[0]]["policy"]["group"]))
+    return _ablation("figure6", "Figure 6. Rollouts per prompt.", summary, ordered, published.FIGURE_6)
+
+
+def trained_parameters(runs: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What each variant trains, and for how long: parameters by part, updates, prompts an update.
+
+    Args:
+        runs: the `run.json` of one run of each variant.
+    """
+    parts = list(dict.fromkeys(part for run in runs.values() for part in run["facts"]["trained_parameters"]))
+    table = Table(
+        "trained_parameters", "Trained parameters by part, updates and prompts an update.", [*parts, "all", "updates", "prompts"], 0
+    )
+    for variant, run in runs.items():
+        counts = run["facts"]["trained_parameters"]
+        values = counts | {"all": sum(counts.values()), "updates": run["rows"]["steps"], "prompts": run["params"]["joint"]["prompts"]}
+        table.add(variant, {name: Value(float(value)) for name, value in values.items()})
+    return table
+
+
+def _differing(variants: Mapping[str, Any], place: tuple[str, str]) -> list[str]:
+    """`full` and the variants whose settings equal its own but for one place."""
+    section, key = place
+
+    def rest(settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {**settings, section: {**settings[section], key: None}}
+
+    return [name for name, settings in variants.items() if rest(settings) == rest(variants[REFERENCE])]
+
+
+def _ablation(
+    name: str, caption: str, summary: pd.DataFrame, labels: Mapping[str, str], others: Mapping[str, Mapping[published.Cell, float]]
+) -> Table:
     wanted = (("refcocog", "test"), ("grefcoco", "testA"), ("reasonseg", "test"))
     columns = {f"{SHORT[b]} {split} cIoU": (b, split, HEADLINE[b], "cIoU") for b, split in wanted}
-    table = Table("table4", f"Table 4. Training signals. {CELLS}", list(columns))
-    for variant, label in {"rl_only": "RL only", "seg_only": "segmentation only", REFERENCE: "both"}.items():
+    table = Table(name, f"{caption} {CELLS}", list(columns))
+    for variant, label in labels.items():
         if variant in set(summary["variant"]):
             table.add(label, _values(summary, variant, columns))
-    for label, values in published.TABLE_4.items():
+    for label, values in others.items():
         table.add(label, _published(values, columns), ANOTHER_WORLD)
     return table
 

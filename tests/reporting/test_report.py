@@ -141,6 +141,26 @@ def test_controls_are_paired_over_common_seeds() -> None:
     assert "gIoU - full" not in found["full, gR val"]
 
 
+def test_an_ablation_takes_the_variants_that_differ_in_its_key_alone() -> None:
+    base = {"policy": {"group": 4, "reward": {"format": 0.3, "mask": 0.7}}, "steps": 9}
+    settings = {"full": base, "dense": base | {"steps": 8}}
+    settings["group_8"] = base | {"policy": base["policy"] | {"group": 8}}
+    settings["group_2"] = base | {"policy": base["policy"] | {"group": 2}}
+    settings["reward_0_1"] = base | {"policy": base["policy"] | {"reward": {"format": 0.0, "mask": 1.0}}}
+    summary = over_seeds(run_metrics(pd.concat([records(name, 0) for name in settings], ignore_index=True)))
+    ours = [label for label, source, _ in tables.figure_6(summary, settings).rows if source == "ours"]
+    assert ours == ["G = 2", "G = 4", "G = 8"]
+    ours = [label for label, source, _ in tables.table_6(summary, settings).rows if source == "ours"]
+    assert ours == ["format 0.3 : mask 0.7", "format 0 : mask 1"]
+
+
+def test_trained_parameters_are_those_of_the_runs() -> None:
+    run = {"facts": {"trained_parameters": {"codebook": 7, "mapper": 3}}, "rows": {"steps": 20}, "params": {"joint": {"prompts": 8}}}
+    cut = run | {"facts": {"trained_parameters": {"codebook": 0, "mapper": 3}}}
+    found = tables.trained_parameters({"full": run, "ref_only": cut}).tidy().set_index(["row", "column"])["mean"]
+    assert found["full", "all"] == 10 and found["ref_only", "all"] == 3 and found["full", "updates"] == 20 and found["full", "prompts"] == 8
+
+
 def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     samples = pd.DataFrame(generator.random((50, 3)), columns=["heat_iou", "iou", "coverage"])

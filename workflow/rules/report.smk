@@ -2,6 +2,7 @@ rule make_tables:
     input:
         params=frozen("make_tables"),
         evaluate=of_runs("evaluate", every_run),
+        joint=of_runs("train_joint", every_run),
         sae=every_sae,
         concepts=every_score,
     output:
@@ -20,7 +21,7 @@ rule make_tables:
         out=artefact("make_tables"),
     shell:
         "python -m segcompass.stages.make_tables --params {input.params} --evaluate {input.evaluate}"
-        " --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
+        " --joint {input.joint} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
 
 
 rule make_figures:
