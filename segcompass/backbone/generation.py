@@ -99,12 +99,15 @@ class SamplingModel(SplitModel):
         hidden = self.embedded(prompts)
         running = Running(prompts.mask, group, longest, self._answer_rotary(hidden, prompts, longest))
         cache = SharedPrefixCache(running.capacity)
-        hidden = self.blocks(hidden, self.causal_mask(hidden, prompts.mask), prompts.positions, 0, self.depth, cache)
+        mask_of_prompts = self.causal_mask(hidden, prompts.mask)
+        prompt_hidden = self.blocks(hidden, mask_of_prompts, prompts.positions, 0, self.hook_layer, cache)
+        hidden = self.blocks(prompt_hidden, mask_of_prompts, prompts.positions, self.hook_layer, self.depth, cache)
         cache.length = prompts.ids.shape[1]
         last = hidden[:, -1:].expand(-1, group, -1)
         shape = (running.places.numel(), longest)
         answers = torch.full(shape, self.pad_id, device=self.device)
         log_probs = torch.zeros(shape, device=self.device)
+        answer_hidden = torch.zeros(*shape, hidden.shape[-1], dtype=hidden.dtype, device=self.device)
         mask = torch.zeros(shape, dtype=torch.bool, device=self.device)
         alive = torch.ones(shape[0], dtype=torch.bool, device=self.device)
         for step in range(longest):
@@ -117,20 +120,21 @@ class SamplingModel(SplitModel):
             if step + 1 == longest or not alive.any():
                 break
             running.repack(alive, cache)
-            last = self._step(answers[running.places, step], step, running, cache)
-        return Rollouts(answers[:, : step + 1], mask[:, : step + 1], log_probs[:, : step + 1])
+            at_hook, last = self._step(answers[running.places, step], step, running, cache)
+            places = running.places.flatten()
+            answer_hidden[places, step] = torch.where(alive[places, None], at_hook.flatten(0, 1), 0.0)
+        kept = slice(step + 1)
+        return Rollouts(answers[:, kept], mask[:, kept], log_probs[:, kept], prompt_hidden, answer_hidden[:, kept])
 
-    def _step(self, tokens: Tensor, step: int, running: Running, cache: SharedPrefixCache) -> Tensor:
+    def _step(self, tokens: Tensor, step: int, running: Running, cache: SharedPrefixCache) -> tuple[Tensor, Tensor]:
+        """Hidden states [b, q, d] of sampled tokens [b, q], after block l and after the last block."""
         embedded = self.language.embed_tokens(tokens)
-        visible = running.visible[..., : cache.length + tokens.shape[1]]
-        if self.language.config._attn_implementation == "eager":
-            visible = torch.zeros(visible.shape, dtype=embedded.dtype, device=self.device).masked_fill(
-                ~visible, torch.finfo(embedded.dtype).min
-            )
+        visible = self.attention_mask(running.visible[..., : cache.length + tokens.shape[1]], embedded.dtype)
         rotary = tuple(part[:, step : step + 1] for part in running.rotary)
-        hidden = self.blocks(embedded, visible, tokens, 0, self.depth, cache, rotary)
+        at_hook = self.blocks(embedded, visible, tokens, 0, self.hook_layer, cache, rotary)
+        hidden = self.blocks(at_hook, visible, tokens, self.hook_layer, self.depth, cache, rotary)
         cache.length += tokens.shape[1]
-        return hidden
+        return at_hook, hidden
 
     def _draw(
         self, last: Tensor, places: Tensor, count: int, temperature: float | None, generator: torch.Generator | None

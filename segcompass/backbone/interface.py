@@ -55,6 +55,10 @@ class Rollouts:
     """bool [N, A], true up to and including the end of the sequence."""
     log_probs: Tensor
     """float32 [N, A], of each sampled token under the sampling distribution; 0 on padding."""
+    prompt_hidden: Tensor
+    """[B, P, d], of the prompts after block l."""
+    answer_hidden: Tensor
+    """[N, A, d], of the answers after block l; zero for each answer's last token, which no token follows, and for padding."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class HookStates:
     """int64 [N, T]."""
     prompt_length: int
     """P."""
+    group: int = 1
+    """G: rows b * G … b * G + G - 1 begin with the same prompt, which blocks above the hook run over once."""
 
     @property
     def order(self) -> Tensor:
@@ -124,6 +130,10 @@ class VisionLanguageModel(nn.Module, ABC):
     @abstractmethod
     def lower(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor) -> HookStates:
         """Runs the frozen blocks up to the hook over prompts and answers, without gradient."""
+
+    @abstractmethod
+    def rollout_states(self, prompts: Prompts, rollouts: Rollouts) -> HookStates:
+        """What `lower` gives for generated answers, from the states that sampling computed; the last token of an answer has none."""
 
     @abstractmethod
     def upper(self, states: HookStates) -> Tensor:

@@ -1,14 +1,17 @@
 """What the families of vision-language models share: the language model split at the hook, the policy's head, reference copies.
 
 `lower` and `upper` call the model's own blocks one after the other, with the mask and rotary positions that its forward pass would make;
-nothing of transformers is rewritten. Trained weights are float32 and frozen ones have the study's dtype; autocast keeps the arithmetic in
-the latter. Blocks are given no position ids beside their rotary embeddings: flash attention would read packed sequences out of them.
+nothing of transformers is rewritten. A prompt's G rollouts are packed behind one copy of it, with a mask by which each sees the prompt and
+itself: P + G * A tokens a prompt instead of G * (P + A). Flash attention takes no such mask and runs over the repeated prompts.
+Trained weights are float32 and frozen ones have the study's dtype; autocast keeps the arithmetic in the latter. Blocks are given no
+position ids beside their rotary embeddings: flash attention would read packed sequences out of them.
 """
 
 import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import create_causal_mask
 
-from segcompass.backbone.interface import INSTRUCTION, OTHER, THOUGHT, VISUAL, HookStates, Image, Prompts, VisionLanguageModel
+from segcompass.backbone.interface import INSTRUCTION, OTHER, THOUGHT, VISUAL, HookStates, Image, Prompts, Rollouts, VisionLanguageModel
 from segcompass.backbone.prompt import REFERENCE, THINK_CLOSE, THINK_OPEN, SpecialIds, chat_request, prompt_parts
 
 
@@ -65,21 +68,31 @@ class SplitModel(VisionLanguageModel):
     @torch.no_grad()
     def lower(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor) -> HookStates:
         """See `VisionLanguageModel.lower`."""
+        shown = self._sequences(prompts, answers, answer_mask)
+        embedded = self.embedded(prompts), self.language.embed_tokens(answers)
+        return replace(shown, hidden=self._grouped(*embedded, shown.mask, shown.positions, 0, self.hook_layer))
+
+    def rollout_states(self, prompts: Prompts, rollouts: Rollouts) -> HookStates:
+        """See `VisionLanguageModel.rollout_states`."""
+        shown = self._sequences(prompts, rollouts.answers, rollouts.answer_mask)
+        hidden = torch.cat([rollouts.prompt_hidden.repeat_interleave(shown.group, 0), rollouts.answer_hidden], 1)
+        return replace(shown, hidden=hidden)
+
+    def _sequences(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor) -> HookStates:
+        """Everything about prompts and answers but their hidden states, which are empty."""
         group = len(answers) // len(prompts.ids)
-        hidden = torch.cat([self.embedded(prompts).repeat_interleave(group, 0), self.language.embed_tokens(answers)], 1)
         mask = torch.cat([prompts.mask.repeat_interleave(group, 0), answer_mask], 1)
         types = torch.cat([prompts.token_types.repeat_interleave(group, 0), self._answer_types(answers, answer_mask)], 1)
         ids = torch.cat([prompts.ids.repeat_interleave(group, 0), answers], 1)
         positions = torch.cat([prompts.positions.repeat_interleave(group, -2), answer_positions(prompts, answer_mask)], -1)
-        hidden = self.blocks(hidden, self.causal_mask(hidden, mask), positions, 0, self.hook_layer)
-        return HookStates(hidden, mask, types, positions, ids, prompts.ids.shape[1])
+        return HookStates(prompts.positions.new_empty(0), mask, types, positions, ids, prompts.ids.shape[1], group)
 
     def upper(self, states: HookStates) -> Tensor:
         """See `VisionLanguageModel.upper`."""
         with self.arithmetic():
-            mask = self.causal_mask(states.hidden, states.mask)
-            hidden = self.blocks(states.hidden, mask, states.positions, self.hook_layer, self.depth)
-            return self.language.norm(hidden)
+            prompt = states.hidden[:: states.group, : states.prompt_length]
+            answers = states.hidden[:, states.prompt_length :]
+            return self.language.norm(self._grouped(prompt, answers, states.mask, states.positions, self.hook_layer, self.depth))
 
     def answer_log_probs(self, last: Tensor, states: HookStates, temperature: float) -> Tensor:
         """See `VisionLanguageModel.answer_log_probs`."""
@@ -130,6 +143,35 @@ class SplitModel(VisionLanguageModel):
             run = partial(checkpoint, block, use_reentrant=False) if recompute else block
             hidden = run(hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache)
         return hidden
+
+    def _grouped(self, prompts: Tensor, answers: Tensor, mask: Tensor, positions: Tensor, start: int, stop: int) -> Tensor:
+        """Blocks start+1 … stop over prompts [B, P, d], each followed by its G answers [N, A, d]: hidden states [N, T, d].
+
+        Args:
+            prompts: [B, P, d].
+            answers: [N, A, d], prompt-major.
+            mask: bool [N, T], of the sequences.
+            positions: [N, T] (Qwen: [3, N, T]).
+            start: blocks before this one have run.
+            stop: the last block, counted from 1.
+        """
+        count, length, width = prompts.shape
+        group = len(answers) // count
+        if group == 1 or self.language.config._attn_implementation == "flash_attention_2":
+            hidden = torch.cat([prompts.repeat_interleave(group, 0), answers], 1)
+            return self.blocks(hidden, self.causal_mask(hidden, mask), positions, start, stop)
+        packed = torch.cat([prompts, answers.reshape(count, -1, width)], 1)
+        behind = positions[..., length:].reshape(*positions.shape[:-2], count, -1)
+        places = torch.cat([positions[..., ::group, :length], behind], -1)
+        seen = packed_mask(mask[::group, :length], mask[:, length:])
+        hidden = self.blocks(packed, self.attention_mask(seen, packed.dtype), places, start, stop)
+        return torch.cat([hidden[:, :length].repeat_interleave(group, 0), hidden[:, length:].reshape(len(answers), -1, width)], 1)
+
+    def attention_mask(self, visible: Tensor, dtype: torch.dtype) -> Tensor:
+        """What eager or sdpa attention takes for a bool mask, true where a token may look."""
+        if self.language.config._attn_implementation != "eager":
+            return visible
+        return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)
 
     def causal_mask(self, hidden: Tensor, mask: Tensor) -> Tensor | None:
         """What the attention implementation takes for sequences [N, T, d] that are valid where `mask`, bool [N, T], is true."""
@@ -183,6 +225,25 @@ class UpperPart(nn.Module):
     def __init__(self, blocks: nn.ModuleList, norm: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.blocks, self.norm, self.head = blocks, norm, head
+
+
+def packed_mask(prompt_mask: Tensor, answer_mask: Tensor) -> Tensor:
+    """What the tokens of a prompt and its G answers behind it may look at: bool [B, 1, P + G * A, P + G * A].
+
+    A token sees the valid tokens of the prompt and, in an answer, of that answer, up to itself; padding sees itself: no row is empty.
+
+    Args:
+        prompt_mask: bool [B, P].
+        answer_mask: bool [N, A], prompt-major.
+    """
+    count, length = prompt_mask.shape
+    group, longest = len(answer_mask) // count, answer_mask.shape[1]
+    total = length + group * longest
+    seen = torch.zeros(count, total, total, dtype=torch.bool, device=prompt_mask.device)
+    seen[:, :, :length] = prompt_mask[:, None]
+    own = torch.block_diag(*[torch.ones(longest, longest)] * group).bool().to(seen.device)
+    seen[:, length:, length:] = own & answer_mask.reshape(count, 1, -1)
+    return (seen.tril() | torch.eye(total, dtype=torch.bool, device=seen.device))[:, None]
 
 
 def answer_positions(prompts: Prompts, answer_mask: Tensor) -> Tensor:

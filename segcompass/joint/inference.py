@@ -72,7 +72,7 @@ class Predictor:
         vlm = self.model.vlm
         prompts = vlm.prompts(images, texts)
         answers = answer(vlm, prompts, 1, None, self.longest, None)
-        states = vlm.lower(prompts, answers.ids, answers.mask)
+        states = answers.formed
         reference_states = self.model.reference_states(vlm.upper(states), states)
         inputs = self.model.segmenter.inputs(images)
         embeddings = self.model.segmenter.embed(inputs)

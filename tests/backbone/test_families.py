@@ -75,6 +75,48 @@ def test_hook_states_are_the_outputs_of_block_l_and_the_halves_make_the_whole(vl
             assert torch.allclose(vlm.model.lm_head(last)[keep], whole.logits[keep], atol=1e-4), layer
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_answers_packed_behind_one_prompt_are_those_behind_repeated_prompts(vlm: SplitModel, attention: str) -> None:
+    vlm.language.config._attn_implementation = attention
+    vlm.freeze_up_to(1)
+    images, texts = pictures(2), TEXTS[:2]
+    ids, mask = (part.repeat_interleave(2, 0)[:4] for part in well_formed(vlm))
+    ids[1, 2] = ids[3, 1] = 75  # every answer is its own
+    packed, repeated = vlm.prompts(images, texts), vlm.prompts([images[i // 2] for i in range(4)], [texts[i // 2] for i in range(4)])
+    gradients = []
+    for prompts, group in ((packed, 2), (repeated, 1)):
+        vlm.zero_grad()
+        states = vlm.lower(prompts, ids, mask)
+        assert states.group == group
+        last = vlm.upper(states)
+        vlm.answer_log_probs(last, states, 1.0)[mask].sum().backward()
+        found = [parameter.grad.clone() for parameter in vlm.parameters() if parameter.grad is not None]
+        gradients.append((states.hidden[states.mask].clone(), last[states.mask].detach(), found))
+    (hidden, last, ours), (expected_hidden, expected_last, theirs) = gradients
+    assert torch.allclose(hidden, expected_hidden, atol=1e-5) and torch.allclose(last, expected_last, atol=1e-5)
+    assert len(ours) == len(theirs) > 5
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_sampling_leaves_the_states_at_the_hook_behind(vlm: SplitModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.01)
+    vlm.freeze_up_to(1)
+    prompts = vlm.prompts(pictures(2), TEXTS[:2])
+    vlm.end_id = int(vlm.generate(prompts, 3, 0.7, 8, torch.Generator().manual_seed(0)).answers[0, 2])  # some end early
+    rollouts = vlm.generate(prompts, 3, 0.7, 8, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)
+        found = vlm.rollout_states(prompts, rollouts)
+        assert torch.equal(found.ids, expected.ids) and torch.equal(found.token_types, expected.token_types)
+        followed = expected.mask.clone()
+        followed[:, prompts.ids.shape[1] : -1] &= rollouts.answer_mask[:, 1:]
+        followed[:, -1] = False
+        assert followed.sum() > expected.mask[:, : prompts.ids.shape[1]].sum() + 6
+        assert torch.allclose(found.hidden[followed], expected.hidden[followed], atol=1e-5)
+        log_probs = [vlm.answer_log_probs(vlm.upper(states), states, 0.7)[rollouts.answer_mask] for states in (found, expected)]
+    assert torch.allclose(*log_probs, atol=1e-5)
+
+
 def test_greedy_decoding_from_the_shared_prefix_is_that_of_generate(vlm: SplitModel) -> None:
     prompts = vlm.prompts(pictures(2), TEXTS[:2])
     ours = vlm.generate(prompts, 2, None, 12, None)

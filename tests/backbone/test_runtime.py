@@ -85,7 +85,7 @@ def test_bfloat16_is_the_arithmetic_and_trained_weights_stay_float32(folder: Pat
     assert {value.dtype for value in model.trained().values()} == {torch.float32}
     prompts = vlm.prompts(pictures(2), TEXTS)
     answers = answer(vlm, prompts, 2, 0.7, 8, torch.Generator().manual_seed(0))
-    states = vlm.lower(prompts, answers.ids, answers.mask)
+    states = answers.formed
     assert states.hidden.dtype == torch.bfloat16
     last = vlm.upper(states)
     inputs = sam.inputs(pictures(2))

@@ -167,8 +167,7 @@ def _reference_states(vlm: VisionLanguageModel, data: Path, rows: Rows, longest:
     for start in range(0, len(rows), BATCH):
         chunk = rows[start : start + BATCH]
         prompts = vlm.prompts([read_image(data / "root" / row["image"]) for row in chunk], [row["text"] for row in chunk])
-        answers = answer(vlm, prompts, 1, None, longest, None)
-        states = vlm.lower(prompts, answers.ids, answers.mask)
+        states = answer(vlm, prompts, 1, None, longest, None).formed
         first = (states.ids == vlm.reference_id).int().argmax(1)
         parts.append(vlm.upper(states)[torch.arange(len(chunk)), first])
     return torch.cat(parts).double().numpy()
