@@ -100,7 +100,7 @@ def test_bfloat16_is_the_arithmetic_and_trained_weights_stay_float32(folder: Pat
         assert torch.equal(vlm.answer_log_probs(vlm.upper(states), states, 0.7), log_probs), "the KL term begins at zero"
     assert {module.weight.dtype for module in reference.modules() if isinstance(module, torch.nn.Linear)} == {torch.bfloat16}
     exact = loaded(folder)
-    same = exact.lower(exact.prompts(pictures(2), TEXTS), answers.ids, answers.mask)
+    same = exact.lower(exact.prompts(pictures(2), TEXTS), states.ids[:, states.prompt_length :], states.mask[:, states.prompt_length :])
     with torch.no_grad():
         difference = (exact.upper(same) - last.float())[states.mask].abs()
     assert 0 < difference.mean() < 0.05, "rounded, and no more than that"
