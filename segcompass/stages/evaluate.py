@@ -53,7 +53,7 @@ def work(stage: Stage) -> None:
     prepare_torch(stage.params["threads"], 0)
     model = load_run(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime, answer)
     predictor = Predictor(model, answer.longest, settings.confidence_threshold)
-    evaluator = Evaluator(predictor, load_dictionary(stage.inputs["control-sae"]), settings, stage)
+    evaluator = Evaluator(predictor, load_dictionary(stage.inputs["control-sae"]).to(runtime.device), settings, stage)
     for benchmark, splits in settings.splits.items():
         for split in splits:
             started = time.perf_counter()
@@ -100,7 +100,7 @@ class Evaluator:
                 if part[index].image not in seen and len(seen) < KEPT_HEAT_MAPS:
                     seen.add(part[index].image)
                     joined = output.heat[index, leading_slots(prediction)].amax(0).sigmoid()
-                    heat[part[index].sample_id] = joined.half().numpy()
+                    heat[part[index].sample_id] = joined.half().cpu().numpy()
         folder = self.stage.folder / benchmark / split
         folder.mkdir(parents=True)
         write_records(rows, folder / "records.csv")
@@ -126,7 +126,7 @@ class Evaluator:
     def _quality_columns(self, thoughts: Thoughts, output: Segmentation, index: int, prediction: Prediction, sample: Sample) -> Row:
         model, types = self.predictor.model, thoughts.states.token_types[index]
         tokens = types != OTHER
-        hidden, codes = thoughts.states.hidden[index][tokens], thoughts.codes[index][tokens]
+        hidden, codes = thoughts.states.hidden[index][tokens].float(), thoughts.codes[index][tokens]
         control = self.control.encode(hidden)
         mse, l0 = reconstruction(model.dictionary, hidden, codes)
         row: Row = {"sae_mse": mse, "l0": l0, "random_sae_mse": reconstruction(self.control, hidden, control)[0]}
