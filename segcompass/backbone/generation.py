@@ -18,6 +18,9 @@ from torch import Tensor
 from segcompass.backbone.interface import Prompts, Rollouts
 from segcompass.backbone.split import SplitModel
 
+WORTH_DROPPING = 0.25
+"""Share of places that must have become useless before the rest are re-packed, which copies their keys."""
+
 
 class SharedPrefixCache:
     """Keys and values [B, H, L, head width], one allocation a block; blocks call `update` as they do that of a transformers cache."""
@@ -37,63 +40,115 @@ class SharedPrefixCache:
         stored_values[:, :, self.length : stop] = values
         return stored_keys[:, :, :stop], stored_values[:, :, :stop]
 
+    def keep(self, rows: Tensor) -> None:
+        """Forgets all prompts but `rows`, in ascending order."""
+        for layer, pair in self._stored.items():
+            for stored in pair:
+                stored[: len(rows), :, : self.length] = stored[rows, :, : self.length]
+            self._stored[layer] = pair[0][: len(rows)], pair[1][: len(rows)]
+
+
+class Running:
+    """The rollouts that still run: b prompts, q rollouts of each, some of which may have ended; re-packed when too many have.
+
+    Attributes:
+        places: int64 [b, q], the rollouts' places among all B * G.
+        visible: bool [b, 1, q, capacity], what each may look at: the valid prompt tokens and its own answer tokens.
+        rotary: cosine and sine [b, A, head width] of the answer's positions.
+    """
+
+    def __init__(self, prompt_mask: Tensor, group: int, longest: int, rotary: tuple[Tensor, Tensor]) -> None:
+        count, self.prompt_length = prompt_mask.shape
+        self.places = torch.arange(count * group, device=prompt_mask.device).view(count, group)
+        self.capacity = self.prompt_length + group * longest
+        self.rotary = rotary
+        self.visible = self._seeing(prompt_mask[:, None].expand(-1, group, -1))
+
+    def repack(self, alive: Tensor, cache: SharedPrefixCache) -> None:
+        """Drops ended prompts and rollouts, given bool [B * G], where at least `WORTH_DROPPING` of the places are saved."""
+        runs = alive[self.places]
+        rows, width = runs.any(1).nonzero()[:, 0], int(runs.sum(1).max())
+        if len(rows) * width > (1 - WORTH_DROPPING) * runs.numel():
+            return
+        chosen = runs[rows].byte().argsort(stable=True, dim=1, descending=True)[:, :width]
+        self.places = self.places[rows].gather(1, chosen)
+        seen = self.visible[rows, 0, :, : cache.length]
+        self.visible = self._seeing(seen.gather(1, chosen[..., None].expand(-1, -1, cache.length)))
+        if len(rows) < len(runs):
+            cache.keep(rows)
+            self.rotary = self.rotary[0][rows], self.rotary[1][rows]
+
+    def _seeing(self, seen: Tensor) -> Tensor:
+        """What rollouts that have seen bool [b, q, L] may look at if q new keys, one a rollout, are stored every step."""
+        width, missing = seen.shape[1], self.capacity - seen.shape[2]
+        own = torch.eye(width, dtype=torch.bool, device=seen.device).repeat(1, -(-missing // width))[:, :missing]
+        return torch.cat([seen, own.expand(len(seen), -1, -1)], 2)[:, None]
+
 
 class SamplingModel(SplitModel):
     """A split model that samples."""
 
-    @torch.no_grad()
     def generate(
         self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: torch.Generator | None
     ) -> Rollouts:
         """See `VisionLanguageModel.generate`."""
-        with self.arithmetic(), _block_mask_attention(self.language.config):
+        with torch.no_grad(), self.arithmetic(), _block_mask_attention(self.language.config):
             return self._sample(prompts, rollouts, temperature, max_new_tokens, generator)
 
     def _sample(self, prompts: Prompts, group: int, temperature: float | None, longest: int, generator: torch.Generator | None) -> Rollouts:
-        count, length = prompts.ids.shape
-        cache = SharedPrefixCache(length + group * longest)
         hidden = self.embedded(prompts)
-        visible = self._attention_form(rollout_mask(prompts.mask, group, longest), hidden.dtype)
-        rotary = self._answer_rotary(hidden, prompts, longest)
+        running = Running(prompts.mask, group, longest, self._answer_rotary(hidden, prompts, longest))
+        cache = SharedPrefixCache(running.capacity)
         hidden = self.blocks(hidden, self.causal_mask(hidden, prompts.mask), prompts.positions, 0, self.depth, cache)
+        cache.length = prompts.ids.shape[1]
         last = hidden[:, -1:].expand(-1, group, -1)
-        alive = torch.ones(count * group, dtype=torch.bool, device=self.device)
-        answers, masks, log_probs = [], [], []
+        shape = (running.places.numel(), longest)
+        answers = torch.full(shape, self.pad_id, device=self.device)
+        log_probs = torch.zeros(shape, device=self.device)
+        mask = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        alive = torch.ones(shape[0], dtype=torch.bool, device=self.device)
         for step in range(longest):
-            token, log_prob = self._draw(last, temperature, generator)
-            answers.append(torch.where(alive, token, self.pad_id))
-            masks.append(alive)
-            log_probs.append(torch.where(alive, log_prob, 0.0))
-            alive = alive & (token != self.end_id)
+            token, log_prob = self._draw(last, running.places, shape[0], temperature, generator)
+            places = running.places.flatten()
+            mask[:, step] = alive
+            answers[places, step] = torch.where(alive[places], token, self.pad_id)
+            log_probs[places, step] = torch.where(alive[places], log_prob, 0.0)
+            alive = alive & (answers[:, step] != self.end_id)
             if step + 1 == longest or not alive.any():
                 break
-            cache.length = length + group * step
-            embedded = self.language.embed_tokens(answers[-1]).view(count, group, -1)
-            here = tuple(part[:, step : step + 1] for part in rotary)
-            last = self.blocks(embedded, visible[..., : cache.length + group], prompts.positions, 0, self.depth, cache, here)
-        return Rollouts(torch.stack(answers, 1), torch.stack(masks, 1), torch.stack(log_probs, 1))
+            running.repack(alive, cache)
+            last = self._step(answers[running.places, step], step, running, cache)
+        return Rollouts(answers[:, : step + 1], mask[:, : step + 1], log_probs[:, : step + 1])
 
-    def _draw(self, last: Tensor, temperature: float | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _step(self, tokens: Tensor, step: int, running: Running, cache: SharedPrefixCache) -> Tensor:
+        embedded = self.language.embed_tokens(tokens)
+        visible = running.visible[..., : cache.length + tokens.shape[1]]
+        if self.language.config._attn_implementation == "eager":
+            visible = torch.zeros(visible.shape, dtype=embedded.dtype, device=self.device).masked_fill(
+                ~visible, torch.finfo(embedded.dtype).min
+            )
+        rotary = tuple(part[:, step : step + 1] for part in running.rotary)
+        hidden = self.blocks(embedded, visible, tokens, 0, self.depth, cache, rotary)
+        cache.length += tokens.shape[1]
+        return hidden
+
+    def _draw(
+        self, last: Tensor, places: Tensor, count: int, temperature: float | None, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         logits = self.model.lm_head(self.language.norm(last)).flatten(0, 1).float()
         distribution = torch.log_softmax(logits / (temperature or 1.0), -1)
-        token = distribution.argmax(-1) if temperature is None else torch.multinomial(distribution.exp(), 1, generator=generator)[:, 0]
+        if temperature is None:
+            token = distribution.argmax(-1)
+        else:
+            # Every place draws its noise in every step, so that an answer does not depend on which others have ended. The quotient with
+            # exponential noise is what `torch.multinomial` takes the maximum of.
+            noise = torch.empty(count, logits.shape[1], device=logits.device).exponential_(generator=generator)
+            token = (distribution.exp() / noise[places.flatten()]).argmax(-1)
         return token, distribution.gather(1, token[:, None])[:, 0]
-
-    def _attention_form(self, allowed: Tensor, dtype: torch.dtype) -> Tensor:
-        if self.language.config._attn_implementation == "eager":
-            return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill(~allowed, torch.finfo(dtype).min)
-        return allowed
 
     def _answer_rotary(self, hidden: Tensor, prompts: Prompts, longest: int) -> tuple[Tensor, Tensor]:
         positions = prompts.next_position[:, None] + torch.arange(longest, device=hidden.device)
         return self.language.rotary_emb(hidden, position_ids=positions.expand(*prompts.positions.shape[:-2], *positions.shape))
-
-
-def rollout_mask(prompt_mask: Tensor, group: int, longest: int) -> Tensor:
-    """What each rollout may look at, bool [B, 1, G, P + G * A]: valid prompt tokens, bool [B, P], then every G-th answer token, its own."""
-    own = torch.eye(group, dtype=torch.bool, device=prompt_mask.device).repeat(1, longest)
-    prompt, answers = prompt_mask[:, None].expand(-1, group, -1), own.expand(len(prompt_mask), -1, -1)
-    return torch.cat([prompt, answers], 2)[:, None]
 
 
 @contextmanager

@@ -89,8 +89,12 @@ class SplitModel(VisionLanguageModel):
         return torch.log_softmax(logits, -1).gather(2, states.ids[:, first:, None])[..., 0]
 
     def reference_copy(self) -> nn.Module:
-        """See `VisionLanguageModel.reference_copy`."""
-        return copy.deepcopy(self._upper_part()).requires_grad_(False)
+        """See `VisionLanguageModel.reference_copy`: its matrices have the frozen weights' dtype again, to which autocast rounds anyway."""
+        part = copy.deepcopy(self._upper_part()).requires_grad_(False)
+        for module in part.modules():
+            if isinstance(module, nn.Linear):
+                module.to(self.dtype)
+        return part
 
     @contextmanager
     def using(self, part: nn.Module) -> Iterator[None]:

@@ -47,7 +47,7 @@ def well_formed(vlm: SplitModel) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, torch.tensor([[index < len(row) for index in range(len(rows[0]))] for row in rows])
 
 
-def theirs(vlm: SplitModel, prompts: Prompts, states: HookStates) -> Any:
+def whole_pass(vlm: SplitModel, prompts: Prompts, states: HookStates) -> Any:
     """transformers' forward pass, which finds positions of its own, over the same sequences."""
     kinds = {"mm_token_type_ids": (states.ids == vlm.image_id).int()} if states.positions.ndim == 3 else {"position_ids": states.positions}
     if states.positions.ndim == 3:
@@ -66,7 +66,7 @@ def test_hook_states_are_the_outputs_of_block_l_and_the_halves_make_the_whole(vl
             states = vlm.lower(prompts, *well_formed(vlm))
             last = vlm.upper(states)
             outputs.clear()
-            whole = theirs(vlm, prompts, states)
+            whole = whole_pass(vlm, prompts, states)
             keep = states.mask
             # The last entry of transformers' list has passed the final norm; block l's own output has not.
             reported = whole.hidden_states[layer] if layer < vlm.depth else outputs[layer]
@@ -78,20 +78,10 @@ def test_hook_states_are_the_outputs_of_block_l_and_the_halves_make_the_whole(vl
 def test_greedy_decoding_from_the_shared_prefix_is_that_of_generate(vlm: SplitModel) -> None:
     prompts = vlm.prompts(pictures(2), TEXTS[:2])
     ours = vlm.generate(prompts, 2, None, 12, None)
-    kinds = {"mm_token_type_ids": (prompts.ids == vlm.image_id).int()} if prompts.positions.ndim == 3 else {}
-    generated = vlm.model.generate(
-        input_ids=prompts.ids,
-        attention_mask=prompts.mask.long(),
-        **prompts.vision_inputs,
-        **kinds,
-        do_sample=False,
-        max_new_tokens=12,
-        pad_token_id=vlm.pad_id,
-        eos_token_id=vlm.end_id,
-    )[:, prompts.ids.shape[1] :]
+    theirs = generated(vlm, prompts, 1, do_sample=False, max_new_tokens=12)
     for rollout in range(4):
         words = ours.answers[rollout][ours.answer_mask[rollout]]
-        assert torch.equal(words, generated[rollout // 2][: len(words)])
+        assert torch.equal(words, theirs[rollout // 2][: len(words)])
     assert ours.answer_mask.sum() > 8
 
 
@@ -106,6 +96,44 @@ def test_sampling_reports_the_log_probabilities_of_its_own_distribution(vlm: Spl
     again = vlm.generate(prompts, 3, 0.7, 8, torch.Generator().manual_seed(0))
     assert torch.equal(rollouts.answers, again.answers)
     assert len({tuple(ids) for ids in rollouts.answers[:3].tolist()}) > 1, "rollouts of one prompt differ"
+
+
+def generated(vlm: SplitModel, prompts: Prompts, group: int, **how: Any) -> torch.Tensor:
+    """Answers of transformers' own `generate` for every prompt repeated `group` times."""
+    vision, visual = prompts.vision_inputs, (prompts.ids == vlm.image_id).int().repeat_interleave(group, 0)
+    if prompts.positions.ndim == 3:
+        pixels = vision["pixel_values"].split(vision["image_grid_thw"].prod(1).tolist())
+        vision = {
+            "pixel_values": torch.cat([part for part in pixels for _ in range(group)]),
+            "image_grid_thw": vision["image_grid_thw"].repeat_interleave(group, 0),
+            "mm_token_type_ids": visual,
+        }
+    else:
+        vision = {"pixel_values": vision["pixel_values"].repeat_interleave(group, 0)}
+    ids, mask = (part.repeat_interleave(group, 0) for part in (prompts.ids, prompts.mask.long()))
+    how |= {"pad_token_id": vlm.pad_id, "eos_token_id": vlm.end_id, "top_k": 0}
+    return vlm.model.generate(input_ids=ids, attention_mask=mask, **vision, **how)[:, ids.shape[1] :]
+
+
+@pytest.mark.parametrize(("count", "group"), [(1, 3), (3, 1), (3, 4)])
+def test_sampling_draws_what_generate_draws_from_the_same_seed(
+    vlm: SplitModel, count: int, group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer ends early, and its place is dropped, which changes no other answer."""
+    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.01)
+    prompts = vlm.prompts(pictures(count), TEXTS[:count])
+    sampling = {"do_sample": True, "temperature": 0.7, "max_new_tokens": 10}
+    torch.manual_seed(5)
+    vlm.end_id = int(generated(vlm, prompts, group, **sampling)[0, 2])
+    torch.manual_seed(5)
+    theirs = generated(vlm, prompts, group, **sampling)
+    places: list[int] = []
+    vlm.language.layers[0].register_forward_pre_hook(lambda block, given: places.append(given[0].shape[0] * given[0].shape[1]))
+    ours = vlm.generate(prompts, group, 0.7, 10, torch.Generator().manual_seed(5))
+    assert torch.equal(ours.answers, theirs[:, : ours.answers.shape[1]])
+    assert places[1] == count * group
+    if 1 in (count, group):
+        assert places[-1] < places[1]
 
 
 def test_an_ended_rollout_stays_ended_while_others_go_on(vlm: SplitModel) -> None:

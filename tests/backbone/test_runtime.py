@@ -95,6 +95,10 @@ def test_bfloat16_is_the_arithmetic_and_trained_weights_stay_float32(folder: Pat
     assert {part.dtype for part in (output.heat, output.mask_logits, output.confidence_logits, log_probs)} == {torch.float32}
     (output.mask_logits.mean() + log_probs.mean()).backward()
     assert all(value.grad is None or value.grad.isfinite().all() for value in model.trained().values())
+    reference = vlm.reference_copy()
+    with torch.no_grad(), vlm.using(reference):
+        assert torch.equal(vlm.answer_log_probs(vlm.upper(states), states, 0.7), log_probs), "the KL term begins at zero"
+    assert {module.weight.dtype for module in reference.modules() if isinstance(module, torch.nn.Linear)} == {torch.bfloat16}
     exact = loaded(folder)
     same = exact.lower(exact.prompts(pictures(2), TEXTS), answers.ids, answers.mask)
     with torch.no_grad():
