@@ -6,7 +6,6 @@ by total activation, which no instruction could change.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from segcompass.backbone.interface import THOUGHT, VISUAL
@@ -40,5 +39,5 @@ def thought_scores(codes: Tensor, token_types: Tensor) -> np.ndarray:
         token_types: uint8 [t].
     """
     thought = codes[token_types == THOUGHT]
-    mean = thought.mean(0) if len(thought) else torch.zeros(codes.shape[1])
-    return (codes[token_types == VISUAL] @ mean).double().numpy()
+    mean = thought.mean(0) if len(thought) else codes.new_zeros(codes.shape[1])
+    return (codes[token_types == VISUAL] @ mean).double().cpu().numpy()

@@ -1,7 +1,8 @@
 """Memory of joint training on one of n GPUs, if weights, gradients and optimiser states are divided among them (FSDP).
 
 Storage is the code's own: frozen weights in the study's dtype, trained weights, their gradients and AdamW's two moments in float32, and the
-reference policy as a second float32 copy of the trained language blocks. The prompts of a step are divided among the GPUs as well.
+reference policy, a copy of the trained language blocks, in the study's dtype again.
+The prompts of a step are divided among the GPUs as well.
 Shape letters: b prompts of one GPU, G rollouts a prompt, N = b * G, P prompt tokens, A answer tokens, T = P + A, d width, L blocks,
 l hook layer, F concepts, V vocabulary, K slots, C channels, g side of SAM's image embedding.
 """
@@ -136,7 +137,7 @@ def state_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
         "trained weights": trained * SINGLE,
         "gradients": trained * SINGLE,
         "AdamW moments": 2 * trained * SINGLE,
-        "reference policy": policy * SINGLE,
+        "reference policy": policy * dtype_bytes(study.runtime),
     }
     return {name: math.ceil(size / gpus) for name, size in whole.items()}
 

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segcompass.footprint.architecture import Backbone
-from segcompass.footprint.corpus import evaluated_expressions, release_sample_bytes, token_bytes, training_corpus
+from segcompass.footprint.corpus import (
+    RELEASE_BYTES,
+    RELEASE_SAMPLES,
+    RELEASE_TOKENS,
+    evaluated_expressions,
+    release_sample_bytes,
+    token_bytes,
+    training_corpus,
+)
 from segcompass.footprint.memory import (
     SINGLE,
     dictionary_parameters,
@@ -62,18 +70,39 @@ class Table:
 
 
 def scale_tables(study: Study, root: Path, gpus: int) -> list[Table]:
-    """The four tables of a study; the paths that it names are relative to `root`.
+    """The five tables of a study; the paths that it names are relative to `root`.
 
     Raises:
         InputError: sizes of a checkpoint or counts of a benchmark are not known.
     """
     backbone = backbone_sizes(study, root)
     return [
+        size_table(study, backbone),
         parameter_table(study, backbone),
         memory_table(study, backbone, gpus),
         disk_table(study, backbone, root),
         hours_table(study, backbone, root, gpus),
     ]
+
+
+def size_table(study: Study, backbone: Backbone) -> Table:
+    """The numbers from which the other tables follow."""
+    language, segmenter, size = backbone.language, backbone.segmenter, step_sequences(study, study.joint, backbone, 1)
+    features = dictionary_width(study, study.joint.interface.sae)
+    known = {
+        "d, f, width of hidden states and feed-forward layers": (language.width, language.mlp_width),
+        "L, l, blocks and hook": (language.layers, study.activations.hook_layer),
+        "heads, key heads, head width": (language.heads, language.key_value_heads, language.head_width),
+        "V, vocabulary": (language.vocabulary,),
+        "v, p, visual and text tokens of a prompt": (backbone.vision.tokens, backbone.prompt_text),
+        "P, A, T, tokens of prompt, answer, both": (size.prompt, size.answer, size.length),
+        "B, G, K, prompts a step, rollouts, slots": (size.prompts, size.group, study.answer.slots),
+        "F, q, concepts and query width": (features, study.joint.interface.query_width),
+        "g, C, side and channels of SAM's embedding": (segmenter.grid, segmenter.channels),
+    }
+    return Table(
+        f"{study.study}: sizes", ["", "values"], [[name, ", ".join(f"{value:,}" for value in values)] for name, values in known.items()]
+    )
 
 
 def parameter_table(study: Study, backbone: Backbone) -> Table:
@@ -167,8 +196,9 @@ def cache_table(study: Study, root: Path) -> Table:
         ],
         ["cache", "", _bytes(tokens * each)],
         ["an expression of the cache", "its image's share included", _bytes(tokens * each / corpus.expressions)],
-        ["release, a sample", f"{padded // (2 * width):,} padded positions x {width} x 2", _bytes(padded)],
-        ["release, as many samples", f"{corpus.expressions:,}", _bytes(corpus.expressions * padded)],
+        ["release, a sample", f"{RELEASE_TOKENS:,} padded positions x {width} x {RELEASE_BYTES}", _bytes(padded)],
+        ["release, its samples", f"{RELEASE_SAMPLES:,}", _bytes(RELEASE_SAMPLES * padded)],
+        ["release, as many samples as ours", f"{corpus.expressions:,}", _bytes(corpus.expressions * padded)],
         ["ours / release", "", f"{tokens * each / (corpus.expressions * padded):.3f}"],
     ]
     return Table(f"{study.study}: activation cache", ["", "of", "size"], rows)

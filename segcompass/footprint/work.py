@@ -63,9 +63,9 @@ def blocks_forward(language: LanguageModel, blocks: int, length: int) -> float:
     return blocks * (2.0 * language.block * length + 4.0 * length**2 * language.query_width)
 
 
-def decoding(language: LanguageModel, prompt: int, answer: int) -> float:
-    """Operations of one sampled answer behind a stored prompt, head included."""
-    pairs = answer * prompt + answer * (answer + 1) / 2
+def decoding(language: LanguageModel, prompt: int, answer: int, group: int) -> float:
+    """Operations of one sampled answer behind a stored prompt, head included; keys of its group's other answers are masked, not skipped."""
+    pairs = answer * prompt + group * answer * (answer + 1) / 2
     per_token = language.layers * 2.0 * language.block + 2.0 * language.head
     return answer * per_token + language.layers * 4.0 * pairs * language.query_width
 
@@ -99,7 +99,7 @@ def mask_forward(segmenter: SegmenterSize) -> float:
 def cache_work(study: Study, backbone: Backbone, expressions: int) -> Work:
     """`cache_activations`: an answer of each expression, then the pass that gives its hidden states."""
     language, prompt, answer = backbone.language, backbone.vision.tokens + backbone.prompt_text, study.answer.longest
-    once = 2 * vision_forward(backbone) + blocks_forward(language, language.layers, prompt) + decoding(language, prompt, answer)
+    once = 2 * vision_forward(backbone) + blocks_forward(language, language.layers, prompt) + decoding(language, prompt, answer, 1)
     once += blocks_forward(language, study.activations.hook_layer, prompt + answer)
     reads = decoding_reads(language, study.activations.batch, 1, prompt, answer, dtype_bytes(study.runtime))
     return _arithmetic(study, once * expressions) + Work(read=reads * expressions / study.activations.batch)
@@ -120,7 +120,7 @@ def joint_work(study: Study, joint: JointSettings, backbone: Backbone, gpus: int
     prompts, count, upper = joint.prompts, joint.prompts * joint.policy.group, language.layers - hook
     trained = 4 if study.runtime.gradient_checkpointing else 3
     half = prompts * (3 * vision_forward(backbone) + blocks_forward(language, language.layers, size.prompt) + encoder_forward(segmenter))
-    half += count * decoding(language, size.prompt, size.answer)
+    half += count * decoding(language, size.prompt, size.answer, size.group)
     half += 2 * count * blocks_forward(language, hook, size.length)
     half += (2 * trained + 1) * count * blocks_forward(language, upper, size.length)
     half += (3 + 1) * count * 2.0 * language.head * size.answer
@@ -134,7 +134,7 @@ def answer_work(study: Study, backbone: Backbone, sae: str, codes: int, masks: i
     """A greedy answer, its hidden states, `codes` encodings of its tokens, and `masks` decoded masks."""
     language, prompt, answer = backbone.language, backbone.vision.tokens + backbone.prompt_text, study.answer.longest
     half = 2 * vision_forward(backbone) + encoder_forward(backbone.segmenter) + blocks_forward(language, language.layers, prompt)
-    half += decoding(language, prompt, answer) + blocks_forward(language, language.layers, prompt + answer)
+    half += decoding(language, prompt, answer, 1) + blocks_forward(language, language.layers, prompt + answer)
     single = codes * 2.0 * language.width * dictionary_width(study, sae) * (prompt + answer) + masks * mask_forward(backbone.segmenter)
     batch = study.evaluation.batch
     reads = decoding_reads(language, batch, 1, prompt, answer, dtype_bytes(study.runtime)) / batch

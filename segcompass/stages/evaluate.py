@@ -54,7 +54,7 @@ def work(stage: Stage) -> None:
     prepare_torch(stage.params["threads"], 0)
     model = load_run(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime, answer)
     predictor = Predictor(model, answer.longest, settings.confidence_threshold)
-    evaluator = Evaluator(predictor, load_dictionary(stage.inputs["control-sae"]), settings, stage)
+    evaluator = Evaluator(predictor, load_dictionary(stage.inputs["control-sae"]).to(runtime.device), settings, stage)
     for benchmark, splits in settings.splits.items():
         for split in splits:
             started = time.perf_counter()

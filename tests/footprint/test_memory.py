@@ -101,7 +101,7 @@ def test_states_by_hand() -> None:
     trained = policy + 18_358_784 + 3_251_394 + 4_684 + 4_058_340
     alone, shared = state_bytes(PAPER, backbone, 1), state_bytes(PAPER, backbone, 8)
     assert alone["trained weights"] == alone["gradients"] == 4 * trained
-    assert alone["AdamW moments"] == 8 * trained and alone["reference policy"] == 4 * policy
+    assert alone["AdamW moments"] == 8 * trained and alone["reference policy"] == 2 * policy
     assert shared["gradients"] == -(-4 * trained // 8)
 
 

@@ -81,8 +81,8 @@ def test_windows_are_padded() -> None:
 
 
 def test_decoding_by_hand() -> None:
-    """Two tokens behind a prompt of five: pairs 6 + 7 = 13, query width 8, block 448, head 160."""
-    assert decoding(SMALL, 5, 2) == 2 * (3 * 2 * 448 + 2 * 160) + 3 * 4 * 13 * 8
+    """Two tokens behind a prompt of five, beside another rollout: pairs 7 + 9 = 16, query width 8, block 448, head 160."""
+    assert decoding(SMALL, 5, 2, 2) == 2 * (3 * 2 * 448 + 2 * 160) + 3 * 4 * 16 * 8
     """Each of two steps reads 3 blocks and the head at 2 bytes, and the keys and values (width 4) of 2 prompts: 5 + 2 * 1.5 tokens."""
     assert decoding_reads(SMALL, 2, 2, 5, 2, 2) == 2 * ((3 * 448 + 160) * 2 + 2 * 3 * 4 * 2 * (5 + 2 * 1.5) * 2)
 
