@@ -13,6 +13,22 @@ from segcompass.errors import InputError
 from segcompass.provenance.stage import read_run
 
 PARTS = ("vlm", "sam")
+SAYS = {
+    "caption_recall": "objects of the scene that captions name with right size, colour, shape and place",
+    "caption_precision": "named objects that are there",
+    "thought_right_refcoco": "RefCOCO thoughts that end in the right target and place",
+    "thought_right_refcoco+": "RefCOCO+ (appearance only)",
+    "thought_right_refcocog": "RefCOCOg (relations)",
+    "thought_right_grefcoco_several": "gRefCOCO, several targets, the set exactly right",
+    "thought_right_grefcoco_none": "gRefCOCO, expressions that fit nothing recognised",
+    "thought_right_reasonseg": "ReasonSeg, zero-shot: things that no picture's text named",
+    "thought_right_implicit": "the same wording with things that the text named",
+    "facts_recalled": "facts recalled word for word",
+    "answer_valid": "answers that keep the form",
+    "greedy_wrong_one_sample_right": "room for reinforcement learning: greedy thought wrong, one of 8 sampled ones right, of all prompts",
+    "mask_iou": "SAM: IoU of the mask from a blurred, noisy mask prompt",
+}
+"""Score -> what it is the share of; scores that are not listed stand under their names."""
 LAST = 100
 """Steps over whose mean a phase's final losses are reported."""
 
@@ -24,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Replaces the folder's two models and its `card.json`."""
+    """Replaces the folder's two models, its `card.json` and the page that shows it."""
     record = read_run(arguments.artefact)
     if record["params"]["backbone"]["source"] != "build":
         raise InputError(
@@ -38,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             file.chmod(0o644)
     card = card_of(record, pd.read_csv(arguments.artefact / "curves.csv"), arguments.folder)
     (arguments.folder / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    (arguments.folder / "README.md").write_text(card_text(card), encoding="utf-8")
     return 0
 
 
@@ -57,6 +74,38 @@ def card_of(record: dict[str, Any], curves: pd.DataFrame, folder: Path) -> dict[
         "versions": record["versions"],
         "files": file_digests(folder),
     }
+
+
+def card_text(card: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    shown = {name: card["scores"][name] for name in SAYS if name in card["scores"]}
+    rest = {name: value for name, value in sorted(card["scores"].items()) if name not in shown}
+    scores = [f"| {SAYS.get(name, name.replace('_', ' '))} | {100 * value:.1f} % |" for name, value in (shown | rest).items()]
+    losses = card[f"mean losses of the last {LAST} steps"]
+    phases = [
+        f"| {name} | {card['steps'][name]:,} | {seconds:,.0f} | {losses[name]['total']:.3f} |"
+        for name, seconds in card["seconds of each phase"].items()
+    ]
+    return "\n".join(
+        [
+            "# Embedded backbone",
+            "",
+            "A small `LlavaForConditionalGeneration` with its processor (`vlm/`) and a small `SamModel` (`sam/`), trained from nothing",
+            "on the embedded world. `from_pretrained` of transformers loads both folders without this project. `card.json` holds the",
+            "whole recipe, versions, losses and the digest of every file; `segcompass ship-backbone` writes this page from it.",
+            "",
+            f"Trained at commit {card['commit']}, seed {card['recipe']['backbone']['seed']}, {card['recipe']['threads']} thread.",
+            "",
+            "| held-out scenes, greedy decoding | |",
+            "|---|---|",
+            *scores,
+            "",
+            f"| phase | steps | seconds | mean loss of the last {LAST} steps |",
+            "|---|---|---|---|",
+            *phases,
+            "",
+        ]
+    )
 
 
 def file_digests(folder: Path) -> dict[str, str]:

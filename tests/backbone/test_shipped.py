@@ -9,7 +9,7 @@ import torch
 
 from segcompass.backbone.load import load_segmenter, load_vlm
 from segcompass.backbone.split import SplitModel
-from segcompass.commands.ship_backbone import file_digests
+from segcompass.commands.ship_backbone import card_text, file_digests
 from segcompass.study.backbone import EmbeddedBackbone
 from segcompass.study.load import load_study
 from tests.tiny import pictures
@@ -21,6 +21,10 @@ STUDY = load_study(Path("params/default.yaml"))
 
 def test_files_are_those_of_the_card() -> None:
     assert file_digests(FOLDER) == CARD["files"]
+
+
+def test_the_page_shows_the_card() -> None:
+    assert (FOLDER / "README.md").read_text(encoding="utf-8") == card_text(CARD)
 
 
 def test_the_recipe_of_the_card_is_that_of_the_default_study() -> None:
