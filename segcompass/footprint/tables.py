@@ -154,19 +154,23 @@ def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
     return Table(f"{study.study}: disk", ["", "of", "bytes"], rows)
 
 
-def hours_table(study: Study, backbone: Backbone, root: Path, gpus: int) -> Table:
-    """GPU hours of every stage that runs a model."""
+def stage_works(study: Study, backbone: Backbone, root: Path, gpus: int) -> dict[str, list[Work]]:
+    """Stage that runs a model -> work of each of its jobs."""
     corpus, expressions = training_corpus(study, root), evaluated_expressions(study, root)
     variants = {name: study.variant(name) for name in study.variants}
-    jobs: dict[str, list[Work]] = {
+    return {
         "cache_activations": [cache_work(study, backbone, corpus.expressions)],
         "train_sae": [dictionary_work(study, backbone, name) for name in study.saes],
         "train_joint": [joint_work(study, variants[name], backbone, gpus) for name, _ in study.runs()],
         "evaluate": [evaluation_work(study, variants[name], backbone, expressions) for name, _ in study.runs()],
         "intervene": [intervention_work(study, variants[name], backbone) for name, _ in intervened_runs(study)],
     }
+
+
+def hours_table(study: Study, backbone: Backbone, root: Path, gpus: int) -> Table:
+    """GPU hours of every stage that runs a model."""
     rows, total = [], 0.0
-    for stage, works in jobs.items():
+    for stage, works in stage_works(study, backbone, root, gpus).items():
         whole = sum(works, Work())
         hours = whole.hours(A100, UTILISATION)
         total += hours

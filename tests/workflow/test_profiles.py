@@ -10,7 +10,11 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
+from segcompass.footprint.sizes import backbone_sizes
+from segcompass.footprint.tables import stage_works
+from segcompass.footprint.work import A100, UTILISATION
 from segcompass.study.jobs import ARTEFACTS
+from segcompass.study.load import load_study
 from tests.workflow.project import ROOT, command
 
 PROFILES = ROOT / "workflow" / "profiles"
@@ -38,6 +42,14 @@ def test_a_gpu_profile_decides_staleness_as_the_default_one_and_sizes_every_rule
     assert {rule for rule, needs in found["set-resources"].items() if needs.get("gpu")} == MODEL_STAGES
     assert all("mem_mb" in needs for needs in found["set-resources"].values())
     assert all("runtime" in needs for needs in found["set-resources"].values()) or name == "workstation_gpu"
+
+
+@pytest.mark.parametrize("study", ["paper_llava7b", "paper_llava13b", "paper_qwen7b"])
+def test_slurm_gives_each_job_the_time_that_it_is_estimated_to_need_on_one_gpu(study: str) -> None:
+    loaded = load_study(ROOT / "params" / f"{study}.yaml")
+    for stage, works in stage_works(loaded, backbone_sizes(loaded, ROOT), ROOT, 1).items():
+        minutes = profile("slurm")["set-resources"][stage]["runtime"]
+        assert 60 * max(work.hours(A100, UTILISATION) for work in works) < minutes, stage
 
 
 @pytest.mark.parametrize("name", ["workstation_gpu", "slurm"])
