@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from segcompass.backbone.prompt import SpecialIds
-
-VISUAL, INSTRUCTION, THOUGHT, OTHER = 0, 1, 2, 255
-"""Token types; `OTHER` marks padding, reference tokens and the end of the sequence."""
+from segcompass.backbone.token_types import INSTRUCTION as INSTRUCTION
+from segcompass.backbone.token_types import OTHER as OTHER
+from segcompass.backbone.token_types import THOUGHT as THOUGHT
+from segcompass.backbone.token_types import VISUAL as VISUAL
 
 Image = np.ndarray
 """uint8 [height, width, 3]."""

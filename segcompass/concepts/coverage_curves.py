@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from segcompass.backbone.token_types import THOUGHT, VISUAL
 from segcompass.concepts.coverage import covered_shares, pixels_under
-from segcompass.concepts.labelled import THOUGHT, VISUAL, LabelledTokens
+from segcompass.concepts.labelled import LabelledTokens
 from segcompass.datasets.masks import decode
 
 RANKINGS = ("thought", "activation")

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from segcompass.backbone.token_types import VISUAL
 from segcompass.concepts.fidelity import DENSITY_EDGES, firing_density
-from segcompass.concepts.labelled import VISUAL, LabelledTokens
+from segcompass.concepts.labelled import LabelledTokens
 from segcompass.concepts.purity import RankedCodes
 
 BACKGROUND = "(background)"

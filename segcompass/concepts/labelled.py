@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from segcompass.backbone.token_types import INSTRUCTION, THOUGHT, VISUAL
 from segcompass.errors import InputError
 
-VISUAL, INSTRUCTION, THOUGHT = 0, 1, 2
-"""Token types, numbered as in docs/architecture.md."""
 ARRAYS = ("hidden", "token_type", "image", "sample", "word", "boxes", "instance", "classes")
 
 
@@ -88,7 +88,5 @@ def load_labelled(folder: Path, split: str) -> LabelledTokens:
     try:
         rest = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
         return LabelledTokens(**load_file(folder / f"{split}.safetensors"), **rest)
-    except Exception as error:
-        if isinstance(error, (OSError, ValueError, TypeError)) or type(error).__name__ == "SafetensorError":
-            raise InputError(folder / f"{split}.safetensors", "", "is missing or damaged; rerun the stage label_tokens") from error
-        raise
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise InputError(folder / f"{split}.safetensors", "", "is missing or damaged; rerun the stage label_tokens") from error

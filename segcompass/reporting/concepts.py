@@ -8,6 +8,8 @@ import pandas as pd
 
 ACTIVE = {"instance": "instance", "background": "background", "instruction": "question", "thought": "thought"}
 """Token types of Figure 4 and their names in the paper."""
+MORE_IS_BETTER = ("explained_variance", "monosemanticity")
+"""Metrics with a good end; L0, dead concepts and coherence describe."""
 GOOD = 0.95
 """AUROC from which a concept counts as one that tells an attribute value."""
 
@@ -43,20 +45,27 @@ def purity_sentence(sae: str, purity: pd.DataFrame) -> str:
 
 
 def blind_sentence(sae: str, metrics: pd.DataFrame, coverage: pd.DataFrame) -> str:
-    """Which metrics do not tell the trained dictionary from its untrained twin.
+    """Which metrics do not tell the trained dictionary from its untrained twin, and by which the twin is the better one.
 
     Args:
         sae: the dictionary's name.
         metrics: its rows of metrics.csv.
         coverage: its rows of coverage.csv.
     """
-    blind = [f"{row.metric} ({row.token_type})" for row in metrics.itertuples() if not row.tells_trained_from_random]
+    blind = _named(metrics[~metrics["tells_trained_from_random"].astype(bool)])
+    worse = _named(metrics[metrics["metric"].isin(MORE_IS_BETTER) & (metrics["difference_high"] < 0)])
     for ranking, rows in coverage[coverage["fraction"] < 1].groupby("ranking", sort=False):
-        if not rows["tells_trained_from_random"].all():
-            shares = ", ".join(
-                f"{100 * fraction:g} %" for fraction in rows.loc[~rows["tells_trained_from_random"].astype(bool), "fraction"]
-            )
-            blind.append(f"coverage by {ranking} at {shares}")
-    if not blind:
-        return f"* `{sae}`: every metric of fidelity, coverage and monosemanticity tells it from its untrained twin."
-    return f"* `{sae}`: these do not tell it from its untrained twin: {'; '.join(blind)}."
+        blind += _shares(str(ranking), rows[~rows["tells_trained_from_random"].astype(bool)])
+        worse += _shares(str(ranking), rows[rows["difference_high"] < 0])
+    parts = [f"these metrics do not tell it from its untrained twin: {'; '.join(blind)}"] if blind else []
+    parts += [f"by these the untrained twin is better: {'; '.join(worse)}"] if worse else []
+    return f"* `{sae}`: {'. Moreover, '.join(parts) or 'every metric tells it from its untrained twin, and none favours the twin'}."
+
+
+def _named(rows: pd.DataFrame) -> list[str]:
+    return [f"{metric} ({kind})" for metric, kind in zip(rows["metric"], rows["token_type"], strict=True)]
+
+
+def _shares(ranking: str, rows: pd.DataFrame) -> list[str]:
+    shares = ", ".join(f"{100 * fraction:g} %" for fraction in rows["fraction"])
+    return [f"coverage by {ranking} at {shares}"] if shares else []

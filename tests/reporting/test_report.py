@@ -87,6 +87,7 @@ def concept_scores(sae: str, difference: float = 0.3) -> dict[str, pd.DataFrame]
 
 SAES = {"topk": {"architecture": "topk", "line": None}, "dense": {"architecture": "dense", "line": None}}
 SAES |= {f"topk_k{k}": {"architecture": "topk", "line": "topk, layer 2, 64 wide"} for k in (4, 16)}
+HELD_OUT = {name: {"all": {"l0": 4.0 + i, "explained_variance": 0.9 + i / 50, "dead_fraction": 0.0}} for i, name in enumerate(SAES)}
 
 
 def cell(summary: pd.DataFrame, variant: str, metric: str, protocol: str = "gres") -> pd.Series:
@@ -193,7 +194,7 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
     scores = concept_scores("topk")
     shown = scores["purity"][(scores["purity"]["metric"] == "auroc") & (scores["purity"]["value"] != "(mean)")]
     active = scores["metrics"][scores["metrics"]["metric"] == "l0"]
-    points = frontier_points({name: {"all": {"l0": 4.0, "explained_variance": 0.9, "dead_fraction": 0.0}} for name in SAES}, SAES)
+    points = frontier_points(HELD_OUT, SAES)
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         save_figure(lambda: correlation_figure(samples, correlations), samples, folder, "correlation")
@@ -211,7 +212,7 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
 
 
 def test_the_frontier_leaves_dense_maps_out_and_figure_4_too() -> None:
-    points = frontier_points({name: {"all": {"l0": 4.0, "explained_variance": 0.9, "dead_fraction": 0.0}} for name in SAES}, SAES)
+    points = frontier_points(HELD_OUT, SAES)
     assert points["sae"].tolist() == ["topk", "topk_k4", "topk_k16"] and points["line"].isna().tolist() == [True, False, False]
     both = pd.concat([concept_scores("topk")["metrics"], concept_scores("dense")["metrics"]])
     assert set(sparse_only(both, SAES)["sae"]) == {"topk"}
@@ -234,6 +235,8 @@ def test_sentences_say_which_values_are_told_and_which_metrics_tell_nothing() ->
     assert "the mean AUROC tells" in told and "does not tell" in purity_sentence("topk", blind["purity"])
     assert "every metric" in blind_sentence("topk", known["metrics"], known["coverage"])
     nothing = blind_sentence("topk", blind["metrics"], blind["coverage"])
+    worse = concept_scores("topk", difference=-0.3)
+    assert "untrained twin is better: explained_variance (instance)" in blind_sentence("topk", worse["metrics"], worse["coverage"])
     assert "l0 (instance)" in nothing and "coverage by thought at 50 %" in nothing and "100 %" not in nothing
 
 

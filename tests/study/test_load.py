@@ -7,12 +7,13 @@ import pytest
 import yaml
 
 from segcompass.errors import InputError
-from segcompass.study.jobs import all_jobs, stage_params
+from segcompass.study.jobs import all_jobs, control_of, described_saes, scored_saes, stage_params
 from segcompass.study.load import load_study
 from segcompass.study.study import changed
 
 PARAMS = Path("params")
 STUDIES = sorted(PARAMS.glob("*.yaml"))
+LINE = {"like": "topk", "hook_layer": 1, "width": 64, "sparsity": [4]}
 
 
 def edited(tmp_path: Path, changes: dict, removed: tuple[str, ...] = ()) -> Path:
@@ -51,6 +52,11 @@ def test_unknown_key_names_the_nearest_valid_one(tmp_path: Path) -> None:
         ({"variants": {"full": {"seeds": [0], "changes": {}}, "a": {"seeds": [0], "changes": {"policy.wait": 1}}}}, "variants.a", "no key"),
         ({"data.seed": True}, "data.seed", "integer"),
         ({"saes.topk.k": -1}, "saes.topk.k", "greater than 0"),
+        ({"sweep.lines": [LINE | {"like": "dense"}]}, "sweep.lines.0.like", "architecture relu_l1, topk"),
+        ({"sweep.lines": [LINE, LINE | {"sparsity": [64]}]}, "sweep.lines.1.sparsity", "smaller than width"),
+        ({"sweep.lines": [LINE | {"sparsity": [2.5]}]}, "sweep.lines.0.sparsity", "whole number"),
+        ({"sweep.lines": [LINE | {"hook_layer": 9}]}, "sweep.lines.0.hook_layer", "deeper"),
+        ({"concepts.scores.coverage_fractions": [0.5, 1.5]}, "concepts.scores.coverage_fractions.1", "less than or equal to 1"),
     ],
 )
 def test_faults_name_file_key_and_remedy(tmp_path: Path, changes: dict, field: str, words: str) -> None:
@@ -89,3 +95,29 @@ def test_an_added_seed_leaves_the_other_jobs_params_alone(tmp_path: Path) -> Non
     changed_stages = {job.stage for job in old if new[job] != old[job]}
     assert added == {"7"}
     assert changed_stages <= {"make_tables", "make_figures", "write_summary"}
+
+
+def test_a_sweep_keeps_the_keys_of_the_dictionary_it_is_like_and_caches_each_layer_once(tmp_path: Path) -> None:
+    lines = [LINE | {"hook_layer": 2}, LINE | {"like": "relu_l1", "sparsity": [0.05, 1]}, LINE | {"sparsity": [8]}]
+    study = load_study(edited(tmp_path, {"sweep.lines": lines}))
+    swept = study.swept()
+    names = ["topk_layer2_width64_k4", "relu_l1_layer1_width64_l1_coefficient0p05"]
+    assert list(swept) == [*names, "relu_l1_layer1_width64_l1_coefficient1", "topk_layer1_width64_k8"]
+    base, small = study.saes["topk"], swept[names[0]].dictionary
+    assert small == base.model_copy(update={"width": 64, "k": 4}) and swept[names[1]].dictionary.l1_coefficient == 0.05
+    jobs = all_jobs(study)
+    assert [dict(job.wildcards)["layer"] for job in jobs if job.stage == "cache_activations"] == ["1", "2"]
+    params = {job.wildcards[0][1]: stage_params(study, job) for job in jobs if job.stage == "train_sae"}
+    assert params[names[0]]["dictionary"]["k"] == 4 and params[names[0]]["training"]["steps"] == study.sweep.steps
+    assert params["topk"]["training"]["steps"] == study.sae_training.steps
+    about = described_saes(study)
+    assert about[names[0]]["line"] == "topk, layer 2, 64 wide" and about["topk"]["line"] is None
+    assert about["random"]["width"] == base.width
+
+
+def test_a_dictionary_is_scored_beside_the_random_one_that_is_like_it(tmp_path: Path) -> None:
+    study = load_study(edited(tmp_path, {"saes.relu_l1.l1_coefficient": 0.2}))
+    assert scored_saes(study) == ["relu_l1", "topk", "dense"]
+    assert [control_of(study, name) for name in ("topk", "relu_l1")] == ["random", "random"], "the study's control where none is like it"
+    study = load_study(PARAMS / "default.yaml")
+    assert control_of(study, "relu_l1") == "random_relu_l1"

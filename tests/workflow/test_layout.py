@@ -66,7 +66,17 @@ def test_dvc_stages_name_the_sections_that_their_jobs_read() -> None:
             continue  # the whole file
         for key, value in stage_params(study, job).items():
             places = [place for place in named if key in place or value in (raw.get(place), _at(raw, place))]
-            derived = {"seed", "dictionary", "training", "confidence_threshold", "batch", "intervention", "bootstrap", "files"}
+            derived = {
+                "seed",
+                "dictionary",
+                "training",
+                "confidence_threshold",
+                "batch",
+                "intervention",
+                "bootstrap",
+                "files",
+                "activations",
+            }
             assert places or key in derived, f"{job.stage}: {key} is not among {named}"
 
 
@@ -80,7 +90,7 @@ def test_dvc_outputs_are_the_artefacts() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     outputs = {name for stage in stages.values() for out in (*stage["outs"], *stage.get("metrics", [])) for name in out}
     for pattern in ARTEFACTS.values():
-        place = pattern.replace("{study}", "${study}").split("/{")[0]
+        place = re.split(r"/[a-z]*{(?!study)", pattern)[0].replace("{study}", "${study}")
         assert any(out == place or out.startswith(f"{place}/") for out in outputs), place
 
 

@@ -8,9 +8,14 @@ from segcompass.study.jobs import ARTEFACTS
 from tests.workflow.project import ROOT, command, copy_project, edit, planned, pretend_built
 
 REPORT = {"correlate", "make_tables", "make_figures", "write_summary"}
+DRAWN = REPORT - {"correlate"}
 RUNS = {"full_0", "full_1", "seg_only_0", "dense_0", "sae_only_0"}
 JOINT = {f"{rule}:{run}" for rule in ("train_joint", "evaluate") for run in RUNS} | {"intervene:full_0", "intervene:full_1"}
-SAES = {f"train_sae:{name}" for name in ("relu_l1", "topk", "random", "dense")}
+SWEPT = {f"train_sae:topk_layer{layer}_width256_k{k}" for layer in (1, 2) for k in (4, 32)}
+OWN_SAES = {f"train_sae:{name}" for name in ("relu_l1", "topk", "random", "dense")}
+SAES = OWN_SAES | SWEPT
+CACHES = {"cache_activations:1", "cache_activations:2"}
+SCORES = {f"score_concepts:{name}" for name in ("relu_l1", "topk", "dense")}
 
 
 @pytest.fixture
@@ -24,7 +29,7 @@ def built(tmp_path: Path) -> Path:
 def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built: Path, tmp_path: Path) -> None:
     assert planned(built) == set()
     fresh = copy_project(tmp_path / "fresh", ROOT / "params" / "smoke.yaml")
-    everything = {"prepare_data", "train_backbone", "cache_activations"} | SAES | JOINT | REPORT
+    everything = {"prepare_data", "train_backbone", "label_tokens"} | CACHES | SAES | SCORES | JOINT | REPORT
     assert planned(fresh) == everything
     assert {job.partition(":")[0] for job in everything} == set(ARTEFACTS)
 
@@ -37,9 +42,12 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
         ("    samples: 24", "    samples: 20", {"intervene:full_0", "intervene:full_1", "make_figures", "write_summary"}),
         ("coverage_fraction: 0.1", "coverage_fraction: 0.2", {job for job in JOINT if job.startswith("evaluate")} | REPORT),
         ("comment", "comment", set()),
-        ("k: 16, ", "k: 8, ", {"train_sae:topk", "train_sae:random"} | JOINT - {"train_joint:dense_0"} | REPORT),
-        ("hook_layer: 2", "hook_layer: 1", {"cache_activations"} | SAES | JOINT | REPORT),
-        ("l1_coefficient: 0.1", "l1_coefficient: 0.2", {"train_sae:relu_l1", "make_tables", "write_summary"}),
+        ("k: 16, ", "k: 8, ", {"train_sae:topk", "train_sae:random"} | SCORES | JOINT - {"train_joint:dense_0"} | REPORT),
+        ("activations:\n  hook_layer: 2", "activations:\n  hook_layer: 1", OWN_SAES | {"label_tokens"} | SCORES | JOINT | REPORT),
+        ("l1_coefficient: 0.1", "l1_coefficient: 0.2", {"train_sae:relu_l1", "score_concepts:relu_l1", *DRAWN}),
+        ("sweep:\n  steps: 60", "sweep:\n  steps: 50", SWEPT | {"make_figures", "write_summary"}),
+        ("coverage_fractions: [0.02, ", "coverage_fractions: [0.03, ", SCORES | DRAWN),
+        ("expressions: 3", "expressions: 2", {"label_tokens"} | SCORES | DRAWN),
     ],
 )
 def test_an_edited_key_reruns_what_reads_it_and_what_follows(built: Path, old: str, new: str, jobs: set[str]) -> None:
@@ -79,22 +87,22 @@ def test_a_changed_line_reruns_the_stages_that_import_it_and_a_comment_none(buil
     assert planned(built) == set()
     with (built / "segcompass/stages/train_sae.py").open("a") as module:
         module.write("\nADDED = 1\n")
-    assert planned(built) == SAES | JOINT | REPORT
+    assert planned(built) == SAES | SCORES | JOINT | REPORT
     with (built / "segcompass/provenance/code_digest.py").open("a") as module:
         module.write("\nADDED = 1\n")
-    assert planned(built) == SAES | JOINT | REPORT, "no stage runs the digest's own code"
+    assert planned(built) == SAES | SCORES | JOINT | REPORT, "no stage runs the digest's own code"
 
 
 def test_artefacts_of_other_params_are_stale_even_when_they_are_newer_than_everything(built: Path) -> None:
-    edit(built, "params/default.yaml", "hook_layer: 2", "hook_layer: 1")
+    edit(built, "params/default.yaml", "activations:\n  hook_layer: 2", "activations:\n  hook_layer: 1")
     command(built, "snakemake", "--cores", "1", "--touch", "--forceall", "reproduce_all")
-    assert "cache_activations" in planned(built)
+    assert "train_sae:topk" in planned(built)
     command(built, "rm", "-r", ".snakemake")
-    assert "cache_activations" in planned(built), "and without Snakemake's own metadata"
+    assert "train_sae:topk" in planned(built), "and without Snakemake's own metadata"
 
 
 def test_a_faulty_study_ends_with_code_2_and_one_sentence_before_any_job(built: Path) -> None:
-    edit(built, "params/default.yaml", "hook_layer: 2", "hook_layr: 2")
+    edit(built, "params/default.yaml", "activations:\n  hook_layer: 2", "activations:\n  hook_layr: 2")
     done = command(built, "snakemake", "--cores", "1", "--use-conda", "reproduce_all", check=False)
     assert done.returncode == 2
     assert "params/default.yaml: activations.hook_layr: unknown key; did you mean `hook_layer`." in done.stderr

@@ -48,7 +48,7 @@ def coverage_figure(drawn: pd.DataFrame) -> Figure:
                 axis.plot(rows["fraction"], rows[name], "o-", markersize=3, color=colour, label=label)
                 axis.fill_between(rows["fraction"], rows[f"{name}_low"], rows[f"{name}_high"], color=colour, alpha=0.15, linewidth=0)
             axis.plot(rows["fraction"], rows["random_tokens"], "--", color="black", linewidth=1, label="random tokens")
-            axis.set_title(f"{sae}, tokens ranked {RANKINGS[ranking]}", loc="left")
+            axis.set_title(f"{sae}, ranked {RANKINGS[ranking]}", loc="left")
             axis.xaxis.set_major_formatter(PercentFormatter(1.0))
             axis.yaxis.set_major_formatter(PercentFormatter(1.0))
         line[0].set_ylabel("target covered")
