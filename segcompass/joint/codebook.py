@@ -3,6 +3,8 @@
 Shape letters: N sequences, T tokens, F concepts, q query width, K slots.
 Departure from the paper: 1. rows of active concepts are gathered instead of multiplying the whole code with the codebook; both roads give
 the same slots, and the dense road is kept for codes that are dense or that need a gradient of their own (interventions).
+2. Rows may begin as the dictionary's own directions, rotated into the query space (study key `interface.rows`), so that tokens begin as
+what the dictionary reconstructs and concepts that lie close begin alike; how the paper draws them is not known.
 """
 
 import torch
@@ -13,13 +15,25 @@ SPARSE_SHARE = 0.25
 """Above this share of active concepts in a batch the dense product is used."""
 
 
+def row_spread(features: int) -> float:
+    """Standard deviation of a row's random entries."""
+    return float(features**-0.25)
+
+
+def direction_rows(directions: Tensor, width: int) -> Tensor:
+    """Rows [F, q] as long as random ones: the dictionary's directions [F, d] under one random rotation, drawn from torch's seed."""
+    rotation = nn.init.orthogonal_(torch.empty(directions.shape[1], width))
+    rows = functional.normalize(directions.float(), dim=1) @ rotation
+    return rows * (row_spread(len(rows)) * width**0.5 / rows.norm(dim=1).mean())
+
+
 class Codebook(nn.Module):
     """Codes [.., F] -> token embeddings [.., q]: one row a concept."""
 
     def __init__(self, features: int, width: int, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
-        self.rows = nn.Parameter(torch.randn(features, width) / features**0.25)
+        self.rows = nn.Parameter(torch.randn(features, width) * row_spread(features))
 
     def embed(self, codes: Tensor) -> Tensor:
         """Sum of the rows of concepts whose absolute code reaches the threshold, weighted by the code: [.., F] -> [.., q]."""

@@ -44,7 +44,7 @@ class JointModel(nn.Module):
         self.thought_codes = settings.thought_codes
         self.interface: ConceptInterface | TextReadout = TextReadout(slots)
         if settings.readout == "concepts":
-            self.interface = ConceptInterface(settings, dictionary.features, vlm.hidden_width, segmenter.channels, slots)
+            self.interface = ConceptInterface(settings, dictionary.W_dec.detach(), segmenter.channels, slots)
         vlm.freeze_up_to(dictionary.hook_layer)
         dictionary.requires_grad_(False)
         segmenter.requires_grad_(False)

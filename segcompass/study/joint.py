@@ -61,6 +61,8 @@ class InterfaceSettings(Section):
     """`text`: no concept interface at all; the place words of the thought become a box that prompts SAM, as in Seg-Zero."""
     codebook: Literal["queries", "pooled"]
     """`queries`: the paper's; `pooled`: slots are a multilayer perceptron of the mean token, with as many parameters."""
+    rows: Literal["dictionary", "random"]
+    """What the codebook's rows begin as: the dictionary's directions, or random draws."""
     mapper: Literal["fused", "dot"]
     """`fused`: the paper's; `dot`: one dot product of slot and image embedding, without heads and convolutions."""
     thought_codes: bool

@@ -1,8 +1,9 @@
 """The concept interface: gather equals the dense product, padding is invisible, cuts cut."""
 
+import pytest
 import torch
 
-from segcompass.joint.codebook import PooledCodebook, QueryCodebook
+from segcompass.joint.codebook import PooledCodebook, QueryCodebook, direction_rows
 from segcompass.joint.mapper import SlotMapper
 
 
@@ -90,3 +91,14 @@ def test_the_pooled_codebook_has_as_many_parameters_and_sees_no_padding() -> Non
     changed[:, 4:] = codes(2, 64, 4, seed=1)
     assert pooled(sparse, mask).shape == (2, 3, 64)
     assert torch.equal(pooled(sparse, mask), pooled(changed, mask))
+
+
+def test_rows_from_directions_keep_their_angles() -> None:
+    directions = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    unit = torch.nn.functional.normalize(directions, dim=1)
+    for width in (8, 24):
+        rows = direction_rows(directions, width)
+        assert rows.shape == (50, width)
+        assert rows.norm(dim=1).mean() == pytest.approx(width**0.5 / 50**0.25, rel=1e-4), "as long as random rows"
+        shown = torch.nn.functional.normalize(rows, dim=1)
+        assert torch.allclose(shown @ shown.T, unit @ unit.T, atol=1e-5)
