@@ -37,18 +37,17 @@ class BatchTopKDictionary(TopKDictionary):
     def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """See `Dictionary.losses`; also moves the running threshold."""
         floor = FLOOR * float(self.least_active.clamp(min=0))
-        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, floor))
+        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.full((self.features,), floor)))
         if len(values) < self.k * len(x) and floor > 0:
-            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, 0.0))
+            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros(self.features)))
         found = values.detach()
         least = found.topk(min(self.k * len(x), len(found))).values[-1] if len(found) else found.new_zeros(())
         self.least_active = torch.where(self.least_active < 0, least, MOMENTUM * self.least_active + (1 - MOMENTUM) * least)
         kept = found >= least
         reconstruction = decode_sparse(values * kept, places, self.W_dec, self.b_dec)
-        active = torch.zeros(self.features, dtype=torch.bool)
-        active[places.concepts[kept]] = True
+        uses = torch.bincount(places.concepts[kept], minlength=self.features)
         auxiliary = self.auxiliary(x, x - reconstruction.detach())
-        return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary_coefficient * auxiliary}, active
+        return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary_coefficient * auxiliary}, uses
 
     def weights(self) -> dict[str, Tensor]:
         """See `Dictionary.weights`."""

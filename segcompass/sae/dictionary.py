@@ -66,7 +66,7 @@ class Dictionary(nn.Module, ABC):
         """The objective on tokens [T, d].
 
         Returns:
-            Named losses, averaged over tokens, whose sum is minimised; and which concepts were active on some token, bool [F].
+            Named losses, averaged over tokens, whose sum is minimised; and on how many tokens each concept was active, int64 [F].
         """
 
     def extra_config(self) -> dict[str, object]:
@@ -84,10 +84,10 @@ class Dictionary(nn.Module, ABC):
         self.b_enc.copy_(-centre @ self.W_enc)
 
     @torch.no_grad()
-    def count_silent(self, active: Tensor, tokens: int) -> None:
-        """Counts for how many tokens each concept has been silent: `active`, bool [F], in the last `tokens` ones."""
+    def count_silent(self, uses: Tensor, tokens: int) -> None:
+        """Counts for how many tokens each concept has been silent, given on how many [F] of the last `tokens` it was active."""
         self.silent_for += tokens
-        self.silent_for[active] = 0
+        self.silent_for[uses > 0] = 0
 
     @torch.no_grad()
     def before_step(self) -> None:

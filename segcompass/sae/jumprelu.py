@@ -38,9 +38,8 @@ class JumpReluDictionary(Dictionary):
         thresholds = self.threshold[places.concepts]
         reconstruction = decode_sparse(_Jump.apply(values, thresholds, self.bandwidth), places, self.W_dec, self.b_dec)
         l0 = _Active.apply(values, thresholds, self.bandwidth).sum() / len(x)
-        active = torch.zeros(self.features, dtype=torch.bool)
-        active[places.concepts[(values > thresholds)]] = True
-        return {"mse": squared_error(x, reconstruction), "l0": self.l0_coefficient * l0}, active
+        uses = torch.bincount(places.concepts[values > thresholds], minlength=self.features)
+        return {"mse": squared_error(x, reconstruction), "l0": self.l0_coefficient * l0}, uses
 
     def weights(self) -> dict[str, Tensor]:
         """See `Dictionary.weights`."""

@@ -39,13 +39,13 @@ class ReluL1Dictionary(Dictionary):
         if self._share_of_active(x) > DENSE_ABOVE:
             z = self.encode(x)
             reconstruction, totals = self.decode(z), z.sum(0)
-            active = (z.detach() > 0).any(0)
+            uses = (z.detach() > 0).sum(0)
         else:
-            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, 0.0))
+            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros(self.features)))
             reconstruction = decode_sparse(values, places, self.W_dec, self.b_dec)
             totals = torch.zeros_like(norms).index_add(0, places.concepts, values)
-            active = places.uses > 0
-        return {"mse": squared_error(x, reconstruction), "l1": self.l1_coefficient * (totals @ norms) / len(x)}, active
+            uses = places.uses
+        return {"mse": squared_error(x, reconstruction), "l1": self.l1_coefficient * (totals @ norms) / len(x)}, uses
 
     @torch.no_grad()
     def start_at(self, x: Tensor, centre: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Which concepts of a block of tokens are kept: exact selections that avoid sorting all F pre-activations.
 
-Each returns what `sparse_codes.Choose` asks for: concepts [n] by ascending token, and how many of each token [t].
+Each returns what `sparse_codes.Choose` asks for: places in the flattened block of pre-activations [t, F], int64 [n], by ascending token.
 """
 
 import torch
@@ -10,7 +10,7 @@ GROUP = 16
 """Concepts a group of the top-k selection."""
 
 
-def largest(before: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def largest(before: Tensor, k: int) -> Tensor:
     """The k largest of each row of pre-activations [t, F].
 
     Two stages, exact: the k largest lie in the k groups whose maxima are largest, since a group outside them has k values above all of its
@@ -24,10 +24,9 @@ def largest(before: Tensor, k: int) -> tuple[Tensor, Tensor]:
         best = before.view(tokens, GROUP, groups).amax(1).topk(k, dim=-1, sorted=False).indices
         candidates = (best[:, None] + groups * torch.arange(GROUP)[:, None]).flatten(1)
         concepts = candidates.gather(1, before.gather(1, candidates).topk(k, dim=-1, sorted=False).indices)
-    return concepts.flatten(), torch.full((tokens,), k)
+    return (concepts + features * torch.arange(tokens)[:, None]).flatten()
 
 
-def above(before: Tensor, threshold: Tensor | float) -> tuple[Tensor, Tensor]:
-    """All of a block's pre-activations [t, F] above a threshold ([F] or one for all)."""
-    kept = before > threshold
-    return kept.flatten().nonzero()[:, 0] % before.shape[1], kept.sum(1)
+def above(before: Tensor, threshold: Tensor) -> Tensor:
+    """All of a block's pre-activations [t, F] above a threshold [F]."""
+    return (before > threshold).flatten().nonzero()[:, 0]

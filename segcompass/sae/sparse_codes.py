@@ -58,8 +58,8 @@ class Places:
         return codes
 
 
-Choose = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Pre-activations [t, F] of a block of tokens -> (concepts [n] to keep, by ascending token; how many of each token [t])."""
+Choose = Callable[[Tensor], Tensor]
+"""Pre-activations [t, F] of a block of tokens -> the places to keep in the flattened block, int64 [n], by ascending token."""
 
 
 def encode_sparse(x: Tensor, encoder: Tensor, bias: Tensor, choose: Choose) -> tuple[Tensor, Places]:
@@ -83,11 +83,10 @@ def _kept(x: Tensor, encoder: Tensor, bias: Tensor, choose: Choose) -> tuple[Ten
     values, concepts, counts = [], [], []
     for block in x.split(BLOCK_TOKENS):
         before = torch.addmm(bias, block, encoder.T, out=buffer[: len(block)])
-        chosen, count = choose(before)
-        rows = torch.repeat_interleave(count)
-        values.append(before[rows, chosen])
-        concepts.append(chosen)
-        counts.append(count)
+        kept = choose(before)
+        values.append(before.take(kept))
+        concepts.append(kept % len(encoder))
+        counts.append(torch.bincount(kept // len(encoder), minlength=len(block)))
     return torch.cat(values), Places(torch.cat(concepts), torch.cat(counts), len(encoder))
 
 

@@ -30,10 +30,9 @@ class TopKDictionary(Dictionary):
         """See `Dictionary.losses`."""
         values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: largest(before, self.k))
         reconstruction = decode_sparse(values.relu(), places, self.W_dec, self.b_dec)
-        active = torch.zeros(self.features, dtype=torch.bool)
-        active[places.concepts[values > 0]] = True
+        uses = torch.bincount(places.concepts[values > 0], minlength=self.features)
         auxiliary = self.auxiliary(x, x - reconstruction.detach())
-        return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary_coefficient * auxiliary}, active
+        return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary_coefficient * auxiliary}, uses
 
     def extra_config(self) -> dict[str, object]:
         """See `Dictionary.extra_config`."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from segcompass.activations.stream import TokenSource, TokenStream
@@ -15,6 +15,35 @@ from segcompass.sae.initialisation import decoder_bias, mean_norm_scale
 from segcompass.study.concepts import SaeTrainingSettings
 
 
+class Trainer:
+    """AdamW with warm-up, cosine decay and clipping on the objective of one dictionary."""
+
+    def __init__(self, dictionary: Dictionary, settings: SaeTrainingSettings) -> None:
+        self.dictionary, self.settings = dictionary, settings
+        dictionary.unit_decoder &= settings.decoder_norm == "unit"
+        self.optimiser = torch.optim.AdamW(dictionary.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True)
+
+    def step(self, step: int, x: Tensor) -> dict[str, Any]:
+        """Step number `step` (from 0) on scaled tokens [T, d].
+
+        Returns:
+            The step's row of the curve: losses and L0.
+        """
+        settings, dictionary = self.settings, self.dictionary
+        factor = rate_factor(step, settings.steps, settings.warmup_fraction, settings.final_fraction)
+        self.optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
+        losses, uses = dictionary.losses(x)
+        self.optimiser.zero_grad()
+        torch.stack(list(losses.values())).sum().backward()
+        dictionary.count_silent(uses, len(x))
+        dictionary.before_step()
+        nn.utils.clip_grad_norm_(dictionary.parameters(), settings.clip_norm)
+        self.optimiser.step()
+        dictionary.after_step()
+        row = {"step": step} | {name: float(value.detach()) for name, value in losses.items()}
+        return row | {"l0": float(uses.sum()) / len(x)}
+
+
 def train(dictionary: Dictionary, source: TokenSource, settings: SaeTrainingSettings, resume: Path) -> list[dict[str, Any]]:
     """Trains in place; the dictionary reads raw activations afterwards.
 
@@ -23,35 +52,23 @@ def train(dictionary: Dictionary, source: TokenSource, settings: SaeTrainingSett
     Returns:
         The curve: one row a step.
     """
-    dictionary.unit_decoder &= settings.decoder_norm == "unit"
     stream = TokenStream(source, settings.batch_tokens, settings.buffer_tokens, settings.seed)
-    optimiser = torch.optim.AdamW(dictionary.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True)
+    trainer = Trainer(dictionary, settings)
     scale = torch.ones(())
     point = ResumePoint(resume, "sae")
-    done, rows = point.load(dictionary.state_dict() | stream.state() | {"scale": scale}, optimiser)
+    done, rows = point.load(dictionary.state_dict() | stream.state() | {"scale": scale}, trainer.optimiser)
     if not done:
         _initialise(dictionary, stream, settings, scale)
     for step in tqdm(range(done, settings.steps), desc="training", initial=done, total=settings.steps, disable=None):
-        optimiser.param_groups[0]["lr"] = settings.learning_rate * rate_factor(
-            step, settings.steps, settings.warmup_fraction, settings.final_fraction
-        )
-        parts, active = dictionary.losses(next(stream) / scale)
-        optimiser.zero_grad()
-        torch.stack(list(parts.values())).sum().backward()
-        dictionary.count_silent(active, settings.batch_tokens)
-        dictionary.before_step()
-        nn.utils.clip_grad_norm_(dictionary.parameters(), settings.clip_norm)
-        optimiser.step()
-        dictionary.after_step()
-        rows.append({"step": step} | {name: float(value.detach()) for name, value in parts.items()})
+        rows.append(trainer.step(step, next(stream) / scale))
         if (step + 1) % settings.checkpoint_every == 0:
-            point.save(step + 1, dictionary.state_dict() | stream.state() | {"scale": scale}, optimiser, rows)
+            point.save(step + 1, dictionary.state_dict() | stream.state() | {"scale": scale}, trainer.optimiser, rows)
     dictionary.fold_scale(float(scale))
     return rows
 
 
 @torch.no_grad()
-def _initialise(dictionary: Dictionary, stream: TokenStream, settings: SaeTrainingSettings, scale: torch.Tensor) -> None:
+def _initialise(dictionary: Dictionary, stream: TokenStream, settings: SaeTrainingSettings, scale: Tensor) -> None:
     x = stream.first()
     if settings.activation_scale == "mean_norm":
         scale.fill_(mean_norm_scale(x))

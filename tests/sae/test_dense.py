@@ -15,8 +15,8 @@ def test_by_hand() -> None:
     x = torch.tensor([[1.0, 2.0]])
     # Codes (1, -2); reconstruction (0, 2) + (-6, 0) = (-6, 2); error 49 + 0.
     assert dictionary.encode(x).tolist() == [[1.0, -2.0]]
-    losses, active = dictionary.losses(x)
-    assert losses["mse"].item() == pytest.approx(49.0) and active.all()
+    losses, uses = dictionary.losses(x)
+    assert losses["mse"].item() == pytest.approx(49.0) and uses.tolist() == [1, 1]
     before = dictionary.W_dec.detach().clone()
     dictionary.after_step()
     assert torch.equal(dictionary.W_dec, before), "norms of its rows carry information"

@@ -24,9 +24,9 @@ def test_objective_and_gradients_by_hand(dense_above: float, monkeypatch: pytest
     x = torch.tensor([[2.0, 3.0]])
     # Codes relu(2, 3 - 1, -2) = (2, 2, 0); reconstruction (2, 4); error (3 - 4)^2 = 1; L1 weighted by row norms 0.5 * (2 * 1 + 2 * 2) = 3.
     assert dictionary.encode(x).tolist() == [[2.0, 2.0, 0.0]]
-    losses, active = dictionary.losses(x)
+    losses, uses = dictionary.losses(x)
     assert losses["mse"].item() == pytest.approx(1.0) and losses["l1"].item() == pytest.approx(3.0)
-    assert active.tolist() == [True, True, False]
+    assert uses.tolist() == [1, 1, 0]
     torch.stack(list(losses.values())).sum().backward()
     # d mse / d reconstruction = 2 (reconstruction - x) = (0, 2); code 1 gets 0 + 0.5 * 1, code 2 gets 2 * 2 + 0.5 * 2.
     assert dictionary.b_enc.grad is not None and dictionary.b_enc.grad.tolist() == pytest.approx([0.5, 5.0, 0.0])

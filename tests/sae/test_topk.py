@@ -21,15 +21,15 @@ def test_it_keeps_k_and_only_positive() -> None:
     dictionary = by_hand()
     assert dictionary.encode(torch.tensor([[1.0, 0.0]])).tolist() == [[0.0, 2.0, 3.0]]
     assert (dictionary.encode(torch.tensor([[-1.0, 0.0]])) == 0).all()
-    losses, active = dictionary.losses(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+    losses, uses = dictionary.losses(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
     # Token 1: reconstruction 2 * (1, 0) + 3 * (0, 1) = (2, 3), error 1 + 9; token 2: codes 0, error 1.
-    assert losses["mse"].item() == pytest.approx((10 + 1) / 2) and active.tolist() == [False, True, True]
+    assert losses["mse"].item() == pytest.approx((10 + 1) / 2) and uses.tolist() == [0, 1, 1]
     assert losses["auxiliary"].item() == 0.0, "nothing has been silent for long"
 
 
 def test_dead_concepts_explain_the_residual() -> None:
     dictionary = by_hand()
-    dictionary.count_silent(torch.tensor([False, True, True]), 11)
+    dictionary.count_silent(torch.tensor([0, 3, 1]), 11)
     assert dictionary.silent_for.tolist() == [11, 0, 0]
     losses, _ = dictionary.losses(torch.tensor([[1.0, 0.0]]))
     # Residual (1, 0) - (2, 3) = (-1, -3); concept 1 has pre-activation 1 and row (0, 1): error (-1)^2 + (-3 - 1)^2 = 17, halved.
@@ -43,9 +43,9 @@ def test_dead_concepts_explain_the_residual() -> None:
 def test_the_selection_is_that_of_a_full_sort(features: int, k: int) -> None:
     before = torch.randn(33, features, generator=torch.Generator().manual_seed(features))
     before[0] = 0.0  # all equal
-    concepts, counts = largest(before, k)
-    assert counts.tolist() == [k] * 33 and concepts.view(33, k).sort(1).values.diff(dim=1).min() > 0
-    assert torch.equal(before.gather(1, concepts.view(33, k)).sort(1).values, before.topk(k).values.sort(1).values)
+    places = largest(before, k)
+    assert (places // features).tolist() == torch.arange(33).repeat_interleave(k).tolist() and len(set(places.tolist())) == 33 * k
+    assert torch.equal(before.take(places).view(33, k).sort(1).values, before.topk(k).values.sort(1).values)
 
 
 def test_gradients_are_those_of_dense_products() -> None:
