@@ -11,6 +11,7 @@ COMMANDS = {
     "samples": "list a benchmark's expressions with their masks, one JSON object a line",
     "score": "score anybody's predictions under a named protocol",
     "check": "say what of the benchmarks is there, against what should be",
+    "convert-sae": "turn the release's dictionary into a checkpoint that SAELens loads too",
     "ship_backbone": "put a built backbone into the repository, with its card",
 }
 """Sub-command -> what it does; each module has `add_arguments(parser)` and `run(arguments) -> int`."""
@@ -28,10 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if words and words[0] == name:
-            import_module(f"segcompass.commands.{name}").add_arguments(sub)
+            import_module(_module(name)).add_arguments(sub)
     arguments = parser.parse_args(words)
     try:
-        return int(import_module(f"segcompass.commands.{arguments.command}").run(arguments))
+        return int(import_module(_module(arguments.command)).run(arguments))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -39,6 +40,10 @@ def main(argv: list[str] | None = None) -> int:
         # The reader (head, less) went away; that is no fault, and nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _module(command: str) -> str:
+    return f"segcompass.commands.{command.replace('-', '_')}"
 
 
 if __name__ == "__main__":
