@@ -5,6 +5,7 @@ at the top or one level down, in the names of `nn.Linear` or of SAELens; whateve
 """
 
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,9 @@ def read_release(path: Path, hook_layer: int) -> ReluL1Dictionary:
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
     try:
-        raw: Any = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle's protocol; what matters is an error
+            raw: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(path, "", f"cannot be read ({error.strerror})") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
