@@ -15,6 +15,7 @@ COMMANDS = {
     "check": "say what of the benchmarks is there, against what should be",
     "scale": "say what a study needs: parameters, memory, disk and GPU hours, before it is run",
     "cache-size": "say how large a study's activation cache becomes",
+    "convert-sae": "turn the release's dictionary into a checkpoint that SAELens loads too",
     "score-backbone": "say what an embedded backbone can do on held-out scenes",
     "ship-backbone": "put a built backbone into the repository, with its card",
 }

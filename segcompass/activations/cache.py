@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -71,48 +72,49 @@ class CacheReader:
         except (OSError, ValueError) as error:
             raise InputError(folder / "index.json", "", "is missing or damaged; rerun the stage cache_activations") from error
         self.folder = folder
-        images = sorted({owner["image"] for owner in self.index["owners"]})
-        count = max(1, round(held_out_fraction * len(images)))
-        held = {images[i] for i in np.random.default_rng([seed, 17]).permutation(len(images))[:count]}
-        self.held_owner = torch.tensor([owner["image"] in held for owner in self.index["owners"]])
+        self.hook_layer, self.width = int(self.index["hook_layer"]), int(self.index["width"])
+        self.held_owner = held_out([owner["image"] for owner in self.index["owners"]], held_out_fraction, seed)
 
     @property
-    def width(self) -> int:
-        """d."""
-        return int(self.index["width"])
+    def chunks(self) -> int:
+        """Number of shards."""
+        return len(self.index["shards"])
 
-    def shards(self, order: np.ndarray | None = None) -> Iterator[dict[str, Tensor]]:
-        """Shards in the given order, hidden states as float32."""
-        for number in range(len(self.index["shards"])) if order is None else order:
-            shard = load_file(self.folder / self.index["shards"][number]["file"])
+    def chunk(self, number: int) -> Tensor:
+        """Training tokens [n, d] of a shard, float32."""
+        shard = self.shard(number)
+        return shard["hidden"][~self.held_owner[shard["owner"].long()]].float()
+
+    def shard(self, number: int) -> dict[str, Tensor]:
+        """A shard's tensors by name, in the cache's dtype.
+
+        Raises:
+            InputError: the shard is missing or damaged.
+        """
+        path = self.folder / self.index["shards"][number]["file"]
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise InputError(path, "", "is missing or damaged; rerun the stage cache_activations") from error
+
+    def shards(self) -> Iterator[dict[str, Tensor]]:
+        """Every shard in order, hidden states as float32."""
+        for number in range(self.chunks):
+            shard = self.shard(number)
             yield shard | {"hidden": shard["hidden"].float()}
 
     def held_out(self) -> Iterator[dict[str, Tensor]]:
         """Tokens of the held-out images, shard by shard."""
-        for shard in self.shards():
+        for number in range(self.chunks):
+            shard = self.shard(number)
             keep = self.held_owner[shard["owner"].long()]
             if keep.any():
-                yield {key: value[keep] for key, value in shard.items()}
+                yield {key: value[keep] for key, value in shard.items()} | {"hidden": shard["hidden"][keep].float()}
 
-    def batches(self, batch: int, buffer: int, seed: int) -> Iterator[Tensor]:
-        """Endless training batches [batch, d]; shards in random order, mixed in a buffer of at most `buffer` tokens plus one shard."""
-        epoch = 0
-        pool = torch.zeros(0, self.width)
-        while True:
-            generator = np.random.default_rng([seed, epoch])
-            for shard in self.shards(generator.permutation(len(self.index["shards"]))):
-                pool = torch.cat([pool, shard["hidden"][~self.held_owner[shard["owner"].long()]]])
-                if len(pool) < min(buffer, self._training_tokens()):
-                    continue
-                pool = pool[torch.from_numpy(generator.permutation(len(pool)))]
-                while len(pool) > buffer // 2 and len(pool) >= batch:
-                    yield pool[:batch]
-                    pool = pool[batch:]
-            pool = pool[torch.from_numpy(generator.permutation(len(pool)))]
-            while len(pool) >= batch:
-                yield pool[:batch]
-                pool = pool[batch:]
-            epoch += 1
 
-    def _training_tokens(self) -> int:
-        return int(self.index["tokens"])
+def held_out(images: list[str], fraction: float, seed: int) -> Tensor:
+    """Which owners belong to held-out images, bool [owners]: a drawn share of the images, at least one; `images` has each owner's image."""
+    names = sorted(set(images))
+    count = max(1, round(fraction * len(names)))
+    held = {names[i] for i in np.random.default_rng([seed, 17]).permutation(len(names))[:count]}
+    return torch.tensor([image in held for image in images])

@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 
 from segcompass.sae.dictionary import squared_error
+from segcompass.sae.selection import above
+from segcompass.sae.sparse_codes import decode_sparse, encode_sparse
 from segcompass.sae.topk import TopKDictionary
 
 MOMENTUM = 0.99
 """Weight of the past in the running threshold."""
+FLOOR = 0.8
+"""Candidates lie above this share of the running threshold; if they are too few, all positive values are candidates."""
 
 
 class BatchTopKDictionary(TopKDictionary):
@@ -19,6 +23,7 @@ class BatchTopKDictionary(TopKDictionary):
 
     architecture = "jumprelu"
     least_active: Tensor
+    """The running threshold; negative before the first batch."""
 
     def __init__(self, width: int, features: int, k: int, auxiliary_coefficient: float = 0.0, dead_after_tokens: int = 1 << 62) -> None:
         super().__init__(width, features, k, auxiliary_coefficient, dead_after_tokens)
@@ -29,17 +34,20 @@ class BatchTopKDictionary(TopKDictionary):
         before = self.pre_activations(x)
         return before * (before > self.least_active.clamp(min=0))
 
-    def losses(self, x: Tensor) -> dict[str, Tensor]:
+    def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """See `Dictionary.losses`; also moves the running threshold."""
-        before = self.pre_activations(x)
-        positive = before.relu()
-        least = positive.detach().flatten().topk(self.k * len(x)).values[-1]
-        codes = positive * (positive >= least)
+        floor = FLOOR * float(self.least_active.clamp(min=0))
+        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.full((self.features,), floor)))
+        if len(values) < self.k * len(x) and floor > 0:
+            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros(self.features)))
+        found = values.detach()
+        least = found.topk(min(self.k * len(x), len(found))).values[-1] if len(found) else found.new_zeros(())
         self.least_active = torch.where(self.least_active < 0, least, MOMENTUM * self.least_active + (1 - MOMENTUM) * least)
-        self.count_silent((codes > 0).any(0), len(x))
-        reconstruction = self.decode(codes)
-        auxiliary = self.auxiliary(x - reconstruction.detach(), before)
-        return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary_coefficient * auxiliary}
+        kept = found >= least
+        reconstruction = decode_sparse(values * kept, places, self.W_dec, self.b_dec)
+        uses = torch.bincount(places.concepts[kept], minlength=self.features)
+        auxiliary = self.auxiliary(x, x - reconstruction.detach())
+        return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary_coefficient * auxiliary}, uses
 
     def weights(self) -> dict[str, Tensor]:
         """See `Dictionary.weights`."""

@@ -1,10 +1,12 @@
 """The one signature of every dictionary: encode, decode, losses (paper section 2, step 3 and stage 1).
 
-Shape letters: T tokens, d width of the hidden states, F concepts.
-Departures from the paper:
-1. Activations are divided by a constant so that their mean norm is sqrt(d); the constant is folded into the weights when a checkpoint is
-   written, so checkpoints read raw activations. It makes learning rate and sparsity weight independent of the backbone's scale.
-2. Decoder rows have unit norm after every step; the L1 weight by decoder norm then equals plain L1, and codes cannot shrink for free.
+Shape letters: T tokens, d width of the hidden states, F concepts, n non-zero codes of a batch.
+Departures from the paper, each a key of `sae_training`:
+1. `activation_scale: mean_norm` divides activations by a constant so that their mean norm is sqrt(d) (Conerly et al., "Update on how we
+   train SAEs", Anthropic 2024); the constant is folded into the weights when a checkpoint is written, so checkpoints read raw activations.
+   It makes learning rate and sparsity weight independent of the backbone's scale.
+2. `decoder_norm: unit` keeps decoder rows at unit norm and removes the part of their gradient that would change it (Bricken et al.,
+   "Towards monosemanticity", 2023); the L1 weight by decoder norm then equals plain L1. `free` leaves the norms to the loss, as the paper.
 """
 
 from abc import ABC, abstractmethod
@@ -17,14 +19,25 @@ class Dictionary(nn.Module, ABC):
     """Encoder and decoder of F concepts over hidden states of width d."""
 
     architecture: str
+    """The name that a checkpoint gives it."""
+    silent_for: Tensor
+    """int64 [F], tokens since each concept was last active in training."""
 
     def __init__(self, width: int, features: int) -> None:
         super().__init__()
         self.W_dec = nn.Parameter(nn.functional.normalize(torch.randn(features, width), dim=1))
-        self.W_enc = nn.Parameter(self.W_dec.detach().T.clone())
+        # A concept a row: the encoder's gradient is made row by row.
+        self.W_enc_T = nn.Parameter(self.W_dec.detach().clone())
         self.b_enc = nn.Parameter(torch.zeros(features))
         self.b_dec = nn.Parameter(torch.zeros(width))
+        self.register_buffer("silent_for", torch.zeros(features, dtype=torch.int64))
+        self.unit_decoder = True
         self.hook_layer = 0
+
+    @property
+    def W_enc(self) -> Tensor:  # noqa: N802 - SAELens's name
+        """[d, F], a view."""
+        return self.W_enc_T.T
 
     @property
     def features(self) -> int:
@@ -49,8 +62,12 @@ class Dictionary(nn.Module, ABC):
         return z @ self.W_dec + self.b_dec
 
     @abstractmethod
-    def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """Named losses of tokens [T, d], averaged over tokens; their sum is minimised."""
+    def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """The objective on tokens [T, d].
+
+        Returns:
+            Named losses, averaged over tokens, whose sum is minimised; and on how many tokens each concept was active, int64 [F].
+        """
 
     def extra_config(self) -> dict[str, object]:
         """Keys of the architecture for `cfg.json`."""
@@ -61,14 +78,34 @@ class Dictionary(nn.Module, ABC):
         return {"W_enc": self.W_enc, "b_enc": self.b_enc, "W_dec": self.W_dec, "b_dec": self.b_dec}
 
     @torch.no_grad()
+    def start_at(self, x: Tensor, centre: Tensor) -> None:  # noqa: ARG002 - subclasses look at the tokens
+        """Starting biases, from tokens x [n, d] and their centre [d]: the decoder begins at the centre, the encoder reads x - centre."""
+        self.b_dec.copy_(centre)
+        self.b_enc.copy_(-centre @ self.W_enc)
+
+    @torch.no_grad()
+    def count_silent(self, uses: Tensor, tokens: int) -> None:
+        """Counts for how many tokens each concept has been silent, given on how many [F] of the last `tokens` it was active."""
+        self.silent_for += tokens
+        self.silent_for[uses > 0] = 0
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """What every optimiser step is preceded by: the gradient of unit decoder rows loses its part along them."""
+        if self.unit_decoder and self.W_dec.grad is not None:
+            along = (self.W_dec.grad * self.W_dec).sum(1, keepdim=True)
+            self.W_dec.grad.addcmul_(self.W_dec, along, value=-1.0)
+
+    @torch.no_grad()
     def after_step(self) -> None:
-        """What every optimiser step is followed by: decoder rows get unit norm."""
-        self.W_dec.copy_(nn.functional.normalize(self.W_dec, dim=1))
+        """What every optimiser step is followed by: unit decoder rows get unit norm again."""
+        if self.unit_decoder:
+            self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True).clamp(min=1e-12))
 
     @torch.no_grad()
     def fold_scale(self, scale: float) -> None:
         """Makes a dictionary that was trained on x / scale read and write x itself; codes stay as they were."""
-        self.W_enc.div_(scale)
+        self.W_enc_T.div_(scale)
         self.W_dec.mul_(scale)
         self.b_dec.mul_(scale)
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from segcompass.sae.dictionary import Dictionary, squared_error
+from segcompass.sae.selection import above
+from segcompass.sae.sparse_codes import decode_sparse, encode_sparse
 
 
 class JumpReluDictionary(Dictionary):
@@ -29,12 +31,15 @@ class JumpReluDictionary(Dictionary):
         before = self.pre_activations(x)
         return before * (before > self.threshold)
 
-    def losses(self, x: Tensor) -> dict[str, Tensor]:
-        """See `Dictionary.losses`."""
-        before = self.pre_activations(x)
-        codes = _Jump.apply(before, self.threshold, self.bandwidth)
-        active = _Active.apply(before, self.threshold, self.bandwidth)
-        return {"mse": squared_error(x, self.decode(codes)), "l0": self.l0_coefficient * active.sum(-1).mean()}
+    def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """See `Dictionary.losses`. Places hold what is active and what is near its threshold: nothing else has a gradient."""
+        lowest = self.threshold.detach() - self.bandwidth / 2
+        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, lowest))
+        thresholds = self.threshold[places.concepts]
+        reconstruction = decode_sparse(_Jump.apply(values, thresholds, self.bandwidth), places, self.W_dec, self.b_dec)
+        l0 = _Active.apply(values, thresholds, self.bandwidth).sum() / len(x)
+        uses = torch.bincount(places.concepts[values > thresholds], minlength=self.features)
+        return {"mse": squared_error(x, reconstruction), "l0": self.l0_coefficient * l0}, uses
 
     def weights(self) -> dict[str, Tensor]:
         """See `Dictionary.weights`."""
@@ -42,7 +47,7 @@ class JumpReluDictionary(Dictionary):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Unit decoder rows, and thresholds that stay positive, as ReLU demands."""
+        """See `Dictionary.after_step`; thresholds stay positive, as ReLU demands."""
         super().after_step()
         self.threshold.clamp_(min=0.0)
 
@@ -60,7 +65,7 @@ class _Jump(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (gradient,) = gradients
         before, threshold = ctx.saved_tensors
-        return gradient * (before > threshold), -(_near(ctx) * threshold * gradient).flatten(0, -2).sum(0), None
+        return gradient * (before > threshold), -_near(ctx) * threshold * gradient, None
 
 
 class _Active(torch.autograd.Function):
@@ -75,7 +80,7 @@ class _Active(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, None]:
         (gradient,) = gradients
-        return None, -(_near(ctx) * gradient).flatten(0, -2).sum(0), None
+        return None, -_near(ctx) * gradient, None
 
 
 def _near(ctx: Any) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from pydantic import TypeAdapter
 
 from segcompass.activations.cache import CacheReader
+from segcompass.activations.stream import TokenStream
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.errors import InputError
 from segcompass.provenance.stage import Stage, run_stage
@@ -16,13 +17,17 @@ from segcompass.sae.checkpoint import load_dictionary, mean_l0, save_dictionary
 from segcompass.sae.dense import DenseDictionary
 from segcompass.sae.dictionary import Dictionary as SparseDictionary
 from segcompass.sae.jumprelu import JumpReluDictionary
+from segcompass.sae.metrics import held_out_metrics
 from segcompass.sae.relu_l1 import ReluL1Dictionary
 from segcompass.sae.topk import TopKDictionary
-from segcompass.sae.training import held_out_metrics, train
+from segcompass.sae.training import train
 from segcompass.sae.untrained import UntrainedDictionary
 from segcompass.study.concepts import BatchTopK, DenseMap, Dictionary, JumpRelu, ReluL1, SaeTrainingSettings, TopK
 
 FLAGS = {"activations": "artefact of cache_activations", "like": "optional: the trained dictionary whose sparsity a random one copies"}
+
+MATCHED_TOKENS = 4096
+"""Tokens on which a random dictionary gets its thresholds."""
 
 
 def work(stage: Stage) -> None:
@@ -31,7 +36,7 @@ def work(stage: Stage) -> None:
     prepare_torch(stage.params["threads"], settings.seed)
     reader = CacheReader(stage.inputs["activations"], settings.held_out_fraction, settings.seed)
     dictionary = _untrained(stage, reader, settings) if "like" in stage.inputs else _initial(stage, reader.width)
-    dictionary.hook_layer = reader.index["hook_layer"]
+    dictionary.hook_layer = reader.hook_layer
     rows: list[dict[str, Any]] = []
     if "like" not in stage.inputs:
         rows = train(dictionary, reader, settings, stage.resume_folder())
@@ -40,7 +45,7 @@ def work(stage: Stage) -> None:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["step", "mse"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    metrics = held_out_metrics(dictionary, reader)
+    metrics = held_out_metrics(dictionary, reader.held_out())
     (stage.folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     stage.rows |= {"tokens": reader.index["tokens"], "steps": len(rows)}
     stage.facts |= {"seed": settings.seed, "device": "cpu", "held_out": metrics["all"]}
@@ -50,7 +55,7 @@ def _initial(stage: Stage, width: int) -> SparseDictionary:
     chosen = TypeAdapter(Dictionary).validate_json(json.dumps(stage.params["dictionary"]))
     match chosen:
         case ReluL1():
-            return ReluL1Dictionary(width, chosen.width, chosen.l1_coefficient)
+            return ReluL1Dictionary(width, chosen.width, chosen.l1_coefficient, chosen.initial_density)
         case TopK():
             return TopKDictionary(width, chosen.width, chosen.k, chosen.auxiliary_coefficient, chosen.dead_after_tokens)
         case BatchTopK():
@@ -64,7 +69,7 @@ def _initial(stage: Stage, width: int) -> SparseDictionary:
 
 def _untrained(stage: Stage, reader: CacheReader, settings: SaeTrainingSettings) -> SparseDictionary:
     like = load_dictionary(stage.inputs["like"])
-    x = next(reader.batches(min(settings.buffer_tokens, 4096), settings.buffer_tokens, settings.seed))
+    x = TokenStream(reader, settings.batch_tokens, settings.buffer_tokens, settings.seed).first()[:MATCHED_TOKENS]
     dictionary = UntrainedDictionary(like.input_width, like.features)
     with torch.no_grad():
         dictionary.match_sparsity(x, mean_l0(like, x))

@@ -31,6 +31,8 @@ class ReluL1(Section):
     width: PositiveInt
     """F, number of concepts."""
     l1_coefficient: PositiveFloat
+    initial_density: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Share of the tokens on which each concept is active before training (Anthropic, January 2025)."""
 
 
 class TopK(Section):
@@ -88,6 +90,12 @@ class SaeTrainingSettings(Section):
     """Training of every dictionary (paper section 2, stage 1)."""
 
     seed: Count
+    activation_scale: Literal["mean_norm", "none"]
+    """Whether activations are divided by a constant that makes their mean norm sqrt(d) (Anthropic, 2024)."""
+    decoder_norm: Literal["unit", "free"]
+    """Decoder rows of unit norm after every step (Bricken et al., 2023), or as the loss leaves them (the paper)."""
+    decoder_bias: Literal["geometric_median", "mean", "zero"]
+    """b_dec before training (geometric median: Bricken et al., 2023)."""
     steps: PositiveInt
     batch_tokens: PositiveInt
     learning_rate: PositiveFloat

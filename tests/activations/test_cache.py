@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from segcompass.activations.cache import CacheReader, CacheWriter
+from segcompass.activations.stream import TokenStream
 from segcompass.errors import InputError
 
 
@@ -32,17 +33,17 @@ def test_held_out_images_never_reach_training(tmp_path: Path) -> None:
     reader = CacheReader(tmp_path, 0.2, 0)
     held = {float(value) for shard in reader.held_out() for value in shard["hidden"][:, 0].floor()}
     assert {owner // 2 for owner in held} == {owner // 2 for owner in held} and len(held) == 4, "two images of two owners"
-    batches = reader.batches(8, 60, 0)
+    batches = TokenStream(reader, 8, 60, 0)
     seen = [next(batches) for _ in range(28)]
     assert not held & {float(value) for batch in seen for value in batch[:, 0].floor()}
     assert len({float(value) for batch in seen for value in batch[:, 0].floor()}) == 16, "and every other owner does"
-    again = reader.batches(8, 60, 0)
+    again = TokenStream(reader, 8, 60, 0)
     assert all(torch.equal(batch, next(again)) for batch in seen)
 
 
 def test_an_epoch_gives_every_training_token_once(tmp_path: Path) -> None:
     write(tmp_path, 20)
-    batches = CacheReader(tmp_path, 0.2, 0).batches(8, 60, 1)
+    batches = TokenStream(CacheReader(tmp_path, 0.2, 0), 8, 60, 1)
     first = torch.cat([next(batches) for _ in range(14)])  # 112 training tokens
     values = first[:, 0].mul(10).round().long().tolist()
     assert len(set(values)) == 112

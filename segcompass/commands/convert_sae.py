@@ -1,0 +1,29 @@
+"""`segcompass convert-sae`: the release's `ep_<n>.pt` as a checkpoint folder that this project and SAELens load."""
+
+import argparse
+from pathlib import Path
+
+from segcompass.errors import InputError
+from segcompass.sae.checkpoint import save_dictionary
+from segcompass.sae.release import read_release
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="the release's ep_<n>.pt; only its tensors are read")
+    parser.add_argument("--hook-layer", type=int, required=True, help="l: the dictionary reads the output of block l, counted from 1")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder of the checkpoint")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes `cfg.json` and `sae_weights.safetensors`."""
+    if arguments.hook_layer < 1:
+        raise InputError(None, "--hook-layer", f"is {arguments.hook_layer}; blocks are counted from 1")
+    if arguments.out.exists():
+        raise InputError(arguments.out, "--out", "exists; name a new folder")
+    dictionary = read_release(arguments.file, arguments.hook_layer)
+    draft = arguments.out.with_name(f"{arguments.out.name}.partial")
+    draft.mkdir(parents=True, exist_ok=True)
+    save_dictionary(dictionary, draft)
+    draft.replace(arguments.out)
+    return 0

@@ -1,0 +1,111 @@
+"""Checkpoint folders: what is written is read, foreign ones are folded or refused in one sentence, the release's file converts."""
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from segcompass.cli import main
+from segcompass.errors import InputError
+from segcompass.sae.checkpoint import load_dictionary, save_dictionary
+from segcompass.sae.dense import DenseDictionary
+from segcompass.sae.jumprelu import JumpReluDictionary
+from segcompass.sae.relu_l1 import ReluL1Dictionary
+from segcompass.sae.topk import TopKDictionary
+
+MAKE = {
+    "standard": lambda: ReluL1Dictionary(8, 24),
+    "topk": lambda: TopKDictionary(8, 24, 3),
+    "jumprelu": lambda: JumpReluDictionary(8, 24, initial_threshold=0.3),
+    "dense": lambda: DenseDictionary(8, 24),
+}
+
+
+@pytest.mark.parametrize("architecture", list(MAKE))
+def test_they_round_trip(architecture: str, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    dictionary = MAKE[architecture]()
+    dictionary.hook_layer = 3
+    save_dictionary(dictionary, tmp_path)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    assert config["architecture"] == architecture and config["metadata"]["hook_layer"] == 3
+    loaded, x = load_dictionary(tmp_path), torch.randn(20, 8)
+    assert torch.equal(loaded.encode(x), dictionary.encode(x)) and loaded.hook_layer == 3
+    assert torch.equal(loaded.decode(loaded.encode(x)), dictionary.decode(dictionary.encode(x)))
+
+
+def foreign(folder: Path, **changes: object) -> Path:
+    """A checkpoint of one concept in one dimension: x -> relu(2 x + 1), z -> 3 z + 5, as another library may write it."""
+    config = {"architecture": "standard", "d_in": 1, "d_sae": 1, "apply_b_dec_to_input": False, "normalize_activations": "none"}
+    config |= {"metadata": {"hook_name": "blocks.4.hook_resid_post"}} | changes
+    values = {"W_enc": [[2.0]], "b_enc": [1.0], "W_dec": [[3.0]], "b_dec": [5.0]}
+    save_file({name: torch.tensor(value) for name, value in values.items()}, folder / "sae_weights.safetensors")
+    (folder / "cfg.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_what_can_be_folded_is(tmp_path: Path) -> None:
+    x = torch.tensor([[10.0]])
+    assert load_dictionary(foreign(tmp_path)).encode(x).item() == 21.0
+    # b_dec is subtracted first: 2 (10 - 5) + 1.
+    assert load_dictionary(foreign(tmp_path, apply_b_dec_to_input=True)).encode(x).item() == 11.0
+    # Codes are scaled by the decoder's norm 3, and the decoder's row becomes 1.
+    rescaled = load_dictionary(foreign(tmp_path, architecture="topk", k=1, rescale_acts_by_decoder_norm=True))
+    assert rescaled.encode(x).item() == 63.0 and rescaled.decode(rescaled.encode(x)).item() == 68.0
+    assert rescaled.hook_layer == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"normalize_activations": "layer_norm"}, "normalisation that the weights do not hold"),
+        ({"reshape_activations": "hook_z"}, "residual-stream"),
+        ({"architecture": "gated"}, "none of standard, topk, jumprelu, dense"),
+        ({"activation_fn_str": "tanh-relu"}, "not read"),
+        ({"metadata": {"hook_name": "blocks.4.attn.hook_z"}}, "no output of a block"),
+        ({"architecture": "topk"}, "no checkpoint"),
+        ({"architecture": "jumprelu"}, "threshold"),
+        ({"d_sae": 2}, "no checkpoint"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_cannot_be_folded_is_refused(changes: dict, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=sentence):
+        load_dictionary(foreign(tmp_path, **changes))
+
+
+class Autoencoder(nn.Module):
+    """The usual way to write one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(8, 24), nn.Linear(24, 8)
+
+
+@pytest.mark.parametrize("layout", ["state dict", "nested", "prefixed"])
+def test_the_release_converts(layout: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, x = Autoencoder(), torch.randn(5, 8)
+    state = model.state_dict()
+    if layout == "prefixed":
+        state = {f"module.{name}": value for name, value in state.items()}
+    torch.save({"epoch": 10, "model_state_dict": state} if layout == "nested" else state, tmp_path / "ep_10.pt")
+    assert main(["convert-sae", str(tmp_path / "ep_10.pt"), "--hook-layer", "16", "--out", str(tmp_path / "sae")]) == 0
+    dictionary = load_dictionary(tmp_path / "sae")
+    codes = model.encoder(x).relu()
+    assert dictionary.hook_layer == 16 and torch.allclose(dictionary.encode(x), codes, atol=1e-6)
+    assert torch.allclose(dictionary.decode(dictionary.encode(x)), model.decoder(codes), atol=1e-6)
+
+
+def test_a_release_of_another_layout_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"weights": {"a": torch.zeros(1)}, "enc": torch.zeros(2)}, tmp_path / "other.pt")
+    (tmp_path / "code.pt").write_bytes(pickle.dumps(Path("x")))
+    for name, sentence in {"other.pt": "it holds enc", "code.pt": "more than tensors", "missing.pt": "cannot be read"}.items():
+        assert main(["convert-sae", str(tmp_path / name), "--hook-layer", "16", "--out", str(tmp_path / "sae")]) == 2
+        error = capsys.readouterr().err
+        assert sentence in error and error.count("\n") == 1
+    assert not (tmp_path / "sae").exists()
