@@ -46,8 +46,7 @@ class BatchTopKDictionary(TopKDictionary):
         kept = found >= least
         reconstruction = decode_sparse(values * kept, places, self.W_dec, self.b_dec)
         uses = torch.bincount(places.concepts[kept], minlength=self.features)
-        auxiliary = self.auxiliary(x, x - reconstruction.detach())
-        return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary_coefficient * auxiliary}, uses
+        return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary(x, reconstruction)}, uses
 
     def weights(self) -> dict[str, Tensor]:
         """See `Dictionary.weights`."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from segcompass.sae.dictionary import Dictionary, squared_error
+from segcompass.sae.revival import missing_drive, silent_concepts
 from segcompass.sae.selection import above
 from segcompass.sae.sparse_codes import decode_sparse, encode_sparse
 
@@ -20,10 +21,18 @@ class JumpReluDictionary(Dictionary):
     architecture = "jumprelu"
 
     def __init__(
-        self, width: int, features: int, l0_coefficient: float = 0.0, bandwidth: float = 1.0, initial_threshold: float = 0.0
+        self,
+        width: int,
+        features: int,
+        l0_coefficient: float = 0.0,
+        bandwidth: float = 1.0,
+        initial_threshold: float = 0.0,
+        revival_coefficient: float = 0.0,
+        dead_after_tokens: int = 1 << 62,
     ) -> None:
         super().__init__(width, features)
         self.l0_coefficient, self.bandwidth = l0_coefficient, bandwidth
+        self.revival_coefficient, self.dead_after_tokens = revival_coefficient, dead_after_tokens
         self.threshold = nn.Parameter(torch.full((features,), initial_threshold))
 
     def encode(self, x: Tensor) -> Tensor:
@@ -39,7 +48,9 @@ class JumpReluDictionary(Dictionary):
         reconstruction = decode_sparse(_Jump.apply(values, thresholds, self.bandwidth), places, self.W_dec, self.b_dec)
         l0 = _Active.apply(values, thresholds, self.bandwidth).sum() / len(x)
         uses = torch.bincount(places.concepts[values > thresholds], minlength=self.features)
-        return {"mse": squared_error(x, reconstruction), "l0": self.l0_coefficient * l0}, uses
+        silent = silent_concepts(self, self.dead_after_tokens)
+        revival = self.revival_coefficient * missing_drive(self, x, silent, self.threshold.detach()[silent])
+        return {"mse": squared_error(x, reconstruction), "l0": self.l0_coefficient * l0, "revival": revival}, uses
 
     def weights(self) -> dict[str, Tensor]:
         """See `Dictionary.weights`."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from segcompass.sae.dictionary import Dictionary, squared_error
+from segcompass.sae.revival import missing_drive, silent_concepts
 from segcompass.sae.selection import above
 from segcompass.sae.sparse_codes import decode_sparse, encode_sparse
 
@@ -25,9 +26,18 @@ class ReluL1Dictionary(Dictionary):
 
     architecture = "standard"
 
-    def __init__(self, width: int, features: int, l1_coefficient: float = 0.0, initial_density: float = 0.5) -> None:
+    def __init__(
+        self,
+        width: int,
+        features: int,
+        l1_coefficient: float = 0.0,
+        initial_density: float = 0.5,
+        revival_coefficient: float = 0.0,
+        dead_after_tokens: int = 1 << 62,
+    ) -> None:
         super().__init__(width, features)
         self.l1_coefficient, self.initial_density = l1_coefficient, initial_density
+        self.revival_coefficient, self.dead_after_tokens = revival_coefficient, dead_after_tokens
 
     def encode(self, x: Tensor) -> Tensor:
         """See `Dictionary.encode`."""
@@ -45,7 +55,10 @@ class ReluL1Dictionary(Dictionary):
             reconstruction = decode_sparse(values, places, self.W_dec, self.b_dec)
             totals = torch.zeros_like(norms).index_add(0, places.concepts, values)
             uses = places.uses
-        return {"mse": squared_error(x, reconstruction), "l1": self.l1_coefficient * (totals @ norms) / len(x)}, uses
+        silent = silent_concepts(self, self.dead_after_tokens)
+        revival = self.revival_coefficient * missing_drive(self, x, silent, torch.zeros(len(silent)))
+        l1 = self.l1_coefficient * (totals @ norms) / len(x)
+        return {"mse": squared_error(x, reconstruction), "l1": l1, "revival": revival}, uses
 
     @torch.no_grad()
     def start_at(self, x: Tensor, centre: Tensor) -> None:

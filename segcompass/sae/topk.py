@@ -5,9 +5,9 @@ Gao et al., "Scaling and evaluating sparse autoencoders" (2024), sections 2.3 an
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from segcompass.sae.dictionary import Dictionary, squared_error
+from segcompass.sae.revival import explained_residual, silent_concepts
 from segcompass.sae.selection import largest
 from segcompass.sae.sparse_codes import decode_sparse, encode_sparse
 
@@ -31,19 +31,13 @@ class TopKDictionary(Dictionary):
         values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: largest(before, self.k))
         reconstruction = decode_sparse(values.relu(), places, self.W_dec, self.b_dec)
         uses = torch.bincount(places.concepts[values > 0], minlength=self.features)
-        auxiliary = self.auxiliary(x, x - reconstruction.detach())
-        return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary_coefficient * auxiliary}, uses
+        return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary(x, reconstruction)}, uses
+
+    def auxiliary(self, x: Tensor, reconstruction: Tensor) -> Tensor:
+        """The weighted loss that revives silent concepts by the residual of tokens [T, d] and their reconstructions."""
+        silent = silent_concepts(self, self.dead_after_tokens)
+        return self.auxiliary_coefficient * explained_residual(self, x, x - reconstruction.detach(), silent)
 
     def extra_config(self) -> dict[str, object]:
         """See `Dictionary.extra_config`."""
         return {"k": self.k}
-
-    def auxiliary(self, x: Tensor, residual: Tensor) -> Tensor:
-        """Squared error of the residual [T, d] as explained by the d / 2 strongest concepts that have been silent for too long."""
-        dead = (self.silent_for > self.dead_after_tokens).nonzero()[:, 0]
-        if not len(dead):
-            return residual.new_zeros(())
-        before = x @ self.W_enc_T[dead].T + self.b_enc[dead]
-        values, indices = before.topk(min(self.input_width // 2, len(dead)), dim=-1)
-        codes = torch.zeros_like(before).scatter(-1, indices, functional.relu(values))
-        return squared_error(residual, codes @ self.W_dec[dead])

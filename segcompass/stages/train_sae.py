@@ -55,13 +55,15 @@ def _initial(stage: Stage, width: int) -> SparseDictionary:
     chosen = TypeAdapter(Dictionary).validate_json(json.dumps(stage.params["dictionary"]))
     match chosen:
         case ReluL1():
-            return ReluL1Dictionary(width, chosen.width, chosen.l1_coefficient, chosen.initial_density)
+            revival = chosen.revival_coefficient, chosen.dead_after_tokens
+            return ReluL1Dictionary(width, chosen.width, chosen.l1_coefficient, chosen.initial_density, *revival)
         case TopK():
             return TopKDictionary(width, chosen.width, chosen.k, chosen.auxiliary_coefficient, chosen.dead_after_tokens)
         case BatchTopK():
             return BatchTopKDictionary(width, chosen.width, chosen.k, chosen.auxiliary_coefficient, chosen.dead_after_tokens)
         case JumpRelu():
-            return JumpReluDictionary(width, chosen.width, chosen.l0_coefficient, chosen.bandwidth, chosen.initial_threshold)
+            revival = chosen.revival_coefficient, chosen.dead_after_tokens
+            return JumpReluDictionary(width, chosen.width, chosen.l0_coefficient, chosen.bandwidth, chosen.initial_threshold, *revival)
         case DenseMap():
             return DenseDictionary(width, chosen.width)
     raise InputError(None, "--like", "is missing; a random dictionary copies the sparsity of a trained one")

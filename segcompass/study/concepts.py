@@ -33,6 +33,10 @@ class ReluL1(Section):
     l1_coefficient: PositiveFloat
     initial_density: Annotated[float, Field(gt=0.0, lt=1.0)]
     """Share of the tokens on which each concept is active before training (Anthropic, January 2025)."""
+    revival_coefficient: Annotated[float, Field(ge=0.0)]
+    """Weight of the loss that drives silent concepts towards their thresholds (Anthropic, January 2025); 0 for none."""
+    dead_after_tokens: PositiveInt
+    """A concept silent for this many tokens counts as dead."""
 
 
 class TopK(Section):
@@ -66,6 +70,10 @@ class JumpRelu(Section):
     bandwidth: PositiveFloat
     """Width of the kernel through which thresholds get their gradient, in units of normalised activations."""
     initial_threshold: PositiveFloat
+    revival_coefficient: Annotated[float, Field(ge=0.0)]
+    """Weight of the loss that drives silent concepts towards their thresholds (Anthropic, January 2025); 0 for none."""
+    dead_after_tokens: PositiveInt
+    """A concept silent for this many tokens counts as dead."""
 
 
 class RandomDictionary(Section):
