@@ -4,16 +4,21 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from types import ModuleType
 
 from segcompass.errors import InputError
 
 COMMANDS = {
     "samples": "list a benchmark's expressions with their masks, one JSON object a line",
     "score": "score anybody's predictions under a named protocol",
+    "predict": "segment one image by one instruction with a trained run",
     "check": "say what of the benchmarks is there, against what should be",
-    "ship_backbone": "put a built backbone into the repository, with its card",
+    "scale": "say what a study needs: parameters, memory, disk and GPU hours, before it is run",
+    "cache-size": "say how large a study's activation cache becomes",
+    "score-backbone": "say what an embedded backbone can do on held-out scenes",
+    "ship-backbone": "put a built backbone into the repository, with its card",
 }
-"""Sub-command -> what it does; each module has `add_arguments(parser)` and `run(arguments) -> int`."""
+"""Sub-command -> what it does; its module, `-` written `_`, has `add_arguments(parser)` and `run(arguments) -> int`."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,10 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if words and words[0] == name:
-            import_module(f"segcompass.commands.{name}").add_arguments(sub)
+            _module(name).add_arguments(sub)
     arguments = parser.parse_args(words)
     try:
-        return int(import_module(f"segcompass.commands.{arguments.command}").run(arguments))
+        return int(_module(arguments.command).run(arguments))
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -39,6 +44,10 @@ def main(argv: list[str] | None = None) -> int:
         # The reader (head, less) went away; that is no fault, and nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _module(command: str) -> ModuleType:
+    return import_module(f"segcompass.commands.{command.replace('-', '_')}")
 
 
 if __name__ == "__main__":

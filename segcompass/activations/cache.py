@@ -32,10 +32,10 @@ class CacheWriter:
         self.index["owners"].append({"sample_id": sample_id, "image": image})
         self.waiting.append(
             {
-                "hidden": hidden.to(getattr(torch, self.dtype)),
+                "hidden": hidden.to("cpu", getattr(torch, self.dtype)),
                 "owner": owner,
-                "position": positions.to(torch.int32),
-                "token_type": token_types.to(torch.uint8),
+                "position": positions.to("cpu", torch.int32),
+                "token_type": token_types.to("cpu", torch.uint8),
             }
         )
         while sum(len(part["owner"]) for part in self.waiting) >= self.shard_tokens:

@@ -33,8 +33,16 @@ class Prompts:
     """bool [B, P], false on padding."""
     token_types: Tensor
     """uint8 [B, P], VISUAL, INSTRUCTION or OTHER."""
+    positions: Tensor
+    """Position ids of the model, int64 [B, P] (Qwen: [3, B, P], time, row and column)."""
     vision_inputs: dict[str, Tensor]
     """What the model's own image processor made (`pixel_values` and, for Qwen, the grids)."""
+
+    @property
+    def next_position(self) -> Tensor:
+        """Position ids [B] of the first answer token: one more than the greatest of the prompt, the same on every axis."""
+        greatest = self.positions.amax(-1)
+        return (greatest if greatest.ndim == 1 else greatest.amax(0)) + 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,10 @@ class Rollouts:
     """bool [N, A], true up to and including the end of the sequence."""
     log_probs: Tensor
     """float32 [N, A], of each sampled token under the sampling distribution; 0 on padding."""
+    prompt_hidden: Tensor
+    """[B, P, d], of the prompts after block l."""
+    answer_hidden: Tensor
+    """[N, A, d], of the answers after block l; zero for each answer's last token, which no token follows, and for padding."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,13 @@ class HookStates:
     """int64 [N, T]."""
     prompt_length: int
     """P."""
+    group: int = 1
+    """G: rows b * G … b * G + G - 1 begin with the same prompt, which blocks above the hook run over once."""
+
+    @property
+    def order(self) -> Tensor:
+        """int64 [N, T], the number of valid tokens before each valid one."""
+        return (self.mask.long().cumsum(1) - 1).clamp(min=0)
 
 
 class VisionLanguageModel(nn.Module, ABC):
@@ -82,10 +101,21 @@ class VisionLanguageModel(nn.Module, ABC):
     pad_id: int
     special: SpecialIds
     """The ids that make up an answer's form."""
+    gradient_checkpointing: bool = False
+    """Whether `upper` recomputes its blocks in the backward pass."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are, and everything that it returns."""
+        return next(self.parameters()).device
 
     @abstractmethod
     def freeze_up_to(self, hook_layer: int) -> None:
-        """Freezes everything but the blocks above `hook_layer`, the final norm and the output head, and sets `hook_layer`."""
+        """Freezes everything but the blocks above `hook_layer`, the final norm and the output head, and sets `hook_layer`.
+
+        What stays trainable is kept in float32 whatever the model's dtype, because small updates vanish in bfloat16; the arithmetic keeps
+        the model's dtype.
+        """
 
     @abstractmethod
     def prompts(self, images: Sequence[Image], texts: Sequence[str]) -> Prompts:
@@ -100,6 +130,10 @@ class VisionLanguageModel(nn.Module, ABC):
     @abstractmethod
     def lower(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor) -> HookStates:
         """Runs the frozen blocks up to the hook over prompts and answers, without gradient."""
+
+    @abstractmethod
+    def rollout_states(self, prompts: Prompts, rollouts: Rollouts) -> HookStates:
+        """What `lower` gives for generated answers, from the states that sampling computed; the last token of an answer has none."""
 
     @abstractmethod
     def upper(self, states: HookStates) -> Tensor:
@@ -147,13 +181,18 @@ class Segmenter(nn.Module, ABC):
     mask_side: int
     """m."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are, and everything that it returns."""
+        return next(self.parameters()).device
+
     @abstractmethod
     def inputs(self, images: Sequence[Image]) -> SegmenterInputs:
         """Prepares B images of any size."""
 
     @abstractmethod
     def embed(self, inputs: SegmenterInputs) -> Tensor:
-        """Image embeddings [B, C, g, g], without gradient."""
+        """Image embeddings [B, C, g, g] as float32, without gradient."""
 
     @abstractmethod
     def decode(self, embeddings: Tensor, heat: Tensor) -> Tensor:

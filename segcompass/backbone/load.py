@@ -1,42 +1,71 @@
-"""Loads backbones from folders of transformers, whatever made them."""
+"""Loads backbones from folders of transformers, whatever made them; `config.json` says which family a folder holds."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
 from transformers.models.llava.processing_llava import LlavaProcessor
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 from transformers.models.sam.modeling_sam import SamModel
 
 from segcompass.backbone.interface import Segmenter, VisionLanguageModel
 from segcompass.backbone.llava import LlavaModel
+from segcompass.backbone.qwen import ImageTextProcessor, QwenModel
 from segcompass.backbone.sam import SamSegmenter
+from segcompass.backbone.vocabulary import complete_vocabulary
 from segcompass.errors import InputError
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
 
+FAMILIES: dict[str, tuple[Any, Any, Any]] = {
+    "llava": (LlavaForConditionalGeneration, LlavaProcessor, LlavaModel),
+    "qwen2_5_vl": (Qwen2_5_VLForConditionalGeneration, ImageTextProcessor, QwenModel),
+}
+"""`model_type` -> model and processor of transformers, and what drives them."""
+
 
 def load_vlm(folder: Path, runtime: RuntimeSettings, answer: AnswerSettings) -> VisionLanguageModel:
-    """The vision-language model of a `from_pretrained` folder, in evaluation mode.
+    """The vision-language model of a `from_pretrained` folder, in evaluation mode, its vocabulary completed.
 
     Raises:
-        InputError: the folder is missing.
+        InputError: the folder is missing, is of no family that we drive, or its tokenizer lacks what prompts and padding need.
     """
-    _present(folder)
-    dtype = getattr(torch, runtime.dtype)
-    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype, attn_implementation=runtime.attention)
-    return LlavaModel(model, LlavaProcessor.from_pretrained(folder), answer.slots).to(runtime.device).eval()
+    kind = _model_type(folder, tuple(FAMILIES))
+    model_class, processor_class, family = FAMILIES[kind]
+    processor = processor_class.from_pretrained(folder)
+    model = model_class.from_pretrained(folder, dtype=getattr(torch, runtime.dtype), attn_implementation=runtime.attention)
+    if "sliding_attention" in (getattr(model.config.text_config, "layer_types", None) or ()):
+        raise InputError(folder / "config.json", "layer_types", "has sliding attention, which hook and shared prefix do not support")
+    if processor.tokenizer.pad_token_id is None or processor.tokenizer.eos_token_id is None:
+        raise InputError(folder / "tokenizer_config.json", "pad_token, eos_token", "are missing; both are needed to sample in batches")
+    added = complete_vocabulary(model, processor.tokenizer)
+    if added and processor.chat_template is None:
+        raise InputError(folder / "chat_template.jinja", "", "is missing, and the tokenizer is not that of the embedded backbone")
+    vlm: VisionLanguageModel = family(model, processor, answer.slots).to(runtime.device).eval()
+    vlm.gradient_checkpointing = runtime.gradient_checkpointing
+    return vlm
 
 
 def load_segmenter(folder: Path, runtime: RuntimeSettings) -> Segmenter:
     """SAM of a `from_pretrained` folder, in evaluation mode.
 
     Raises:
-        InputError: the folder is missing.
+        InputError: the folder is missing or holds another model.
     """
-    _present(folder)
-    model = SamModel.from_pretrained(folder, dtype=getattr(torch, runtime.dtype), attn_implementation=runtime.attention)
+    _model_type(folder, ("sam",))
+    attention = "sdpa" if runtime.attention == "flash_attention_2" else runtime.attention  # SAM adds relative positions to its scores
+    model = SamModel.from_pretrained(folder, dtype=getattr(torch, runtime.dtype), attn_implementation=attention)
     return SamSegmenter(model).to(runtime.device).eval()
 
 
-def _present(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise InputError(folder, "", "holds no checkpoint of transformers (config.json); run the stage train_backbone")
+def _model_type(folder: Path, known: tuple[str, ...]) -> str:
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except OSError as error:
+        raise InputError(folder, "", "holds no checkpoint of transformers (config.json); run the stage train_backbone") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(folder / "config.json", "model_type", "cannot be read; the file is no configuration of transformers") from error
+    if found not in known:
+        raise InputError(folder / "config.json", "model_type", f"is {found!r}; known here: {', '.join(known)}")
+    return str(found)

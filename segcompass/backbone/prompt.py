@@ -2,6 +2,8 @@
 
 An answer is `<think>`, words, `</think>`, exactly K `<REF_POS>`, end of sequence (paper section 2, step 1). The release's format
 reward demands one reference token where its prompt demands K; here both come from this module.
+The embedded backbone, whose closed vocabulary knows no other words, has a wording of its own; checkpoints that bring a chat template are
+asked in sentences, through that template.
 """
 
 from collections.abc import Sequence
@@ -13,8 +15,17 @@ DESCRIBE = "describe the picture"
 
 
 def prompt_parts(instruction: str, slots: int) -> tuple[str, str]:
-    """(text up to and including the image, text after it) of a prompt; the second part names K."""
+    """(text up to and including the image, text after it) of a prompt of the embedded backbone; the second part names K."""
     return "USER: <image>", f"{instruction} ( think then {slots} masks ) ASSISTANT:"
+
+
+def chat_request(instruction: str, slots: int) -> str:
+    """What a pretrained chat model is asked for; its own chat template puts the image before it. Names the form of the answer and K."""
+    return (
+        f"Segment what this asks for: {instruction}\n"
+        f"First reason step by step between {THINK_OPEN} and {THINK_CLOSE}: which objects are meant, how they look, where they are. "
+        f"Then write {REFERENCE} exactly {slots} times and nothing else."
+    )
 
 
 def answer_text(thought: str, slots: int) -> str:

@@ -1,4 +1,7 @@
-"""SAM of transformers behind the interface: heat maps enter as mask prompts, all slots in one batch (paper section 2, step 6)."""
+"""SAM of transformers behind the interface: heat maps enter as mask prompts, all slots in one batch (paper section 2, step 6).
+
+The image encoder, which is frozen, has the study's dtype; prompt encoder, mask decoder and positional code are float32.
+"""
 
 from collections.abc import Sequence
 
@@ -26,6 +29,8 @@ class SamSegmenter(Segmenter):
         self.image_size = vision.image_size
         self.channels, self.grid = vision.output_channels, vision.image_size // vision.patch_size
         self.mask_side = 4 * self.grid
+        for part in (model.prompt_encoder, model.mask_decoder, model.shared_image_embedding):
+            part.float()
 
     def inputs(self, images: Sequence[Image]) -> SegmenterInputs:
         """See `Segmenter.inputs`."""
@@ -37,7 +42,8 @@ class SamSegmenter(Segmenter):
             scaled = np.asarray(PilImage.fromarray(image).resize((width, height), PilImage.Resampling.BILINEAR))
             pixels[index, :, :height, :width] = (torch.from_numpy(scaled.copy()).permute(2, 0, 1).float() - MEAN) / STD
             valid[index, : -(-height * m // side), : -(-width * m // side)] = True
-        return SegmenterInputs(pixels, [(image.shape[0], image.shape[1]) for image in images], valid)
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        return SegmenterInputs(pixels.to(self.device), sizes, valid.to(self.device))
 
     @torch.no_grad()
     def embed(self, inputs: SegmenterInputs) -> Tensor:
@@ -45,8 +51,8 @@ class SamSegmenter(Segmenter):
         return self.encode_pixels(inputs.pixels)
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
-        """Image embeddings [B, C, g, g] with gradient, for training the encoder."""
-        return self.model.vision_encoder(pixels).last_hidden_state
+        """Image embeddings [B, C, g, g] as float32, with gradient, for training the encoder."""
+        return self.model.vision_encoder(pixels.to(self.model.vision_encoder.dtype)).last_hidden_state.float()
 
     def decode(self, embeddings: Tensor, heat: Tensor) -> Tensor:
         """See `Segmenter.decode`."""
@@ -78,7 +84,7 @@ class SamSegmenter(Segmenter):
         square[:height, :width] = functional.interpolate(
             torch.from_numpy(mask.astype(np.float32))[None, None], size=(height, width), mode="area"
         )[0, 0]
-        return functional.adaptive_avg_pool2d(square[None], self.mask_side)[0]
+        return functional.adaptive_avg_pool2d(square[None], self.mask_side)[0].to(self.device)
 
     def prompt_parameters(self) -> list[nn.Parameter]:
         """See `Segmenter.prompt_parameters`."""

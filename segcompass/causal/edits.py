@@ -38,8 +38,8 @@ def matched_random(codes: Tensor, chosen: Sequence[int], generator: np.random.Ge
     Returns:
         At most one distinct concept a chosen one; fewer where the sample has no more active concepts.
     """
-    active = (codes != 0).sum(0).double().numpy()
-    strength = codes.abs().sum(0).double().numpy() / active.clip(1)
+    active = (codes != 0).sum(0).double().cpu().numpy()
+    strength = codes.abs().sum(0).double().cpu().numpy() / active.clip(1)
     free = [int(concept) for concept in np.flatnonzero(active) if concept not in set(chosen)]
     controls = []
     for concept in chosen:

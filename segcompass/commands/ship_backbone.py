@@ -1,4 +1,4 @@
-"""`segcompass ship_backbone`: copies a built backbone into the repository's folder, with a card that says how it was made."""
+"""`segcompass ship-backbone`: copies a built backbone into the repository's folder, with a card that says how it was made."""
 
 import argparse
 import hashlib
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def card_of(record: dict[str, Any], curves: pd.DataFrame, folder: Path) -> dict[str, Any]:
-    """Recipe, seed, commit, seconds, final losses, scores and the digest of every file."""
+    """Recipe with its seed, commit, seconds, final losses, scores and the digest of every file."""
     last = curves.groupby("phase", sort=False).tail(LAST).groupby("phase", sort=False)
     losses = {str(phase): part.drop(columns=["phase", "step"]).mean().dropna().round(5).to_dict() for phase, part in last}
     steps = {str(phase): int(count) for phase, count in curves.groupby("phase", sort=False).size().items()}
@@ -50,7 +50,7 @@ def card_of(record: dict[str, Any], curves: pd.DataFrame, folder: Path) -> dict[
         "recipe": record["params"],
         "commit": record["commit"],
         "code": record["code"],
-        "seconds": record["seconds"],
+        "seconds of each phase": record["facts"]["phase_seconds"],
         "steps": steps,
         f"mean losses of the last {LAST} steps": losses,
         "scores": record["facts"]["scores"],

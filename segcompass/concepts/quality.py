@@ -2,11 +2,10 @@
 
 Shape letters: t tokens, v visual tokens, F concepts, d hidden width, m side of low-resolution maps.
 Departure from the paper: 1. visual tokens are ranked by how strongly they carry the concepts that are active on the thought's tokens, not
-by total activation, which no instruction could change. Where "random" tokens stand beside them, their coverage is the exact expectation.
+by total activation, which no instruction could change.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from segcompass.backbone.interface import THOUGHT, VISUAL
@@ -40,22 +39,5 @@ def thought_scores(codes: Tensor, token_types: Tensor) -> np.ndarray:
         token_types: uint8 [t].
     """
     thought = codes[token_types == THOUGHT]
-    mean = thought.mean(0) if len(thought) else torch.zeros(codes.shape[1])
-    return (codes[token_types == VISUAL] @ mean).double().numpy()
-
-
-def coverage(scores: np.ndarray, boxes: np.ndarray, target: np.ndarray, fraction: float) -> tuple[float, float]:
-    """Share of the target's pixels under the best tokens, and its expectation under as many random tokens (Figure 5).
-
-    Args:
-        scores: [v], of the visual tokens.
-        boxes: pixel boxes (x0, y0, x1, y1) [v, 4] of the tokens; tokens in the padding have empty ones.
-        target: bool [height, width], not empty.
-        fraction: share of the tokens that lie in the image.
-    """
-    edges = boxes.round().astype(int)
-    inside = np.flatnonzero((edges[:, 2] > edges[:, 0]) & (edges[:, 3] > edges[:, 1]))
-    count = max(1, round(fraction * len(inside)))
-    best = inside[np.argsort(-scores[inside], kind="stable")[:count]]
-    covered = sum(int(target[y0:y1, x0:x1].sum()) for x0, y0, x1, y1 in edges[best])
-    return covered / int(target.sum()), count / len(inside)
+    mean = thought.mean(0) if len(thought) else codes.new_zeros(codes.shape[1])
+    return (codes[token_types == VISUAL] @ mean).double().cpu().numpy()

@@ -20,7 +20,12 @@ def manifest(artefact: Path, benchmark: str, split: str) -> Path:
     return artefact / "manifests" / benchmark / f"{split}.jsonl"
 
 
-def training_samples(artefact: Path) -> list[Sample]:
-    """Samples of every train split but ReasonSeg's, which stays zero-shot."""
-    paths = [manifest(artefact, benchmark, "train") for benchmark in BENCHMARKS if benchmark != "reasonseg"]
+def split_samples(artefact: Path, split: str) -> list[Sample]:
+    """Samples of a split of every benchmark that has it but ReasonSeg, which stays zero-shot."""
+    paths = [manifest(artefact, benchmark, split) for benchmark in BENCHMARKS if benchmark != "reasonseg"]
     return [sample for path in paths if path.is_file() for sample in read_samples(path)]
+
+
+def training_samples(artefact: Path) -> list[Sample]:
+    """Samples of every train split but ReasonSeg's."""
+    return split_samples(artefact, "train")

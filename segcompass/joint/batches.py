@@ -61,7 +61,7 @@ class TrainingPrompts:
 
     def _targets(self, sample: Sample) -> Tensor:
         if not sample.instances:
-            return torch.zeros(0, self.segmenter.mask_side, self.segmenter.mask_side)
+            return torch.zeros(0, self.segmenter.mask_side, self.segmenter.mask_side, device=self.segmenter.device)
         return torch.stack([self.segmenter.to_low_resolution(decode(rle)) for rle in sample.instances])
 
     def _embedded(self, name: str, image: Image) -> tuple[Tensor, Tensor]:

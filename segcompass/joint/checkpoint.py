@@ -15,7 +15,8 @@ from segcompass.study.joint import InterfaceSettings
 def build_model(backbone: Path, sae: Path, interface: InterfaceSettings, runtime: RuntimeSettings, answer: AnswerSettings) -> JointModel:
     """The joint model of a backbone and a dictionary, its interface freshly drawn from torch's current seed."""
     vlm = load_vlm(backbone / "vlm", runtime, answer)
-    return JointModel(vlm, load_segmenter(backbone / "sam", runtime), load_dictionary(sae), interface, answer.slots)
+    model = JointModel(vlm, load_segmenter(backbone / "sam", runtime), load_dictionary(sae), interface, answer.slots)
+    return model.to(runtime.device)
 
 
 def save_run(model: JointModel, interface: InterfaceSettings, folder: Path) -> None:

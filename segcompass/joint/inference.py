@@ -72,7 +72,7 @@ class Predictor:
         vlm = self.model.vlm
         prompts = vlm.prompts(images, texts)
         answers = answer(vlm, prompts, 1, None, self.longest, None)
-        states = vlm.lower(prompts, answers.ids, answers.mask)
+        states = answers.formed
         reference_states = self.model.reference_states(vlm.upper(states), states)
         inputs = self.model.segmenter.inputs(images)
         embeddings = self.model.segmenter.embed(inputs)
@@ -87,7 +87,7 @@ class Predictor:
         """Predictions of the N samples."""
         found = []
         for index, size in enumerate(thoughts.sizes):
-            confidences = output.confidence[index].detach().double().numpy()
+            confidences = output.confidence[index].detach().double().cpu().numpy()
             slots = confident_slots(confidences.tolist(), self.confidence_threshold)
             masks = self.model.segmenter.to_image(output.mask_logits[index].detach(), size)
             found.append(Prediction(thoughts.answers.status[index], confidences, slots, masks))

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from segcompass.joint.codebook import QueryCodebook
+from segcompass.joint.codebook import PooledCodebook, QueryCodebook
 from segcompass.joint.mapper import SlotMapper
 from segcompass.study.joint import InterfaceSettings
 
@@ -13,10 +13,15 @@ class ConceptInterface(nn.Module):
     def __init__(self, settings: InterfaceSettings, features: int, language_width: int, channels: int, slots: int) -> None:
         super().__init__()
         width = settings.query_width
-        self.codebook = QueryCodebook(features, width, settings.query_heads, settings.query_layers, slots, settings.threshold)
-        self.mapper = SlotMapper(width, language_width, channels, settings.mapper_heads, slots, settings.reference_state)
+        self.codebook: QueryCodebook | PooledCodebook | None = None
+        if settings.slots:
+            kind = QueryCodebook if settings.codebook == "queries" else PooledCodebook
+            self.codebook = kind(features, width, settings.query_heads, settings.query_layers, slots, settings.threshold)
+        roads = settings.slots, settings.reference_state
+        self.mapper = SlotMapper(width, language_width, channels, settings.mapper_heads, slots, *roads, settings.mapper == "fused")
 
     def forward(self, codes: Tensor, mask: Tensor, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Heat-map logits [N, K, m, m] and confidence logits [N, K]; shapes as in the two parts."""
-        heat, confidence = self.mapper(self.codebook(codes, mask), reference_states, embeddings)
+        slots = None if self.codebook is None else self.codebook(codes, mask)
+        heat, confidence = self.mapper(slots, reference_states, embeddings)
         return heat, confidence

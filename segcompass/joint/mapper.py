@@ -9,24 +9,50 @@ from torch.nn import functional
 
 
 class SlotMapper(nn.Module):
-    """Slots [N, K, q], reference states [N, K, d] and image embeddings [N, C, g, g] -> heat maps and confidences."""
+    """Slots [N, K, q], reference states [N, K, d] and image embeddings [N, C, g, g] -> heat maps and confidences.
 
-    def __init__(self, query_width: int, language_width: int, channels: int, heads: int, slots: int, reference_state: bool) -> None:
+    Args:
+        query_width: q.
+        language_width: d.
+        channels: C.
+        heads: H.
+        slots: K.
+        slot_road: feed the slots; else a learnt constant stands in for them.
+        reference_road: feed the reference states; else a learnt constant stands in for them.
+        fuse_heads: fuse the heads' dot products by convolutions, as the paper does; else add them up.
+    """
+
+    def __init__(
+        self,
+        query_width: int,
+        language_width: int,
+        channels: int,
+        heads: int,
+        slots: int,
+        slot_road: bool,
+        reference_road: bool,
+        fuse_heads: bool,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.head_width = max(8, channels // heads)
         self.slot = nn.Linear(query_width, language_width)
         self.fuse = nn.Sequential(nn.LayerNorm(2 * language_width), nn.Linear(2 * language_width, heads * self.head_width), nn.SiLU())
         self.image = nn.Conv2d(channels, heads * self.head_width, 1)
-        self.heat = nn.Sequential(nn.Conv2d(heads, 4 * heads, 3, padding=1), nn.GELU(), nn.Conv2d(4 * heads, 1, 3, padding=1))
+        convolutions = (nn.Conv2d(heads, 4 * heads, 3, padding=1), nn.GELU(), nn.Conv2d(4 * heads, 1, 3, padding=1))
+        self.heat = nn.Sequential(*convolutions) if fuse_heads else _Sum()
         self.confidence = nn.Sequential(nn.Linear(heads * self.head_width, 64), nn.SiLU(), nn.Linear(64, 1))
-        self.constant = None if reference_state else nn.Parameter(torch.randn(slots, language_width) * 0.02)
-        """Stands in for the reference states where the dense road around the concepts is cut."""
+        self.slot_constant = None if slot_road else nn.Parameter(torch.randn(slots, query_width) * 0.02)
+        self.reference_constant = None if reference_road else nn.Parameter(torch.randn(slots, language_width) * 0.02)
 
-    def forward(self, slots: Tensor, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Heat-map logits [N, K, m, m] and confidence logits [N, K]."""
-        if self.constant is not None:
-            reference_states = self.constant.expand_as(reference_states)
+    def forward(self, slots: Tensor | None, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Heat-map logits [N, K, m, m] and confidence logits [N, K]; slots may be None where their road is cut."""
+        count = len(reference_states)
+        if self.slot_constant is not None:
+            slots = self.slot_constant.expand(count, -1, -1)
+        if self.reference_constant is not None:
+            reference_states = self.reference_constant.expand(count, -1, -1)
+        assert slots is not None
         fused = self.fuse(torch.cat([self.slot(slots), reference_states], -1))
         n, k = fused.shape[:2]
         queries = fused.view(n, k, self.heads, self.head_width)
@@ -34,3 +60,10 @@ class SlotMapper(nn.Module):
         scores = torch.einsum("nkhc,nhcyx->nkhyx", queries, keys) / self.head_width**0.5
         heat = functional.interpolate(self.heat(scores.flatten(0, 1)), scale_factor=4, mode="bilinear", align_corners=False)
         return heat.view(n, k, *heat.shape[-2:]), self.confidence(fused)[..., 0]
+
+
+class _Sum(nn.Module):
+    """Adds up the heads [n, H, g, g] -> [n, 1, g, g]."""
+
+    def forward(self, scores: Tensor) -> Tensor:
+        return scores.sum(1, keepdim=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from segcompass.backbone.interface import OTHER, HookStates, Segmenter, VisionLanguageModel
+from segcompass.backbone.interface import OTHER, THOUGHT, HookStates, Segmenter, VisionLanguageModel
 from segcompass.joint.interface import ConceptInterface
+from segcompass.joint.text_readout import TextReadout
 from segcompass.sae.dictionary import Dictionary
 from segcompass.study.joint import InterfaceSettings, LearningRates
 
@@ -40,7 +41,10 @@ class JointModel(nn.Module):
     ) -> None:
         super().__init__()
         self.vlm, self.segmenter, self.dictionary = vlm, segmenter, dictionary
-        self.interface = ConceptInterface(settings, dictionary.features, vlm.hidden_width, segmenter.channels, slots)
+        self.thought_codes = settings.thought_codes
+        self.interface: ConceptInterface | TextReadout = TextReadout(slots)
+        if settings.readout == "concepts":
+            self.interface = ConceptInterface(settings, dictionary.features, vlm.hidden_width, segmenter.channels, slots)
         vlm.freeze_up_to(dictionary.hook_layer)
         dictionary.requires_grad_(False)
         segmenter.requires_grad_(False)
@@ -55,8 +59,8 @@ class JointModel(nn.Module):
         """Trained parameters by the names of their learning rates."""
         return {
             "language": [parameter for parameter in self.vlm.parameters() if parameter.requires_grad],
-            "codebook": list(self.interface.codebook.parameters()),
-            "mapper": list(self.interface.mapper.parameters()),
+            "codebook": [parameter for name, parameter in self.interface.named_parameters() if name.startswith("codebook.")],
+            "mapper": [parameter for name, parameter in self.interface.named_parameters() if name.startswith("mapper.")],
             "prompt_encoder": self.segmenter.prompt_parameters(),
             "mask_decoder": self.segmenter.decoder_parameters(),
         }
@@ -64,19 +68,20 @@ class JointModel(nn.Module):
     def optimiser(self, rates: LearningRates) -> torch.optim.AdamW:
         """AdamW with one group a part; `peak` in each group is its learning rate before the schedule."""
         peaks = rates.model_dump()
-        groups = [{"params": parameters, "lr": peaks[name], "peak": peaks[name], "name": name} for name, parameters in self.parts().items()]
+        parts = {name: parameters for name, parameters in self.parts().items() if parameters}
+        groups = [{"params": parameters, "lr": peaks[name], "peak": peaks[name], "name": name} for name, parameters in parts.items()]
         return torch.optim.AdamW(groups, weight_decay=0.0)
 
     @torch.no_grad()
     def codes(self, states: HookStates) -> Tensor:
         """Codes [N, T, F] of visual, instruction and thought tokens; zero on every other position."""
-        return self.dictionary.encode(states.hidden) * (states.token_types != OTHER)[..., None]
+        return self.dictionary.encode(states.hidden.float()) * (states.token_types != OTHER)[..., None]
 
     def reference_states(self, last: Tensor, states: HookStates) -> Tensor:
-        """r_k, last hidden states [N, K, d] of the reference tokens; every sequence holds exactly K of them."""
+        """r_k, last hidden states [N, K, d] of the reference tokens as float32; every sequence holds exactly K of them."""
         positions = states.ids == self.vlm.reference_id
         positions[:, : states.prompt_length] = False
-        return last[positions].view(len(last), -1, last.shape[-1])
+        return last[positions].float().view(len(last), -1, last.shape[-1])
 
     def segment(self, codes: Tensor, states: HookStates, reference_states: Tensor, embeddings: Tensor, valid: Tensor) -> Segmentation:
         """Heat maps, confidences and masks of all slots in one batch.
@@ -88,6 +93,12 @@ class JointModel(nn.Module):
             embeddings: [N, C, g, g].
             valid: bool [N, m, m].
         """
-        heat, confidence = self.interface(codes, states.token_types != OTHER, reference_states, embeddings)
+        if isinstance(self.interface, TextReadout):
+            heat, confidence = self.interface(self.vlm, states, valid)
+        else:
+            read = states.token_types != OTHER
+            if not self.thought_codes:
+                read &= states.token_types != THOUGHT
+            heat, confidence = self.interface(codes, read, reference_states, embeddings)
         prompt = torch.where(valid[:, None], heat, PADDING_LOGIT)
         return Segmentation(heat, confidence, self.segmenter.decode(embeddings, prompt))

@@ -27,7 +27,7 @@ def mask_reward(probabilities: Tensor, targets: Tensor) -> float:
         return 0.0
     if len(targets) == 1:
         return _one_object(probabilities.amax(0), targets[0])
-    iou = hard_iou(probabilities > 0.5, targets > 0.5).numpy()
+    iou = hard_iou(probabilities > 0.5, targets > 0.5).cpu().numpy()
     return float(sum(iou[pair] for pair in match(iou)) / max(iou.shape))
 
 

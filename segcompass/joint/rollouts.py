@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from segcompass.backbone.interface import Prompts, Rollouts, VisionLanguageModel
+from segcompass.backbone.interface import HookStates, Prompts, Rollouts, VisionLanguageModel
 from segcompass.backbone.prompt import canonical, status_of
 
 
@@ -22,10 +21,10 @@ class Answers:
     """As generated."""
     status: list[str]
     """`ok`, or how the form is broken (backbone/prompt.py)."""
-    ids: Tensor
-    """int64 [N, A'], the well-formed answers."""
-    mask: Tensor
-    """bool [N, A']."""
+    sampled: HookStates
+    """Of the answers as generated, from sampling itself."""
+    formed: HookStates
+    """Of the well-formed answers; `sampled` itself where every answer keeps the form, which needs no second pass."""
 
     @property
     def valid(self) -> np.ndarray:
@@ -41,7 +40,10 @@ def answer(
     generated = [ids[mask].tolist() for ids, mask in zip(rollouts.answers, rollouts.answer_mask, strict=True)]
     status = [status_of(ids, vlm.special) for ids in generated]
     formed = [ids if state == "ok" else canonical(ids, vlm.special) for ids, state in zip(generated, status, strict=True)]
+    sampled = vlm.rollout_states(prompts, rollouts)
+    if all(state == "ok" for state in status):
+        return Answers(rollouts, status, sampled, sampled)
     length = max(len(ids) for ids in formed)
     padded = torch.tensor([ids + [vlm.pad_id] * (length - len(ids)) for ids in formed])
     mask = torch.arange(length)[None] < torch.tensor([len(ids) for ids in formed])[:, None]
-    return Answers(rollouts, status, padded, mask)
+    return Answers(rollouts, status, sampled, vlm.lower(prompts, padded.to(vlm.device), mask.to(vlm.device)))

@@ -35,7 +35,7 @@ def matched_pairs(mask_probabilities: Tensor, preference: Tensor, targets: Seque
     pairs = []
     for index, objects in enumerate(targets):
         if len(objects):
-            scores = (soft_iou(mask_probabilities[index], objects) + preference[index][:, None]).double().numpy()
+            scores = (soft_iou(mask_probabilities[index], objects) + preference[index][:, None]).double().cpu().numpy()
             pairs += [(index, slot, item) for slot, item in match(np.nan_to_num(scores))]
     return pairs
 
@@ -59,7 +59,7 @@ def segmentation_losses(
         matched[index, slot] = 1.0
     losses = {"confidence": settings.confidence * functional.binary_cross_entropy_with_logits(output.confidence_logits, matched)}
     if pairs:
-        rows = torch.tensor([[index, slot] for index, slot, _ in pairs])
+        rows = torch.tensor([[index, slot] for index, slot, _ in pairs], device=seen.device)
         heat, mask = (logits[rows[:, 0], rows[:, 1]] for logits in (output.heat, output.mask_logits))
         truth, where = torch.stack([targets[index][item] for index, _, item in pairs]), seen[rows[:, 0]]
         losses |= {

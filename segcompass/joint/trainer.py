@@ -5,7 +5,8 @@ Departures from the paper:
 1. One update per batch of rollouts, so old and new policy are the same and the ratio is 1 up to rounding; clipping is kept for its formula.
 2. Weight 0 of the policy leaves sampling and the KL term in place: `seg_only` differs from `full` by the reward signal and nothing else,
    and its thoughts cannot drift merely because nothing holds them.
-3. Answers that keep the form need no second pass: the policy's own states carry the reference tokens that the masks are read from.
+3. Sampling leaves the states at the hook behind, so the frozen blocks run once; where every answer keeps the form, the policy's own pass
+   above the hook carries the reference tokens that the masks are read from.
 """
 
 from pathlib import Path
@@ -88,27 +89,23 @@ class JointTrainer:
         """Named, weighted losses of a batch, whose sum is minimised, and the step's record of rewards and policy."""
         policy, vlm = self.settings.policy, self.model.vlm
         prompts = vlm.prompts(batch.images, batch.texts)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = torch.Generator(vlm.device).manual_seed(self.seed * 1_000_003 + step)
         answers = answer(vlm, prompts, policy.group, policy.temperature, self.longest, generator)
-        raw = vlm.lower(prompts, answers.rollouts.answers, answers.rollouts.answer_mask)
+        raw, states = answers.sampled, answers.formed
         last = vlm.upper(raw)
-        states, formed = (raw, last) if answers.valid.all() else self._formed(prompts, answers)
+        formed = last if states is raw else vlm.upper(states)
         embeddings, valid = (part.repeat_interleave(policy.group, 0) for part in (batch.embeddings, batch.valid))
         targets = [objects for objects in batch.targets for _ in range(policy.group)]
         output = self.model.segment(self.model.codes(states), states, self.model.reference_states(formed, states), embeddings, valid)
         format_reward, masks = answers.valid.astype(float), self._mask_rewards(output, targets, valid)
         masks *= format_reward
         rewards = (policy.reward.format * format_reward + policy.reward.mask * masks).reshape(-1, policy.group)
-        losses, row = self._policy_losses(raw, last, answers, as_tensor(advantages(rewards)))
+        losses, row = self._policy_losses(raw, last, answers, as_tensor(advantages(rewards)).to(vlm.device))
         if self.settings.segmentation.weight:
             losses |= segmentation_losses(output, targets, valid, self.settings.segmentation)
         spread = rewards.std(1, ddof=1).mean() if policy.group > 1 else 0.0
         record = {"reward": rewards.mean(), "reward_format": format_reward.mean(), "reward_mask": masks.mean(), "reward_spread": spread}
         return losses, {name: float(value) for name, value in record.items()} | row
-
-    def _formed(self, prompts: Any, answers: Answers) -> tuple[HookStates, Tensor]:
-        states = self.model.vlm.lower(prompts, answers.ids, answers.mask)
-        return states, self.model.vlm.upper(states)
 
     @torch.no_grad()
     def _mask_rewards(self, output: Segmentation, targets: list[Tensor], valid: Tensor) -> np.ndarray:

@@ -19,8 +19,17 @@ class ResumePoint:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.safetensors"
+        self.seconds = 0.0
+        """Wall time of the runs before this one, as the last of them told `save`."""
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], optimiser: torch.optim.Optimizer, rows: list[dict[str, Any]]) -> None:
+    def save(
+        self,
+        step: int,
+        tensors: Mapping[str, Tensor],
+        optimiser: torch.optim.Optimizer,
+        rows: list[dict[str, Any]],
+        seconds: float = 0.0,
+    ) -> None:
         """Replaces the resume point by the state after `step` steps; `tensors` are the trained ones by name."""
         saved = {f"trained.{key}": value.detach().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
         for index, state in optimiser.state_dict()["state"].items():
@@ -28,7 +37,7 @@ class ResumePoint:
                 f"optimiser.{index}.{key}": value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()
             }
         draft = self.path.with_suffix(".tmp")
-        save_file(saved, draft, {"step": str(step), "rows": json.dumps(rows)})
+        save_file(saved, draft, {"step": str(step), "rows": json.dumps(rows), "seconds": str(seconds)})
         draft.replace(self.path)
 
     @torch.no_grad()
@@ -42,6 +51,7 @@ class ResumePoint:
             return 0, []
         with safe_open(self.path, "pt") as file:
             metadata = file.metadata()
+            self.seconds = float(metadata["seconds"])
             saved = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in saved.items():

@@ -91,6 +91,7 @@ def run_stage(name: str, doc: str, flags: dict[str, str], work: Callable[[Stage]
     collections = {flag: value for flag, value in values.items() if isinstance(value, list)}
     inputs = {flag: value for flag, value in values.items() if flag not in collections}
     try:
+        _refuse_several_processes(name)
         frozen = _frozen(given["params"], name)
         for flag, path in [*inputs.items(), *((flag, path) for flag, paths in collections.items() for path in paths)]:
             if not path.exists():
@@ -131,6 +132,12 @@ def _frozen(path: Path, name: str) -> dict[str, Any]:
         raise InputError(path, "stage", f"is `{frozen.get('stage')}`, but this is the stage `{name}`")
     _refuse_other_code(path, frozen)
     return frozen
+
+
+def _refuse_several_processes(name: str) -> None:
+    """Copies of one job would do the same work side by side, and publish it over each other."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(None, "WORLD_SIZE", f"is above 1, but the stage {name} runs in one process; start it with `python -m`")
 
 
 def _refuse_other_code(path: Path, frozen: dict[str, Any]) -> None:

@@ -10,7 +10,12 @@ Numbers = dict[str, Any]
 
 
 def study_numbers(
-    summary: pd.DataFrame, correlations: pd.DataFrame, effects: pd.DataFrame, dictionaries: Mapping[str, Mapping[str, Any]]
+    summary: pd.DataFrame,
+    correlations: pd.DataFrame,
+    effects: pd.DataFrame,
+    dictionaries: Mapping[str, Mapping[str, Any]],
+    scores: pd.DataFrame,
+    purity: pd.DataFrame,
 ) -> Numbers:
     """Metrics as fractions; a standard deviation or interval that does not exist is null.
 
@@ -19,6 +24,8 @@ def study_numbers(
         correlations: correlations.csv.
         effects: summary.csv of every intervened run, one below the other.
         dictionaries: name -> metrics.json.
+        scores: metrics.csv of every scored dictionary, with its name in column `sae`.
+        purity: purity.csv, likewise.
     """
     metrics: Numbers = {}
     for row in _rows(summary):
@@ -37,7 +44,17 @@ def study_numbers(
         name: {kind: {key: _number(value) for key, value in part.items()} for kind, part in found.items()}
         for name, found in dictionaries.items()
     }
-    return {"metrics": metrics, "correlation": correlation, "necessity": necessity, "dictionaries": saes}
+    concepts: Numbers = {}
+    for row in _rows(scores):
+        _nested(concepts, row["sae"], "fidelity", row["token_type"])[row["metric"]] = _contrast(row)
+    for row in _rows(purity):
+        _nested(concepts, row["sae"], "purity", row["attribute"], row["value"])[row["metric"]] = _contrast(row)
+    return {"metrics": metrics, "correlation": correlation, "necessity": necessity, "dictionaries": saes, "concepts": concepts}
+
+
+def _contrast(row: dict[str, Any]) -> Numbers:
+    names = ("trained", "random", "shuffled", "difference", "difference_low", "difference_high")
+    return {name: _number(row[name]) for name in names} | {"tells_trained_from_random": bool(row["tells_trained_from_random"])}
 
 
 def _nested(tree: Numbers, *keys: Any) -> Numbers:

@@ -1,22 +1,35 @@
 """`summary.md`, the front page of a report: what was measured, in sentences that are made from the numbers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from segcompass.reporting.concepts import blind_sentence, purity_sentence
+
 FIGURES = {
+    "active_features": "Active concepts a token by token type (Figure 4), trained beside the untrained twin; top-k fixes the number at k.",
+    "coverage": "Share of the target under the top K % of the visual tokens (Figure 5), two rankings, with every control.",
+    "purity": "Best concept of every colour and shape, chosen on train scenes; dashes: a linear read-out of the layer's hidden states.",
+    "frontier": "Explained variance against L0 on held-out images, one line an architecture, layer and width.",
     "correlation": "Concept quality against mask accuracy (Figure 8), samples with a target, first run of the first correlated variant.",
     "necessity": "What zeroing a slot's top concepts does to its masks, against matched random concepts and the sham edit.",
     "qualitative": "The first sample of each of the first images of the split, not chosen ones.",
     "training": "Training curves, mean over seeds, smoothed.",
 }
-TABLES = ("table1", "table2", "table3", "table4", "controls", "dictionaries")
+TABLES = ("table1", "table2", "table3", "table4", "controls", "dictionaries", "fidelity", "purity")
 
 
-def summary_page(study: str, runs: Iterable[tuple[str, int]], correlations: pd.DataFrame, effects: pd.DataFrame, tables: Path) -> str:
+def summary_page(
+    study: str,
+    runs: Iterable[tuple[str, int]],
+    correlations: pd.DataFrame,
+    effects: pd.DataFrame,
+    scores: Mapping[str, pd.DataFrame],
+    tables: Path,
+) -> str:
     """The page's Markdown.
 
     Args:
@@ -24,6 +37,7 @@ def summary_page(study: str, runs: Iterable[tuple[str, int]], correlations: pd.D
         runs: every (variant, seed).
         correlations: correlations.csv.
         effects: summary.csv of every intervened run, one below the other.
+        scores: `metrics`, `purity` and `coverage` of every scored dictionary, with its name in column `sae`.
         tables: folder whose Markdown tables are shown.
     """
     seeds: dict[str, list[int]] = {}
@@ -40,6 +54,8 @@ def summary_page(study: str, runs: Iterable[tuple[str, int]], correlations: pd.D
         ],
         "## Do the concepts cause the mask?",
         *[necessity_sentence(row) for row in _rows(_strongest(effects))],
+        "## Is the concept space better than chance?",
+        *concept_sentences(scores),
         "## Tables",
         *[(tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES],
         "Each also as CSV and LaTeX in `tables/`; every number of this page in `numbers.json`.",
@@ -50,6 +66,16 @@ def summary_page(study: str, runs: Iterable[tuple[str, int]], correlations: pd.D
         ],
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def concept_sentences(scores: Mapping[str, pd.DataFrame]) -> list[str]:
+    """Purity and blind metrics of every scored dictionary."""
+    found = []
+    for sae in dict.fromkeys(scores["metrics"]["sae"]):
+        metrics, purity, coverage = (scores[name][scores[name]["sae"] == sae] for name in ("metrics", "purity", "coverage"))
+        found += [purity_sentence(str(sae), purity)] if len(purity) else []
+        found.append(blind_sentence(str(sae), metrics, coverage))
+    return found
 
 
 def correlation_sentence(row: dict[str, Any]) -> str:

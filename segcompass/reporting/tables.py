@@ -48,13 +48,68 @@ def table_3(summary: pd.DataFrame) -> Table:
 
 def table_4(summary: pd.DataFrame) -> Table:
     """What each training signal contributes: those of `rl_only`, `seg_only` and `full` that the study has."""
+    labels = {"rl_only": "RL only", "seg_only": "segmentation only", REFERENCE: "both"}
+    return _ablation("table4", "Table 4. Training signals.", summary, labels, published.TABLE_4)
+
+
+def table_6(summary: pd.DataFrame, variants: Mapping[str, Any]) -> Table:
+    """Reward mixes: every variant that differs from `full` by `policy.reward` alone.
+
+    Args:
+        summary: metrics over seeds.
+        variants: the joint settings of each variant.
+    """
+    labels = {}
+    for name in _differing(variants, ("policy", "reward")):
+        reward = variants[name]["policy"]["reward"]
+        labels[name] = f"format {reward['format']:g} : mask {reward['mask']:g}"
+    return _ablation("table6", "Table 6. Reward mixes.", summary, labels, published.TABLE_6)
+
+
+def figure_6(summary: pd.DataFrame, variants: Mapping[str, Any]) -> Table:
+    """Group sizes: every variant that differs from `full` by `policy.group` alone; arguments as those of `table_6`."""
+    labels = {name: f"G = {variants[name]['policy']['group']}" for name in _differing(variants, ("policy", "group"))}
+    ordered = dict(sorted(labels.items(), key=lambda item: variants[item[0]]["policy"]["group"]))
+    return _ablation("figure6", "Figure 6. Rollouts per prompt.", summary, ordered, published.FIGURE_6)
+
+
+def trained_parameters(runs: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What each variant trains, and for how long: parameters by part, updates, prompts an update.
+
+    Args:
+        runs: the `run.json` of one run of each variant.
+    """
+    parts = list(dict.fromkeys(part for run in runs.values() for part in run["facts"]["trained_parameters"]))
+    table = Table(
+        "trained_parameters", "Trained parameters by part, updates and prompts an update.", [*parts, "all", "updates", "prompts"], 0
+    )
+    for variant, run in runs.items():
+        counts = run["facts"]["trained_parameters"]
+        values = counts | {"all": sum(counts.values()), "updates": run["rows"]["steps"], "prompts": run["params"]["joint"]["prompts"]}
+        table.add(variant, {name: Value(float(value)) for name, value in values.items()})
+    return table
+
+
+def _differing(variants: Mapping[str, Any], place: tuple[str, str]) -> list[str]:
+    """`full` and the variants whose settings equal its own but for one place."""
+    section, key = place
+
+    def rest(settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {**settings, section: {**settings[section], key: None}}
+
+    return [name for name, settings in variants.items() if rest(settings) == rest(variants[REFERENCE])]
+
+
+def _ablation(
+    name: str, caption: str, summary: pd.DataFrame, labels: Mapping[str, str], others: Mapping[str, Mapping[published.Cell, float]]
+) -> Table:
     wanted = (("refcocog", "test"), ("grefcoco", "testA"), ("reasonseg", "test"))
     columns = {f"{SHORT[b]} {split} cIoU": (b, split, HEADLINE[b], "cIoU") for b, split in wanted}
-    table = Table("table4", f"Table 4. Training signals. {CELLS}", list(columns))
-    for variant, label in {"rl_only": "RL only", "seg_only": "segmentation only", REFERENCE: "both"}.items():
+    table = Table(name, f"{caption} {CELLS}", list(columns))
+    for variant, label in labels.items():
         if variant in set(summary["variant"]):
             table.add(label, _values(summary, variant, columns))
-    for label, values in published.TABLE_4.items():
+    for label, values in others.items():
         table.add(label, _published(values, columns), ANOTHER_WORLD)
     return table
 
@@ -92,6 +147,57 @@ def dictionaries(metrics: Mapping[str, Mapping[str, Any]]) -> Table:
         values |= {f"L0 {kind}": found[kind]["l0"] for kind in ("visual", "instruction", "thought") if kind in found}
         table.add(name, {column: Value(float(value)) for column, value in values.items()})
     return table
+
+
+def fidelity(scores: pd.DataFrame) -> Table:
+    """Explained variance, L0 and dead concepts of every scored dictionary per token type, and the difference to its untrained twin.
+
+    Args:
+        scores: metrics.csv of every scored dictionary, with its name in column `sae`.
+    """
+    names = {"explained_variance": "explained variance", "l0": "L0", "dead_fraction": "dead concepts"}
+    columns = [f"{label}{end}" for label in names.values() for end in ("", " (untrained)", " - untrained")]
+    caption = (
+        "Dictionaries on tokens of held-out scenes, beside the untrained twin; the last column of each three is the difference, with its"
+        " bootstrap interval (over images; of dead concepts: over concepts)."
+    )
+    table = Table("fidelity", caption, columns, decimals=3)
+    for (sae, kind), rows in scores[scores["metric"].isin(names)].groupby(["sae", "token_type"], sort=False):
+        values: dict[str, Value] = {}
+        for row in rows.to_dict("records"):
+            label = names[row["metric"]]
+            values |= {label: Value(row["trained"]), f"{label} (untrained)": Value(row["random"]), f"{label} - untrained": _against(row)}
+        table.add(f"{sae}, {kind}", values)
+    return table
+
+
+def purity(scores: pd.DataFrame) -> Table:
+    """The best concept of every attribute value: AUROC and F1 on held-out scenes, beside every control.
+
+    Args:
+        scores: purity.csv of every scored dictionary, with its name in column `sae`.
+    """
+    columns = ["AUROC", "untrained", "shuffled", "linear read-out", "AUROC - untrained", "F1", "F1 (untrained)", "F1 - untrained"]
+    caption = (
+        "Best concept of each attribute value, chosen with its threshold on train scenes, measured on visual tokens of held-out scenes;"
+        " differences with bootstrap intervals over images."
+    )
+    table = Table("purity", caption, columns, decimals=3)
+    for (sae, attribute, value), rows in scores.groupby(["sae", "attribute", "value"], sort=False):
+        auroc, f1 = (rows[rows["metric"] == metric].to_dict("records")[0] for metric in ("auroc", "f1"))
+        values = {"AUROC": Value(auroc["trained"], low=auroc["trained_low"], high=auroc["trained_high"])}
+        values |= {
+            "untrained": Value(auroc["random"]),
+            "shuffled": Value(auroc["shuffled"]),
+            "linear read-out": Value(auroc["linear_probe"]),
+        }
+        values |= {"AUROC - untrained": _against(auroc), "F1": Value(f1["trained"]), "F1 (untrained)": Value(f1["random"])}
+        table.add(f"{sae}, {attribute} {value}", values | {"F1 - untrained": _against(f1)})
+    return table
+
+
+def _against(row: Mapping[Any, Any]) -> Value:
+    return Value(row["difference"], low=row["difference_low"], high=row["difference_high"])
 
 
 def _columns(summary: pd.DataFrame, benchmarks: tuple[str, ...], metrics: tuple[str, ...]) -> dict[str, Column]:

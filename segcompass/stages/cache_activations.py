@@ -59,7 +59,7 @@ def _cache(
             # The image precedes the instruction, so its states are the same for every expression of the image.
             wanted |= types == VISUAL
             seen.add(sample.image)
-        positions = states.positions[index][wanted]
+        positions = states.order[index][wanted]
         writer.add(sample.sample_id, sample.image, states.hidden[index][wanted], positions, types[wanted])
 
 

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from segcompass.backbone.interface import OTHER
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.concepts.quality import coverage, heat_iou, reconstruction, thought_scores
+from segcompass.concepts.coverage import coverage
+from segcompass.concepts.quality import heat_iou, reconstruction, thought_scores
 from segcompass.datasets.artefact import data_root, manifest
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import Rle, decode, encode
@@ -53,7 +54,7 @@ def work(stage: Stage) -> None:
     prepare_torch(stage.params["threads"], 0)
     model = load_run(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime, answer)
     predictor = Predictor(model, answer.longest, settings.confidence_threshold)
-    evaluator = Evaluator(predictor, load_dictionary(stage.inputs["control-sae"]), settings, stage)
+    evaluator = Evaluator(predictor, load_dictionary(stage.inputs["control-sae"]).to(runtime.device), settings, stage)
     for benchmark, splits in settings.splits.items():
         for split in splits:
             started = time.perf_counter()
@@ -100,7 +101,7 @@ class Evaluator:
                 if part[index].image not in seen and len(seen) < KEPT_HEAT_MAPS:
                     seen.add(part[index].image)
                     joined = output.heat[index, leading_slots(prediction)].amax(0).sigmoid()
-                    heat[part[index].sample_id] = joined.half().numpy()
+                    heat[part[index].sample_id] = joined.half().cpu().numpy()
         folder = self.stage.folder / benchmark / split
         folder.mkdir(parents=True)
         write_records(rows, folder / "records.csv")
@@ -126,7 +127,7 @@ class Evaluator:
     def _quality_columns(self, thoughts: Thoughts, output: Segmentation, index: int, prediction: Prediction, sample: Sample) -> Row:
         model, types = self.predictor.model, thoughts.states.token_types[index]
         tokens = types != OTHER
-        hidden, codes = thoughts.states.hidden[index][tokens], thoughts.codes[index][tokens]
+        hidden, codes = thoughts.states.hidden[index][tokens].float(), thoughts.codes[index][tokens]
         control = self.control.encode(hidden)
         mse, l0 = reconstruction(model.dictionary, hidden, codes)
         row: Row = {"sae_mse": mse, "l0": l0, "random_sae_mse": reconstruction(self.control, hidden, control)[0]}

@@ -1,4 +1,5 @@
-"""Draws the report's figures: correlation (Figure 8), necessity, qualitative samples and training curves; each with the CSV it drew."""
+"""Draws the report's figures, each with the CSV it drew: active features (Figure 4), coverage (Figure 5), purity, the frontier, correlation
+(Figure 8), necessity, qualitative samples and training curves."""
 
 import json
 from pathlib import Path
@@ -12,6 +13,14 @@ from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import read_samples
 from segcompass.protocols.records import read_records
 from segcompass.provenance.stage import Stage, run_stage
+from segcompass.reporting.concepts import ACTIVE, read_scores, sparse_only
+from segcompass.reporting.figures.concepts import (
+    active_features_figure,
+    coverage_figure,
+    frontier_figure,
+    frontier_points,
+    purity_figure,
+)
 from segcompass.reporting.figures.correlation import correlation_figure
 from segcompass.reporting.figures.necessity import necessity_figure
 from segcompass.reporting.figures.qualitative import Example, qualitative_figure
@@ -24,6 +33,8 @@ FLAGS = {
     "joint": "all artefacts of train_joint",
     "intervene": "all artefacts of intervene; the first is drawn",
     "correlate": "artefact of correlate",
+    "sae": "all artefacts of train_sae",
+    "concepts": "all artefacts of score_concepts",
 }
 
 
@@ -36,7 +47,23 @@ def work(stage: Stage) -> None:
     curves = [_curves(folder, run) for folder, run in zip(stage.collections["joint"], stage.params["runs"], strict=True)]
     drawn = smoothed(pd.concat(curves, ignore_index=True))
     save_figure(lambda: training_figure(drawn), drawn, stage.folder, "training")
-    stage.rows["figures"] = 4
+    _concepts(stage)
+    stage.rows["figures"] = len(list(stage.folder.glob("*.png")))
+
+
+def _concepts(stage: Stage) -> None:
+    saes, folders = stage.params["saes"], stage.collections["concepts"]
+    metrics = {folder.name: json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in stage.collections["sae"]}
+    points = frontier_points(metrics, saes)
+    save_figure(lambda: frontier_figure(points), points, stage.folder, "frontier")
+    scores, purity = read_scores(folders, "metrics"), read_scores(folders, "purity")
+    active = sparse_only(scores[(scores["metric"] == "l0") & scores["token_type"].isin(ACTIVE)], saes)
+    save_figure(lambda: active_features_figure(active), active, stage.folder, "active_features")
+    coverage = sparse_only(read_scores(folders, "coverage"), saes)
+    save_figure(lambda: coverage_figure(coverage), coverage, stage.folder, "coverage")
+    shown = purity[(purity["metric"] == "auroc") & purity["attribute"].isin(["colour", "shape"]) & (purity["value"] != "(mean)")]
+    if len(shown):  # photographs have no attributes
+        save_figure(lambda: purity_figure(shown), shown, stage.folder, "purity")
 
 
 def _correlation(stage: Stage) -> None:

@@ -1,13 +1,22 @@
-"""Writes Tables 1-4 and the tables of controls as CSV, Markdown and LaTeX."""
+"""Writes the paper's tables, the numbers of Figure 6, what each variant trains, and the tables of controls and of the concept space.
+
+Each as CSV, Markdown and LaTeX.
+"""
 
 import json
 
 from segcompass.protocols.records import read_runs
-from segcompass.provenance.stage import Stage, run_stage
+from segcompass.provenance.stage import Stage, read_run, run_stage
 from segcompass.reporting import tables
+from segcompass.reporting.concepts import read_scores
 from segcompass.reporting.metrics import over_seeds, run_metrics
 
-FLAGS = {"evaluate": "all artefacts of evaluate", "sae": "all artefacts of train_sae"}
+FLAGS = {
+    "evaluate": "all artefacts of evaluate",
+    "joint": "all artefacts of train_joint",
+    "sae": "all artefacts of train_sae but the sweep's",
+    "concepts": "all artefacts of score_concepts",
+}
 
 
 def work(stage: Stage) -> None:
@@ -16,7 +25,13 @@ def work(stage: Stage) -> None:
     summary = over_seeds(run_metrics(records))
     metrics = {folder.name: json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in stage.collections["sae"]}
     made = [tables.table_1(summary), tables.table_2(summary), tables.table_3(summary), tables.table_4(summary)]
+    runs = {run["wildcards"]["variant"]: run for run in map(read_run, reversed(stage.collections["joint"]))}
+    settings = {variant: runs[variant]["params"]["joint"] for variant, _ in stage.params["runs"]}
+    made += [tables.table_6(summary, settings), tables.figure_6(summary, settings)]
+    made.append(tables.trained_parameters({variant: runs[variant] for variant in settings}))
     made += [tables.controls(summary, records, stage.params["bootstrap"]), tables.dictionaries(metrics)]
+    folders = stage.collections["concepts"]
+    made += [tables.fidelity(read_scores(folders, "metrics")), tables.purity(read_scores(folders, "purity"))]
     for table in made:
         table.write(stage.folder)
         stage.rows[table.name] = len(table.rows)

@@ -22,9 +22,9 @@ from segcompass.provenance.folder_digest import annotation_digest
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings
 from segcompass.world.instructions import Expression, facts
-from segcompass.world.render import render
+from segcompass.world.render import JPEG_QUALITY, render
 from segcompass.world.scene import Scene, draw_scene
-from segcompass.world.splits import BENCHMARK_SPLITS, expressions
+from segcompass.world.splits import BENCHMARK_SPLITS, expressions, implicit_expressions
 from segcompass.world.thoughts import caption
 from segcompass.world.write_coco import Ref, image_path, sentence_ids, write_grefs, write_instances, write_refs
 from segcompass.world.write_reasonseg import sample_name, write_explanations, write_sample
@@ -74,9 +74,12 @@ def _write_world(stage: Stage, settings: WorldSettings) -> None:
         rows = _write_reasonseg(root, refs) if benchmark == "reasonseg" else _write_refer(root, benchmark, refs)
         for split in splits:
             own = [row for scene_split, row in rows if scene_split == split]
-            if (benchmark, split) != ("reasonseg", "train"):  # zero-shot: its wording is kept out of every training text
+            if (benchmark, split) != ("reasonseg", "train"):  # zero-shot: its things are kept out of every training picture's text
                 supervision[split] += own
             stage.rows[f"{benchmark}/{split}"] = _read_back(stage.folder, benchmark, split, own)
+    for scene in scenes:
+        if scene.split in ("train", "val"):
+            supervision[scene.split] += _implicit(scene, implicit_expressions(scene, settings))
     for split, gold in supervision.items():
         _write_lines(stage.folder / "supervision" / f"{split}.jsonl", gold)
     _write_lines(stage.folder / "supervision" / "facts.jsonl", ({"text": question, "thought": answer} for question, answer in facts()))
@@ -95,7 +98,7 @@ def _write_images(root: Path, scenes: list[Scene], seed: int) -> None:
     for scene in tqdm(scenes, desc="rendering", disable=None):
         path = root / image_path(scene)
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(render(scene, np.random.default_rng([seed, scene.scene_id, 1]))).save(path, quality=95)
+        Image.fromarray(render(scene, np.random.default_rng([seed, scene.scene_id, 1]))).save(path, quality=JPEG_QUALITY)
 
 
 def _write_refer(root: Path, benchmark: str, refs: list[Ref]) -> list[tuple[str, dict[str, Any]]]:
@@ -148,6 +151,15 @@ def _gold(sample_id: str, image: str, text: str, benchmark: str, expression: Exp
         "benchmark": benchmark,
         "targets": list(expression.targets),
     }
+
+
+def _implicit(scene: Scene, found: list[Expression]) -> list[dict[str, Any]]:
+    """Gold thoughts of expressions that stand in no benchmark: `implicit_<split>_<scene>_<expression>_t<sentence>`."""
+    return [
+        _gold(f"implicit_{scene.split}_{scene.scene_id}_{number}_t{index}", image_path(scene), text, "implicit", expression)
+        for number, expression in enumerate(found)
+        for index, text in enumerate(expression.sentences)
+    ]
 
 
 def _scene_row(scene: Scene) -> dict[str, Any]:

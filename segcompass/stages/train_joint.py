@@ -37,7 +37,7 @@ def work(stage: Stage) -> None:
         writer.writeheader()
         writer.writerows(rows)
     stage.rows |= {"steps": len(rows), "training_samples": len(prompts.samples)}
-    trained = sum(parameter.numel() for parameter in model.trained().values())
+    trained = {name: sum(parameter.numel() for parameter in parameters) for name, parameters in model.parts().items()}
     stage.facts |= {"seed": seed, "device": runtime.device, "trained_parameters": trained, "torch_threads": torch.get_num_threads()}
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from segcompass.protocols.records import read_runs
 from segcompass.provenance.stage import Stage, read_run, run_stage
 from segcompass.provenance.verify import verify_artefacts
+from segcompass.reporting.concepts import read_scores
 from segcompass.reporting.metrics import over_seeds, run_metrics
 from segcompass.reporting.numbers import study_numbers
 from segcompass.reporting.summary import summary_page
@@ -26,9 +27,10 @@ def work(stage: Stage) -> None:
     correlations = pd.read_csv(made_by["correlate"][0] / "correlations.csv")
     effects = pd.concat([pd.read_csv(folder / "summary.csv") for folder in made_by["intervene"]], ignore_index=True)
     dictionaries = {sae.name: json.loads((sae / "metrics.json").read_text(encoding="utf-8")) for sae in made_by["train_sae"]}
-    numbers = study_numbers(over_seeds(run_metrics(records)), correlations, effects, dictionaries)
+    scores = {name: read_scores(made_by["score_concepts"], name) for name in ("metrics", "purity", "coverage")}
+    numbers = study_numbers(over_seeds(run_metrics(records)), correlations, effects, dictionaries, scores["metrics"], scores["purity"])
     (stage.folder / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    page = summary_page(stage.params["study"], stage.params["runs"], correlations, effects, made_by["make_tables"][0])
+    page = summary_page(stage.params["study"], stage.params["runs"], correlations, effects, scores, made_by["make_tables"][0])
     (stage.folder / "summary.md").write_text(page, encoding="utf-8")
     stage.rows["artefacts"] = len(folders)
 

@@ -37,7 +37,7 @@ def ratio_interval(
         drawn = generator.integers(0, len(top), (min(rows, samples - start), len(top)))
         below = bottom[drawn].sum(1)
         ratios.append(top[drawn].sum(1)[below > 0] / below[below > 0])
-    return _percentiles(np.concatenate(ratios), level)
+    return percentile_interval(np.concatenate(ratios), level)
 
 
 def paired_difference(
@@ -59,6 +59,7 @@ def cluster_draws(clusters: Sequence[Any] | np.ndarray, samples: int, seed: int)
         yield np.concatenate([members[number] for number in generator.integers(0, len(members), len(members))])
 
 
-def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
+def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]:
+    """(low, high): the middle `level` of the draws."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -43,12 +43,15 @@ class SegmenterSettings(Section):
 
 
 class PhaseSettings(Section):
-    """One training phase: AdamW, linear warm-up, cosine decay."""
+    """One training phase: Muon for hidden matrices, AdamW for the rest, linear warm-up, cosine decay."""
 
     steps: PositiveInt
     batch: PositiveInt
     """Images per step."""
     learning_rate: PositiveFloat
+    """Peak rate of AdamW: embeddings, read-outs, norms, biases, convolutions."""
+    matrix_learning_rate: PositiveFloat
+    """Peak rate of Muon: hidden matrices."""
     weight_decay: Annotated[float, Field(ge=0.0)]
     warmup_fraction: Fraction
     final_fraction: Fraction
@@ -59,8 +62,14 @@ class PhaseSettings(Section):
 class BackboneTrainingSettings(Section):
     """The recipe of the embedded backbone, phase by phase."""
 
+    scenes: PositiveInt
+    """Scenes that the backbone is trained on; they are in no split of the data."""
+    sam_scenes: PositiveInt
+    """How many of them, the first ones, SAM is trained on."""
     vision: PhaseSettings
-    """Vision tower on dense patch targets: colour, shape, size, foreground, row and column of the object's centre."""
+    """Vision tower on dense patch targets: colour, shape, size, pattern, place, foreground, row and column of the object's centre."""
+    projector: PhaseSettings
+    """Projector: patches near the embeddings of the words for what they show."""
     language: PhaseSettings
     """Language model and projector on captions, facts and gold thoughts."""
     segments_per_image: PositiveInt
@@ -69,8 +78,10 @@ class BackboneTrainingSettings(Section):
     """Share of the language steps that see captions and facts only, before instructions join them."""
     encoder: PhaseSettings
     """SAM's image encoder on dense targets."""
-    decoder: PhaseSettings
-    """SAM's prompt encoder and mask decoder on blurred, noisy mask prompts."""
+    masks: PhaseSettings
+    """SAM's encoder, prompt encoder and mask decoder on blurred, noisy mask prompts."""
+    prompts_per_image: PositiveInt
+    """Objects of an image that prompt SAM in one step."""
 
 
 class EmbeddedBackbone(Section):
@@ -105,8 +116,11 @@ class RuntimeSettings(Section):
 
     device: Literal["cpu", "cuda"]
     dtype: Literal["float32", "bfloat16"]
-    attention: Literal["eager", "sdpa"]
-    """`attn_implementation` of transformers."""
+    """Of frozen weights and of the backbones' arithmetic; trained weights, codes and losses are always float32."""
+    attention: Literal["eager", "sdpa", "flash_attention_2"]
+    """`attn_implementation` of transformers; flash attention needs `cuda` and `bfloat16`."""
+    gradient_checkpointing: bool
+    """Recompute the trained language blocks in the backward pass instead of keeping their activations."""
 
 
 class AnswerSettings(Section):

@@ -16,8 +16,10 @@ from segcompass.study.study import Study
 ARTEFACTS = {
     "prepare_data": "results/{study}/data",
     "train_backbone": "results/{study}/backbone",
-    "cache_activations": "results/{study}/activations",
+    "cache_activations": "results/{study}/activations/layer{layer}",
     "train_sae": "results/{study}/sae/{sae}",
+    "label_tokens": "results/{study}/labelled",
+    "score_concepts": "results/{study}/concepts/{sae}",
     "train_joint": "results/{study}/joint/{variant}/seed{seed}",
     "evaluate": "results/{study}/evaluate/{variant}/seed{seed}",
     "correlate": "results/{study}/correlate",
@@ -48,8 +50,37 @@ class Job:
 
 def sae_like(study: Study, sae: str) -> str | None:
     """The trained dictionary that a random one copies its sparsity from; None for a trained one."""
-    dictionary = study.saes[sae]
+    dictionary = study.saes.get(sae)
     return dictionary.like if isinstance(dictionary, RandomDictionary) else None
+
+
+def sae_layer(study: Study, sae: str) -> int:
+    """The layer whose hidden states a dictionary is trained on."""
+    swept = study.swept()
+    return swept[sae].hook_layer if sae in swept else study.activations.hook_layer
+
+
+def scored_saes(study: Study) -> list[str]:
+    """Dictionaries that the concept study scores: the trained ones of `saes`, each beside its untrained control."""
+    return [name for name in study.saes if sae_like(study, name) is None]
+
+
+def control_of(study: Study, sae: str) -> str:
+    """The untrained dictionary that copies a trained one's sparsity; `evaluation.control_sae` where the study lists none."""
+    return next((name for name in study.saes if sae_like(study, name) == sae), study.evaluation.control_sae)
+
+
+def described_saes(study: Study) -> dict[str, dict[str, Any]]:
+    """What a report says of each dictionary, its line of the frontier included; random ones have the width of their trained twin."""
+    found = {}
+    swept = study.swept()
+    settings = {**study.saes, **{name: one.dictionary for name, one in swept.items()}}
+    for name, dictionary in settings.items():
+        layer, trained = sae_layer(study, name), settings[sae_like(study, name) or name]
+        width = 0 if isinstance(trained, RandomDictionary) else trained.width
+        line = f"{dictionary.architecture}, layer {layer}, {width} wide" if name in swept else None
+        found[name] = {"architecture": dictionary.architecture, "hook_layer": layer, "width": width, "line": line}
+    return found
 
 
 def intervened_runs(study: Study) -> list[tuple[str, int]]:
@@ -64,8 +95,11 @@ def correlated_runs(study: Study) -> list[tuple[str, int]]:
 
 def all_jobs(study: Study) -> list[Job]:
     """Every job of the study, each behind those whose artefacts it reads."""
-    jobs = [Job("prepare_data"), Job("train_backbone"), Job("cache_activations")]
-    jobs += [Job("train_sae", (("sae", name),)) for name in sorted(study.saes, key=lambda name: sae_like(study, name) is not None)]
+    saes = [*sorted(study.saes, key=lambda name: sae_like(study, name) is not None), *study.swept()]
+    jobs = [Job("prepare_data"), Job("train_backbone")]
+    jobs += [Job("cache_activations", (("layer", str(layer)),)) for layer in sorted({sae_layer(study, name) for name in saes})]
+    jobs += [Job("train_sae", (("sae", name),)) for name in saes]
+    jobs += [Job("label_tokens"), *(Job("score_concepts", (("sae", name),)) for name in scored_saes(study))]
     for stage, runs in (("train_joint", study.runs()), ("evaluate", study.runs()), ("intervene", intervened_runs(study))):
         jobs += [Job(stage, (("variant", variant), ("seed", str(seed)))) for variant, seed in runs]
     return [*jobs, Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
@@ -86,12 +120,18 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
                 return {"backbone": {key: raw["backbone"][key] for key in ("source", "folder")}}
             if raw["backbone"]["source"] == "pretrained":
                 return {"backbone": raw["backbone"]}
-            return {"backbone": raw["backbone"], "answer": raw["answer"], "threads": raw["threads"]}
+            return {key: raw[key] for key in ("backbone", "answer", "threads", "data")}
         case "cache_activations":
-            return {"activations": raw["activations"]} | model
+            return {"activations": raw["activations"] | {"hook_layer": int(wildcards["layer"])}} | model
         case "train_sae":
-            dictionary = raw["saes"][wildcards["sae"]]
-            return {"dictionary": dictionary, "training": raw["sae_training"], "threads": raw["threads"]}
+            swept = study.swept().get(wildcards["sae"])
+            dictionary = swept.dictionary.model_dump(mode="json") if swept else raw["saes"][wildcards["sae"]]
+            training = raw["sae_training"] | ({"steps": raw["sweep"]["steps"]} if swept else {})
+            return {"dictionary": dictionary, "training": training, "threads": raw["threads"]}
+        case "label_tokens":
+            return {"tokens": raw["concepts"]["tokens"], "hook_layer": raw["activations"]["hook_layer"]} | model
+        case "score_concepts":
+            return {"scores": raw["concepts"]["scores"], "bootstrap": analysis["bootstrap"], "threads": raw["threads"]}
         case "train_joint":
             joint = study.variant(wildcards["variant"]).model_dump(mode="json")
             threshold = raw["evaluation"]["confidence_threshold"]
@@ -116,7 +156,7 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "make_tables":
             return {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": analysis["bootstrap"]}
         case "make_figures":
-            return {"report": raw["report"], "runs": runs}
+            return {"report": raw["report"], "runs": runs, "saes": described_saes(study)}
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": raw["evaluation"]["splits"]}
     raise AssertionError(f"no such stage: {job.stage}")

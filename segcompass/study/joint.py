@@ -1,8 +1,8 @@
 """Keys of joint training: GRPO on the policy plus supervised segmentation (paper section 2, stage 2)."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from segcompass.study.section import Section
 
@@ -15,6 +15,12 @@ class RewardSettings(Section):
 
     format: Fraction
     mask: Fraction
+
+    @model_validator(mode="after")
+    def _adds_to_one(self) -> "RewardSettings":
+        if abs(self.format + self.mask - 1.0) > 1e-9:
+            raise ValueError("joint.policy.reward: format and mask must add to 1")
+        return self
 
 
 class PolicySettings(Section):
@@ -47,10 +53,20 @@ class SegmentationSettings(Section):
 
 
 class InterfaceSettings(Section):
-    """Query codebook and slot mapper."""
+    """Query codebook and slot mapper, and the cuts of the control variants."""
 
     sae: str
     """Name of the dictionary under `saes`."""
+    readout: Literal["concepts", "text"]
+    """`text`: no concept interface at all; the place words of the thought become a box that prompts SAM, as in Seg-Zero."""
+    codebook: Literal["queries", "pooled"]
+    """`queries`: the paper's; `pooled`: slots are a multilayer perceptron of the mean token, with as many parameters."""
+    mapper: Literal["fused", "dot"]
+    """`fused`: the paper's; `dot`: one dot product of slot and image embedding, without heads and convolutions."""
+    thought_codes: bool
+    """Show the codebook the codes of the thought; false leaves those of image and instruction."""
+    slots: bool
+    """Feed the slots to the slot mapper; false leaves the reference states as the only road, as in LISA."""
     query_width: PositiveInt
     """d_q."""
     query_heads: PositiveInt
@@ -61,6 +77,12 @@ class InterfaceSettings(Section):
     """Dot-product heads of the slot mapper."""
     reference_state: bool
     """Feed r_k, the last hidden state of the reference token, to the slot mapper; false leaves concepts as the only road."""
+
+    @model_validator(mode="after")
+    def _some_road(self) -> "InterfaceSettings":
+        if not self.slots and not self.reference_state:
+            raise ValueError("joint.interface: slots and reference_state are both false, so nothing reaches the masks; keep one")
+        return self
 
 
 class LearningRates(Section):

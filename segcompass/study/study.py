@@ -10,6 +10,7 @@ from segcompass.study.backbone import AnswerSettings, BackboneSettings, Embedded
 from segcompass.study.concepts import ActivationSettings, Dictionary, RandomDictionary, SaeTrainingSettings
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings
 from segcompass.study.joint import JointSettings
+from segcompass.study.scoring import ConceptSettings, SweepSettings, SweptDictionary, sweep_contradictions, swept_dictionaries
 from segcompass.study.section import Section
 
 
@@ -57,6 +58,8 @@ class Study(Section):
     saes: dict[str, Dictionary]
     """Dictionaries by name."""
     sae_training: SaeTrainingSettings
+    concepts: ConceptSettings
+    sweep: SweepSettings
     joint: JointSettings
     variants: dict[str, VariantSettings]
     evaluation: EvaluationSettings
@@ -72,6 +75,10 @@ class Study(Section):
         """Every (variant, seed) of the study, in the file's order."""
         return [(name, seed) for name, variant in self.variants.items() for seed in variant.seeds]
 
+    def swept(self) -> dict[str, SweptDictionary]:
+        """The dictionaries of the sweep, by name."""
+        return swept_dictionaries(self.sweep, self.saes)
+
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
         for problem in self._contradictions():
@@ -80,9 +87,6 @@ class Study(Section):
 
     def _contradictions(self) -> list[str]:
         found = []
-        reward = self.joint.policy.reward
-        if abs(reward.format + reward.mask - 1.0) > 1e-9:
-            found.append("joint.policy.reward: format and mask must add to 1")
         if "full" not in self.variants:
             found.append("variants: the variant `full` is missing; every other one is compared with it")
         for name, dictionary in self.saes.items():
@@ -92,6 +96,7 @@ class Study(Section):
                     found.append(f"saes.{name}.like: `{dictionary.like}` is not a trained dictionary of `saes`")
             elif dictionary.architecture in ("topk", "batchtopk") and dictionary.k >= dictionary.width:
                 found.append(f"saes.{name}.k: must be smaller than width")
+        found += sweep_contradictions(self.sweep, self.saes)
         for name, variant in self.variants.items():
             found += self._variant_contradictions(name, variant)
         control = self.saes.get(self.evaluation.control_sae)
@@ -116,8 +121,11 @@ class Study(Section):
         if split not in self.evaluation.splits.get(benchmark, []):
             found.append("report.qualitative_split: must be one of evaluation.splits")
         if isinstance(self.backbone, EmbeddedBackbone):
-            if self.activations.hook_layer > self.backbone.vlm.language.layers:
-                found.append("activations.hook_layer: deeper than backbone.vlm.language.layers")
+            hooks = {"activations": self.activations.hook_layer}
+            hooks |= {f"sweep.lines.{index}": line.hook_layer for index, line in enumerate(self.sweep.lines)}
+            for place, layer in hooks.items():
+                if layer > self.backbone.vlm.language.layers:
+                    found.append(f"{place}.hook_layer: deeper than backbone.vlm.language.layers")
             for part in (self.backbone.vlm, self.backbone.sam):
                 if part.image_size % part.patch_size:
                     found.append("backbone: image_size must be a multiple of patch_size")

@@ -1,8 +1,8 @@
 """Expressions of the five benchmarks for a scene, each with its target set and gold thought.
 
 An expression is kept only where an exhaustive check of the scene finds exactly its targets. ReasonSeg names things that are
-never drawn ("the colour of a ripe tomato"), alone, in pairs, or as the anchor of a relation; its wording occurs in no training
-text, while the facts themselves do (`facts`).
+never drawn ("the colour of a ripe tomato"), alone, in pairs, or as the anchor of a relation. The backbone's text teaches the wording with
+other things (`implicit`) and every thing by its fact alone (`facts`): that a ReasonSeg thing is meant in a picture is never shown to it.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from segcompass.world.lexicon import COLOUR_FACTS, COLOURS, NUMBERS, PLACES, RELATIONS, SHAPE_FACTS, SHAPES
+from segcompass.world.lexicon import COLOUR_FACTS, COLOURS, NUMBERS, PLACES, RELATIONS, SHAPE_FACTS, SHAPES, TAUGHT_THINGS
 from segcompass.world.scene import Scene, SceneObject
 from segcompass.world.thoughts import thought
 
@@ -145,12 +145,21 @@ def grefcoco_none(scene: Scene, item: SceneObject, generator: np.random.Generato
 
 
 def reasonseg(scene: Scene, item: SceneObject, generator: np.random.Generator) -> Expression | None:
-    """Implicit wording that needs a fact, two facts, or a fact and a relation."""
-    colour_thing = str(generator.choice(COLOUR_FACTS[item.colour]))
-    shape_thing = str(generator.choice(SHAPE_FACTS[item.shape]))
+    """Implicit wording that needs a fact, two facts, or a fact and a relation, about things that no instruction of the text names."""
+    return _by_facts(scene, item, generator, slice(TAUGHT_THINGS, None))
+
+
+def implicit(scene: Scene, item: SceneObject, generator: np.random.Generator) -> Expression | None:
+    """ReasonSeg's wording about the other things: what the backbone's text teaches."""
+    return _by_facts(scene, item, generator, slice(TAUGHT_THINGS))
+
+
+def _by_facts(scene: Scene, item: SceneObject, generator: np.random.Generator, things: slice) -> Expression | None:
+    colour_thing = str(generator.choice(COLOUR_FACTS[item.colour][things]))
+    shape_thing = str(generator.choice(SHAPE_FACTS[item.shape][things]))
     for kind in _shuffled(["colour", "shape", "both", "relation"], generator):
         if kind == "relation":
-            expression = _implicit_relation(scene, item, generator)
+            expression = _relation_by_fact(scene, item, generator, things)
             if expression:
                 return expression
             continue
@@ -181,11 +190,11 @@ def reasonseg(scene: Scene, item: SceneObject, generator: np.random.Generator) -
     return None
 
 
-def _implicit_relation(scene: Scene, item: SceneObject, generator: np.random.Generator) -> Expression | None:
+def _relation_by_fact(scene: Scene, item: SceneObject, generator: np.random.Generator, things: slice) -> Expression | None:
     for anchor in _shuffled([o for o in scene.objects if o is not item], generator):
         if len(matching(scene, colour=anchor.colour)) != 1:
             continue
-        thing = str(generator.choice(COLOUR_FACTS[anchor.colour]))
+        thing = str(generator.choice(COLOUR_FACTS[anchor.colour][things]))
         for relation in _shuffled(list(RELATIONS), generator):
             same = [o for o in matching(scene, shape=item.shape) if o is not anchor]
             near = [o for o in same if holds(scene, o, relation, anchor, NEAR_MARGIN)]

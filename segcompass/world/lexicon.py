@@ -21,25 +21,28 @@ PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom lef
 RELATIONS = ("left of", "right of", "above", "below")
 
 COLOUR_FACTS = {
-    "red": ("ripe tomato", "fire engine", "strawberry"),
-    "orange": ("carrot", "pumpkin", "traffic cone"),
-    "yellow": ("banana", "lemon", "school bus"),
-    "green": ("frog", "lawn", "cucumber"),
-    "blue": ("clear sky", "sapphire", "blueberry"),
-    "purple": ("eggplant", "plum", "amethyst"),
-    "brown": ("chestnut", "chocolate bar", "tree trunk"),
-    "white": ("snowman", "swan", "sheet of paper"),
+    "red": ("ripe tomato", "fire engine", "strawberry", "ruby"),
+    "orange": ("carrot", "pumpkin", "traffic cone", "tangerine"),
+    "yellow": ("banana", "lemon", "school bus", "canary"),
+    "green": ("frog", "lawn", "cucumber", "emerald"),
+    "blue": ("clear sky", "sapphire", "blueberry", "cornflower"),
+    "purple": ("eggplant", "plum", "amethyst", "lavender"),
+    "brown": ("chestnut", "chocolate bar", "tree trunk", "coffee bean"),
+    "white": ("snowman", "swan", "sheet of paper", "polar bear"),
 }
 """Colour -> things that have it."""
 SHAPE_FACTS = {
-    "disc": ("coin", "full moon", "dinner plate"),
-    "ring": ("doughnut", "bicycle tyre", "wedding band"),
-    "square": ("chess board tile", "sugar cube", "sticky note"),
-    "triangle": ("slice of pizza", "sail", "tent front"),
-    "cross": ("plus sign", "ambulance sign", "windmill"),
-    "star": ("starfish", "sheriff badge", "tree topper"),
+    "disc": ("coin", "full moon", "dinner plate", "vinyl record"),
+    "ring": ("doughnut", "bicycle tyre", "wedding band", "hula hoop"),
+    "square": ("chess board tile", "sugar cube", "sticky note", "window pane"),
+    "triangle": ("slice of pizza", "sail", "tent front", "yield sign"),
+    "cross": ("plus sign", "ambulance sign", "windmill", "church emblem"),
+    "star": ("starfish", "sheriff badge", "tree topper", "snow crystal"),
 }
 """Shape -> things that have it."""
+TAUGHT_THINGS = 2
+"""Things of each value that instructions of the backbone's text name, the first ones; ReasonSeg names the other ones alone, which that
+text knows from facts only."""
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight")
 

@@ -9,6 +9,10 @@ NOISE = 9.0
 """Standard deviation of the background noise in grey levels."""
 
 
+JPEG_QUALITY = 95
+"""Of the data set's files."""
+
+
 def render(scene: Scene, generator: np.random.Generator) -> np.ndarray:
     """uint8 [height, width, 3]; each object covers exactly its visible mask."""
     image = _background(scene.height, scene.width, generator)

@@ -1,4 +1,4 @@
-"""Scenes of the embedded world: objects with complete attributes, placed so that at least 60 % of each stays visible."""
+"""Scenes of the embedded world: objects with complete attributes, apart from each other, at least 60 % of each in sight."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,8 @@ from segcompass.study.data import WorldSettings
 from segcompass.world.lexicon import COLOURS, PATTERNS, SHAPES, SIZES, place_of
 
 LEAST_VISIBLE = 0.6
+LEAST_APART = 1 / 8
+"""Least distance of two centres along one of the axes, as a share of the longer image side: no two objects are at one spot."""
 RADIUS = {"small": (0.085, 0.11), "large": (0.15, 0.185)}
 """Size word -> range of the radius as a share of the shorter image side."""
 
@@ -75,6 +77,8 @@ def draw_scene(scene_id: int, split: str, settings: WorldSettings, generator: np
         full = np.zeros((0, height, width), bool)
         for _ in range(30 * count):
             item = _candidate(len(objects), height, width, settings.patterns, generator)
+            if any(_apart(item, other) < LEAST_APART * max(height, width) for other in objects):
+                continue
             added = np.concatenate([full, outline(item, height, width)[None]])
             if _fits(added, settings.occlusion):
                 objects.append(item)
@@ -96,6 +100,10 @@ def _candidate(object_id: int, height: int, width: int, patterns: bool, generato
         column=float(generator.uniform(radius, width - radius)),
         radius=radius,
     )
+
+
+def _apart(first: SceneObject, second: SceneObject) -> float:
+    return max(abs(first.row - second.row), abs(first.column - second.column))
 
 
 def _fits(full: np.ndarray, occlusion: bool) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 
 from segcompass.datasets.splits import EVALUATION_SPLITS
 from segcompass.study.data import WorldSettings
-from segcompass.world.instructions import Expression, wordings
+from segcompass.world.instructions import Expression, Wording, implicit, wordings
 from segcompass.world.lexicon import ROUND_SHAPES
 from segcompass.world.scene import Scene, SceneObject
 
@@ -19,19 +19,27 @@ def expressions(scene: Scene, benchmark: str, settings: WorldSettings) -> list[E
     With `shuffle_masks` (the null twin) each training expression points to other objects of its scene, drawn at random, so that
     words and masks are unrelated while images, counts and areas stay as they are.
     """
-    seed = [settings.seed, scene.scene_id, list(BENCHMARK_SPLITS).index(benchmark)]
-    generator = np.random.default_rng(seed)
-    kinds = wordings(benchmark, scene.split)
-    found: list[Expression] = []
-    for item in _targets(scene, generator):
-        kind = kinds[len(found) % len(kinds)]
-        expression = kind(scene, item, generator)
-        if expression is not None and all(expression.sentences != other.sentences for other in found):
-            found.append(expression)
-        if len(found) == settings.instructions_per_scene:
-            break
+    generator = np.random.default_rng([settings.seed, scene.scene_id, list(BENCHMARK_SPLITS).index(benchmark)])
+    found = _worded(scene, wordings(benchmark, scene.split), settings.instructions_per_scene, generator)
     if settings.shuffle_masks and scene.split == "train":
         return [_unrelated(scene, expression, generator) for expression in found]
+    return found
+
+
+def implicit_expressions(scene: Scene, settings: WorldSettings) -> list[Expression]:
+    """Up to `instructions_per_scene` expressions that teach ReasonSeg's wording, for the backbone's text alone."""
+    generator = np.random.default_rng([settings.seed, scene.scene_id, len(BENCHMARK_SPLITS)])
+    return _worded(scene, [implicit], settings.instructions_per_scene, generator)
+
+
+def _worded(scene: Scene, kinds: list[Wording], count: int, generator: np.random.Generator) -> list[Expression]:
+    found: list[Expression] = []
+    for item in _targets(scene, generator):
+        expression = kinds[len(found) % len(kinds)](scene, item, generator)
+        if expression is not None and all(expression.sentences != other.sentences for other in found):
+            found.append(expression)
+        if len(found) == count:
+            break
     return found
 
 

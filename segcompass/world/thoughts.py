@@ -49,6 +49,11 @@ def parse_targets(text: str) -> list[Described] | None:
     return [match.groups() for match in matches if match] if all(matches) else None  # type: ignore[misc]
 
 
+def thought_targets(answer: str) -> list[Described] | None:
+    """The described targets of an answer, `<think> … </think>` and what follows; see `parse_targets`."""
+    return parse_targets(answer.partition("</think>")[0].replace("<think>", "").strip())
+
+
 def thought_is_right(answer: str, gold: str) -> bool:
     """Whether an answer's thought ends in exactly the gold thought's targets, in any order.
 
@@ -56,6 +61,5 @@ def thought_is_right(answer: str, gold: str) -> bool:
         answer: generated text, `<think> … </think>` and what follows.
         gold: words of the gold thought.
     """
-    words = answer.partition("</think>")[0].replace("<think>", "").strip()
-    named, wanted = parse_targets(words), parse_targets(gold)
+    named, wanted = thought_targets(answer), parse_targets(gold)
     return named is not None and wanted is not None and sorted(named) == sorted(wanted)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from segcompass.backbone.load import load_segmenter, load_vlm
+from segcompass.backbone.split import SplitModel
 from segcompass.commands.ship_backbone import file_digests
 from segcompass.study.backbone import EmbeddedBackbone
 from segcompass.study.load import load_study
@@ -57,3 +58,25 @@ def test_our_doors_open_it_too() -> None:
     prompts = vlm.prompts(pictures(1), ["left red ring"])
     assert vlm.generate(prompts, 1, None, STUDY.answer.longest, None).answers.shape[0] == 1
     assert sam.embed(sam.inputs(pictures(1))).shape == torch.Size([1, 64, 16, 16])
+
+
+def test_real_answers_of_different_lengths_are_those_of_generate_from_the_same_seed() -> None:
+    vlm = load_vlm(FOLDER / "vlm", STUDY.runtime, STUDY.answer)
+    assert isinstance(vlm, SplitModel)
+    texts = ["left red ring", "all blue objects", "the small disc that is above the green star", "star and the yellow cross"]
+    prompts = vlm.prompts(pictures(4), texts)
+    places: list[int] = []
+    handle = vlm.language.layers[0].register_forward_pre_hook(lambda block, given: places.append(given[0].shape[0] * given[0].shape[1]))
+    ours = vlm.generate(prompts, 4, 1.0, STUDY.answer.longest, torch.Generator().manual_seed(0))
+    handle.remove()
+    torch.manual_seed(0)
+    theirs = vlm.model.generate(
+        input_ids=prompts.ids.repeat_interleave(4, 0),
+        attention_mask=prompts.mask.long().repeat_interleave(4, 0),
+        pixel_values=prompts.vision_inputs["pixel_values"].repeat_interleave(4, 0),
+        do_sample=True,
+        top_k=0,
+        max_new_tokens=STUDY.answer.longest,
+    )[:, prompts.ids.shape[1] :]
+    assert torch.equal(ours.answers, theirs)
+    assert places[-1] < places[1] == 16, "places of ended answers are dropped"

@@ -1,14 +1,11 @@
 """Concept quality on drawings with known answers."""
 
-import numpy as np
 import pytest
 import torch
 
 from segcompass.backbone.interface import INSTRUCTION, THOUGHT, VISUAL
-from segcompass.concepts.quality import coverage, heat_iou, reconstruction, thought_scores
+from segcompass.concepts.quality import heat_iou, reconstruction, thought_scores
 from segcompass.sae.topk import TopKDictionary
-
-BOXES = np.array([[0, 0, 2, 2], [2, 0, 4, 2], [0, 2, 2, 4], [2, 2, 4, 4], [4, 0, 4, 0]])  # a 4 x 4 image, one token of padding
 
 
 def test_heat_iou_joins_slots_and_leaves_the_padding_out() -> None:
@@ -16,20 +13,6 @@ def test_heat_iou_joins_slots_and_leaves_the_padding_out() -> None:
     target, valid = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[True, True, False]])
     assert heat_iou(heat, target, valid) == 0.5  # two pixels lit, one of them target, the third is padding
     assert heat_iou(-9 * torch.ones(1, 1, 3), torch.zeros(1, 3), valid) == 1.0
-
-
-def test_coverage_counts_target_pixels_under_the_best_tokens() -> None:
-    target = np.zeros((4, 4), bool)
-    target[0, :3] = True  # 2 pixels under token 0, 1 under token 1
-    assert coverage(np.array([5.0, 1, 2, 3, 99]), BOXES, target, 0.25) == (pytest.approx(2 / 3), 0.25)
-    assert coverage(np.array([5.0, 6, 2, 3, 99]), BOXES, target, 0.5) == (pytest.approx(1.0), 0.5)
-
-
-def test_random_coverage_is_the_expectation() -> None:
-    generator = np.random.default_rng(0)
-    target = generator.random((4, 4)) < 0.4
-    drawn = [coverage(generator.random(5), BOXES, target, 0.25) for _ in range(4000)]
-    assert np.mean([covered for covered, _ in drawn]) == pytest.approx(drawn[0][1], abs=0.02)
 
 
 def test_visual_tokens_score_by_the_concepts_of_the_thought() -> None:

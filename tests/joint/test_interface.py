@@ -2,7 +2,7 @@
 
 import torch
 
-from segcompass.joint.codebook import QueryCodebook
+from segcompass.joint.codebook import PooledCodebook, QueryCodebook
 from segcompass.joint.mapper import SlotMapper
 
 
@@ -53,9 +53,40 @@ def test_shapes_and_the_cut_of_the_reference_state() -> None:
     torch.manual_seed(0)
     slots, embeddings = torch.randn(2, 3, 16), torch.randn(2, 8, 4, 4)
     one, other = torch.randn(2, 3, 24), torch.randn(2, 3, 24)
-    fed, cut = SlotMapper(16, 24, 8, 2, 3, True), SlotMapper(16, 24, 8, 2, 3, False)
+    fed, cut = SlotMapper(16, 24, 8, 2, 3, True, True, True), SlotMapper(16, 24, 8, 2, 3, True, False, True)
     heat, confidence = fed(slots, one, embeddings)
     assert heat.shape == (2, 3, 16, 16) and confidence.shape == (2, 3)
     assert not torch.allclose(heat, fed(slots, other, embeddings)[0])
     assert torch.equal(cut(slots, one, embeddings)[0], cut(slots, other, embeddings)[0]), "no road around the concepts"
     assert not torch.equal(cut(slots, one, embeddings)[0], cut(slots + 1, one, embeddings)[0])
+
+
+def test_the_cut_of_the_slots_leaves_the_reference_states_alone() -> None:
+    torch.manual_seed(0)
+    cut = SlotMapper(16, 24, 8, 2, 3, False, True, True)
+    states, embeddings = torch.randn(2, 3, 24), torch.randn(2, 8, 4, 4)
+    assert torch.equal(cut(torch.randn(2, 3, 16), states, embeddings)[0], cut(None, states, embeddings)[0])
+    assert not torch.equal(cut(None, states, embeddings)[0], cut(None, states + torch.randn(2, 3, 24), embeddings)[0])
+
+
+def test_without_fusion_a_heat_map_is_the_sum_of_the_dot_products() -> None:
+    torch.manual_seed(0)
+    plain = SlotMapper(16, 24, 8, 2, 3, True, True, False)
+    slots, states, embeddings = torch.randn(1, 3, 16), torch.randn(1, 3, 24), torch.randn(1, 8, 4, 4)
+    fused = plain.fuse(torch.cat([plain.slot(slots), states], -1))
+    expected = torch.einsum("nkc,ncyx->nkyx", fused, plain.image(embeddings)) / plain.head_width**0.5
+    # The middle of bilinear upsampling by 4 keeps the mean of the map.
+    heat = plain(slots, states, embeddings)[0]
+    assert torch.allclose(heat.mean((2, 3)), expected.mean((2, 3)), atol=1e-5)
+
+
+def test_the_pooled_codebook_has_as_many_parameters_and_sees_no_padding() -> None:
+    torch.manual_seed(0)
+    pooled, queries = PooledCodebook(64, 64, 4, 2, 3, 0.0), QueryCodebook(64, 64, 4, 2, 3, 0.0)
+    counts = [sum(parameter.numel() for parameter in part.parameters()) for part in (pooled, queries)]
+    assert abs(counts[0] - counts[1]) < 0.03 * counts[1]
+    sparse, mask = codes(6, 64, 4), torch.tensor([[True] * 4 + [False] * 2] * 2)
+    changed = sparse.clone()
+    changed[:, 4:] = codes(2, 64, 4, seed=1)
+    assert pooled(sparse, mask).shape == (2, 3, 64)
+    assert torch.equal(pooled(sparse, mask), pooled(changed, mask))

@@ -135,3 +135,33 @@ def test_canonical_answers_keep_the_form() -> None:
     special = model.vlm.special
     for ids in ([], [9, 9], [special.open, 9], [special.open, 9, special.close, special.reference], [special.reference] * 7):
         assert status_of(canonical(ids, special), special) == "ok"
+
+
+VARIANTS = {
+    "rl_only": {"segmentation.weight": 0.0},
+    "sae_only": {"interface.reference_state": False},
+    "ref_only": {"interface.slots": False},
+    "text_readout": {"interface.readout": "text"},
+    "no_codebook": {"interface.codebook": "pooled"},
+    "no_slot_mapper": {"interface.mapper": "dot"},
+    "no_cot": {"interface.thought_codes": False},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_variant_trains_what_it_has_and_predicts(name: str, tmp_path: Path) -> None:
+    run = trainer(settings(steps=2, checkpoint_every=2, **VARIANTS[name]))
+    before = {key: value.detach().clone() for key, value in run.model.trained().items()}
+    rows = run.run(tmp_path)
+    moved = {key for key, value in run.model.trained().items() if not torch.equal(value, before[key])}
+    assert len(rows) == 2 and {row["reward"] for row in rows} == {0.0}
+    # Without any reward the language model learns through the reference states alone.
+    assert any("language_model" in key for key in moved) == (name not in ("rl_only", "sae_only", "text_readout"))
+    assert any("mask_decoder" in key for key in moved) == (name != "rl_only")
+    assert any("codebook" in key for key in moved) == (name not in ("rl_only", "ref_only", "text_readout"))
+    predictor = Predictor(run.model.eval(), micro_study().answer.longest, 0.5)
+    thoughts = predictor.think(pictures(2), ["left red ring"] * 2)
+    with torch.no_grad():
+        heat = predictor.segment(thoughts).heat
+        edited = predictor.segment(thoughts, torch.zeros_like(thoughts.codes)).heat
+    assert torch.equal(heat, edited) == (name in ("ref_only", "text_readout")), "concepts carry the rest"

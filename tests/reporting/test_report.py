@@ -10,6 +10,14 @@ import pytest
 
 from segcompass.protocols.records import COLUMNS
 from segcompass.reporting import tables
+from segcompass.reporting.concepts import blind_sentence, purity_sentence, sparse_only
+from segcompass.reporting.figures.concepts import (
+    active_features_figure,
+    coverage_figure,
+    frontier_figure,
+    frontier_points,
+    purity_figure,
+)
 from segcompass.reporting.figures.correlation import correlation_figure
 from segcompass.reporting.figures.necessity import necessity_figure
 from segcompass.reporting.figures.qualitative import Example, heat_overlay, overlay, qualitative_figure
@@ -45,6 +53,40 @@ def records(variant: str, seed: int, gain: float = 0.0) -> pd.DataFrame:
 
 
 ALL = pd.concat([records("full", 0), records("full", 1, 0.1), records("dense", 0, -0.1)], ignore_index=True)
+
+
+def concept_scores(sae: str, difference: float = 0.3) -> dict[str, pd.DataFrame]:
+    """Scores of a dictionary that knows red and ring; `difference` is that to the untrained twin, with an interval of 0.1 to each side."""
+    row = {"sae": sae, "tokens": 9, "shuffled": 0.5, "shuffled_low": 0.45, "shuffled_high": 0.55}
+    row |= {"difference": difference, "difference_low": difference - 0.1, "difference_high": difference + 0.1}
+    row |= {"tells_trained_from_random": abs(difference) > 0.1, "concept": 1, "random_concept": 2, "linear_probe": 0.99}
+
+    def valued(trained: float) -> dict[str, float]:
+        ends = {"trained": trained, "random": trained - difference}
+        return ends | {f"{name}_{end}": value for name, value in ends.items() for end in ("low", "high")}
+
+    purity = [
+        row | valued(trained) | {"attribute": attribute, "value": value, "metric": metric}
+        for attribute, value, trained in (
+            ("colour", "red", 0.97),
+            ("colour", "blue", 0.9),
+            ("colour", "(mean)", 0.93),
+            ("shape", "ring", 0.96),
+            ("shape", "(mean)", 0.96),
+        )
+        for metric in ("auroc", "f1")
+    ]
+    metrics = [
+        row | valued(value) | {"token_type": kind, "metric": metric}
+        for metric, value in (("l0", 16.0), ("explained_variance", 0.9), ("dead_fraction", 0.1))
+        for kind in ("instance", "background", "instruction", "thought")
+    ]
+    coverage = [row | valued(f) | {"ranking": r, "fraction": f, "random_tokens": f} for r in ("thought", "activation") for f in (0.5, 1.0)]
+    return {"metrics": pd.DataFrame(metrics), "purity": pd.DataFrame(purity), "coverage": pd.DataFrame(coverage)}
+
+
+SAES = {"topk": {"architecture": "topk", "line": None}, "dense": {"architecture": "dense", "line": None}}
+SAES |= {f"topk_k{k}": {"architecture": "topk", "line": "topk, layer 2, 64 wide"} for k in (4, 16)}
 
 
 def cell(summary: pd.DataFrame, variant: str, metric: str, protocol: str = "gres") -> pd.Series:
@@ -99,9 +141,29 @@ def test_controls_are_paired_over_common_seeds() -> None:
     assert "gIoU - full" not in found["full, gR val"]
 
 
+def test_an_ablation_takes_the_variants_that_differ_in_its_key_alone() -> None:
+    base = {"policy": {"group": 4, "reward": {"format": 0.3, "mask": 0.7}}, "steps": 9}
+    settings = {"full": base, "dense": base | {"steps": 8}}
+    settings["group_8"] = base | {"policy": base["policy"] | {"group": 8}}
+    settings["group_2"] = base | {"policy": base["policy"] | {"group": 2}}
+    settings["reward_0_1"] = base | {"policy": base["policy"] | {"reward": {"format": 0.0, "mask": 1.0}}}
+    summary = over_seeds(run_metrics(pd.concat([records(name, 0) for name in settings], ignore_index=True)))
+    ours = [label for label, source, _ in tables.figure_6(summary, settings).rows if source == "ours"]
+    assert ours == ["G = 2", "G = 4", "G = 8"]
+    ours = [label for label, source, _ in tables.table_6(summary, settings).rows if source == "ours"]
+    assert ours == ["format 0.3 : mask 0.7", "format 0 : mask 1"]
+
+
+def test_trained_parameters_are_those_of_the_runs() -> None:
+    run = {"facts": {"trained_parameters": {"codebook": 7, "mapper": 3}}, "rows": {"steps": 20}, "params": {"joint": {"prompts": 8}}}
+    cut = run | {"facts": {"trained_parameters": {"codebook": 0, "mapper": 3}}}
+    found = tables.trained_parameters({"full": run, "ref_only": cut}).tidy().set_index(["row", "column"])["mean"]
+    assert found["full", "all"] == 10 and found["ref_only", "all"] == 3 and found["full", "updates"] == 20 and found["full", "prompts"] == 8
+
+
 def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
-    points = pd.DataFrame(generator.random((50, 3)), columns=["heat_iou", "iou", "coverage"])
+    samples = pd.DataFrame(generator.random((50, 3)), columns=["heat_iou", "iou", "coverage"])
     row = {"quality": "heat_iou", "accuracy": "iou", "dictionary": "trained", "spearman": 0.1, "spearman_low": 0.0, "spearman_high": 0.2}
     row |= {"partial": 0.1, "partial_low": 0.0, "partial_high": 0.2, "null_mean": 0.0, "null_low": -0.1, "null_high": 0.1}
     correlations = pd.DataFrame([row])
@@ -128,16 +190,51 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
     mask = np.zeros((40, 60), bool)
     example = Example(image, "the left $ring$", "<think> target : ring </think>", mask, generator.random((32, 32)), mask, 0.5)
     drawn = smoothed(curves)
+    scores = concept_scores("topk")
+    shown = scores["purity"][(scores["purity"]["metric"] == "auroc") & (scores["purity"]["value"] != "(mean)")]
+    active = scores["metrics"][scores["metrics"]["metric"] == "l0"]
+    points = frontier_points({name: {"all": {"l0": 4.0, "explained_variance": 0.9, "dead_fraction": 0.0}} for name in SAES}, SAES)
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
-        save_figure(lambda: correlation_figure(points, correlations), points, folder, "correlation")
+        save_figure(lambda: correlation_figure(samples, correlations), samples, folder, "correlation")
+        save_figure(lambda: active_features_figure(active), active, folder, "active_features")
+        save_figure(lambda: coverage_figure(scores["coverage"]), scores["coverage"], folder, "coverage")
+        save_figure(lambda: purity_figure(shown), shown, folder, "purity")
+        save_figure(lambda: frontier_figure(points), points, folder, "frontier")
         save_figure(lambda: necessity_figure(effects), effects, folder, "necessity")
         save_figure(lambda: training_figure(drawn), drawn, folder, "training")
-        save_figure(lambda: qualitative_figure([example]), points, folder, "qualitative")
+        save_figure(lambda: qualitative_figure([example]), samples, folder, "qualitative")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(names) == 12
+    assert len(names) == 24
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     assert pd.read_csv(tmp_path / "a" / "correlation.csv").equals(pd.read_csv(tmp_path / "b" / "correlation.csv"))
+
+
+def test_the_frontier_leaves_dense_maps_out_and_figure_4_too() -> None:
+    points = frontier_points({name: {"all": {"l0": 4.0, "explained_variance": 0.9, "dead_fraction": 0.0}} for name in SAES}, SAES)
+    assert points["sae"].tolist() == ["topk", "topk_k4", "topk_k16"] and points["line"].isna().tolist() == [True, False, False]
+    both = pd.concat([concept_scores("topk")["metrics"], concept_scores("dense")["metrics"]])
+    assert set(sparse_only(both, SAES)["sae"]) == {"topk"}
+
+
+def test_tables_of_the_concept_space_stand_beside_their_controls() -> None:
+    scores = concept_scores("topk")
+    found = {label: values for label, _, values in tables.purity(scores["purity"]).rows}
+    red = found["topk, colour red"]
+    assert (red["AUROC"].mean, red["untrained"].mean, red["shuffled"].mean) == (0.97, pytest.approx(0.67), 0.5)
+    assert (red["AUROC - untrained"].low, red["AUROC - untrained"].high) == (pytest.approx(0.2), pytest.approx(0.4))
+    fidelity = {label: values for label, _, values in tables.fidelity(scores["metrics"]).rows}
+    assert fidelity["topk, instance"]["L0"].mean == 16.0 and fidelity["topk, instance"]["L0 - untrained"].mean == 0.3
+
+
+def test_sentences_say_which_values_are_told_and_which_metrics_tell_nothing() -> None:
+    known, blind = concept_scores("topk"), concept_scores("topk", difference=0.0)
+    told = purity_sentence("topk", known["purity"])
+    assert "colour 1 of 2 (untrained 0, shuffled 0, linear read-out of the layer 2" in told and "shape 1 of 1" in told
+    assert "the mean AUROC tells" in told and "does not tell" in purity_sentence("topk", blind["purity"])
+    assert "every metric" in blind_sentence("topk", known["metrics"], known["coverage"])
+    nothing = blind_sentence("topk", blind["metrics"], blind["coverage"])
+    assert "l0 (instance)" in nothing and "coverage by thought at 50 %" in nothing and "100 %" not in nothing
 
 
 def test_smoothing_is_a_mean_over_seeds_then_a_running_mean() -> None:
@@ -175,8 +272,11 @@ def test_numbers_are_valid_json_without_nan() -> None:
     metrics = {"topk": {"all": {"l0": 16.0, "explained_variance": math.nan}}}
     effects = pd.DataFrame([{"variant": "full", "seed": 0, "benchmark": "b", "split": "s", "m": 1, "contrast": "top", "outcome": "o"}])
     effects = effects.assign(mean=0.5, low=0.1, high=0.9, n=3)
-    numbers = study_numbers(over_seeds(run_metrics(ALL)), pd.DataFrame(), effects, metrics)
+    scores = concept_scores("topk")
+    numbers = study_numbers(over_seeds(run_metrics(ALL)), pd.DataFrame(), effects, metrics, scores["metrics"], scores["purity"])
     text = json.dumps(numbers, allow_nan=False)
     assert numbers["metrics"]["full"]["grefcoco"]["val"]["gres"]["gIoU"]["seeds"] == 2
     assert numbers["necessity"]["full"]["seed0"]["b"]["s"]["m1"]["top"]["o"]["mean"] == 0.5
     assert numbers["dictionaries"]["topk"]["all"]["explained_variance"] is None and "NaN" not in text
+    assert numbers["concepts"]["topk"]["purity"]["colour"]["red"]["auroc"]["difference"] == 0.3
+    assert numbers["concepts"]["topk"]["fidelity"]["instance"]["l0"]["tells_trained_from_random"] is True

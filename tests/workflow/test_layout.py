@@ -28,7 +28,7 @@ def test_rule_stage_module_and_log_folder_share_one_name() -> None:
     modules = {path.stem for path in (ROOT / "segcompass" / "stages").glob("*.py")} - {"__init__"}
     assert set(blocks()) == modules == set(ARTEFACTS)
     for name, body in blocks().items():
-        assert f"python -m segcompass.stages.{name} " in body
+        assert re.search(rf'"(python|{{params\.launch}}) -m segcompass\.stages\.{name} ', body)
         assert f'"logs/{{study}}/{name}/' in body
 
 

@@ -6,9 +6,9 @@ rule cache_activations:
     output:
         artefact("cache_activations", "run.json"),
     log:
-        "logs/{study}/cache_activations/cache_activations.log",
+        "logs/{study}/cache_activations/layer{layer}.log",
     benchmark:
-        "logs/{study}/cache_activations/cache_activations.tsv"
+        "logs/{study}/cache_activations/layer{layer}.tsv"
     conda:
         ENVIRONMENT
     threads: study_threads
@@ -25,7 +25,7 @@ rule cache_activations:
 rule train_sae:
     input:
         params=frozen("train_sae"),
-        activations=artefact("cache_activations", "run.json"),
+        activations=sae_activations,
         like=trained_twin,
     output:
         artefact("train_sae", "run.json"),
@@ -40,8 +40,58 @@ rule train_sae:
         mem_mb=4000,
         runtime=60,
     params:
+        launch=launcher("train_sae"),
         out=artefact("train_sae"),
         like=lambda wildcards, input: f"--like {input.like}" if input.like else "",
     shell:
-        "python -m segcompass.stages.train_sae --params {input.params} --activations {input.activations}"
+        "{params.launch} -m segcompass.stages.train_sae --params {input.params} --activations {input.activations}"
         " {params.like} --out {params.out} > {log} 2>&1"
+
+
+rule label_tokens:
+    input:
+        params=frozen("label_tokens"),
+        data=artefact("prepare_data", "run.json"),
+        backbone=artefact("train_backbone", "run.json"),
+    output:
+        artefact("label_tokens", "run.json"),
+    log:
+        "logs/{study}/label_tokens/label_tokens.log",
+    benchmark:
+        "logs/{study}/label_tokens/label_tokens.tsv"
+    conda:
+        ENVIRONMENT
+    threads: study_threads
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        out=artefact("label_tokens"),
+    shell:
+        "python -m segcompass.stages.label_tokens --params {input.params} --data {input.data}"
+        " --backbone {input.backbone} --out {params.out} > {log} 2>&1"
+
+
+rule score_concepts:
+    input:
+        params=frozen("score_concepts"),
+        tokens=artefact("label_tokens", "run.json"),
+        sae=artefact("train_sae", "run.json"),
+        control_sae=untrained_twin,
+    output:
+        artefact("score_concepts", "run.json"),
+    log:
+        "logs/{study}/score_concepts/{sae}.log",
+    benchmark:
+        "logs/{study}/score_concepts/{sae}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: study_threads
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        out=artefact("score_concepts"),
+    shell:
+        "python -m segcompass.stages.score_concepts --params {input.params} --tokens {input.tokens}"
+        " --sae {input.sae} --control-sae {input.control_sae} --out {params.out} > {log} 2>&1"

@@ -17,9 +17,10 @@ rule train_joint:
         mem_mb=6000,
         runtime=120,
     params:
+        launch=launcher("train_joint"),
         out=artefact("train_joint"),
     shell:
-        "python -m segcompass.stages.train_joint --params {input.params} --data {input.data}"
+        "{params.launch} -m segcompass.stages.train_joint --params {input.params} --data {input.data}"
         " --backbone {input.backbone} --sae {input.sae} --out {params.out} > {log} 2>&1"
 
 

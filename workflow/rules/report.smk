@@ -2,7 +2,9 @@ rule make_tables:
     input:
         params=frozen("make_tables"),
         evaluate=of_runs("evaluate", every_run),
+        joint=of_runs("train_joint", every_run),
         sae=every_sae,
+        concepts=every_score,
     output:
         artefact("make_tables", "run.json"),
     log:
@@ -19,7 +21,7 @@ rule make_tables:
         out=artefact("make_tables"),
     shell:
         "python -m segcompass.stages.make_tables --params {input.params} --evaluate {input.evaluate}"
-        " --sae {input.sae} --out {params.out} > {log} 2>&1"
+        " --joint {input.joint} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
 
 
 rule make_figures:
@@ -30,6 +32,8 @@ rule make_figures:
         joint=of_runs("train_joint", every_run),
         intervene=of_runs("intervene", intervened_runs),
         correlate=artefact("correlate", "run.json"),
+        sae=every_sae_and_swept,
+        concepts=every_score,
     output:
         artefact("make_figures", "run.json"),
     log:
@@ -47,7 +51,7 @@ rule make_figures:
     shell:
         "python -m segcompass.stages.make_figures --params {input.params} --data {input.data}"
         " --evaluate {input.evaluate} --joint {input.joint} --intervene {input.intervene}"
-        " --correlate {input.correlate} --out {params.out} > {log} 2>&1"
+        " --correlate {input.correlate} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
 
 
 rule write_summary:

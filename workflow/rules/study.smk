@@ -1,4 +1,4 @@
-# What the rules ask of the study: paths of artefacts, frozen keys, threads.
+# What the rules ask of the study: paths of artefacts, frozen keys, threads; and of the profile: how a stage is started.
 sys.path.insert(0, workflow.basedir)
 
 from functools import cache
@@ -10,10 +10,13 @@ from segcompass.provenance.freeze import freeze
 from segcompass.study.jobs import (
     ARTEFACTS,
     all_jobs,
+    control_of,
     correlated_runs,
     intervened_runs,
     job_of,
+    sae_layer,
     sae_like,
+    scored_saes,
     wildcard_names,
 )
 from segcompass.study.load import load_study
@@ -22,6 +25,7 @@ from segcompass.study.load import load_study
 wildcard_constraints:
     study=r"[a-z0-9_]+",
     sae=r"[a-z0-9_]+",
+    layer=r"\d+",
     variant=r"[a-z0-9_]+",
     seed=r"\d+",
 
@@ -93,6 +97,11 @@ def study_threads(wildcards):
     return study_named(wildcards.study).threads
 
 
+def launcher(stage):
+    """What starts a stage's module: `python`, or what the profile's configuration names under `launch`, such as `accelerate launch`."""
+    return config.get("launch", {}).get(stage, "python")
+
+
 def trained_twin(wildcards):
     """The trained dictionary whose sparsity a random one copies; nothing for a trained one."""
     like = sae_like(study_named(wildcards.study), wildcards.sae)
@@ -101,6 +110,28 @@ def trained_twin(wildcards):
         if like
         else []
     )
+
+
+def sae_activations(wildcards):
+    """The token cache of the layer that a dictionary reads."""
+    layer = sae_layer(study_named(wildcards.study), wildcards.sae)
+    return artefact("cache_activations", "run.json").format(
+        study=wildcards.study, layer=layer
+    )
+
+
+def untrained_twin(wildcards):
+    """The untrained dictionary that a trained one is scored beside."""
+    sae = control_of(study_named(wildcards.study), wildcards.sae)
+    return artefact("train_sae", "run.json").format(study=wildcards.study, sae=sae)
+
+
+def every_score(wildcards):
+    """run.json of every scored dictionary."""
+    return [
+        artefact("score_concepts", "run.json").format(study=wildcards.study, sae=name)
+        for name in scored_saes(study_named(wildcards.study))
+    ]
 
 
 def variant_sae(wildcards):
@@ -126,6 +157,15 @@ def every_sae(wildcards):
     return [
         artefact("train_sae", "run.json").format(study=wildcards.study, sae=name)
         for name in names
+    ]
+
+
+def every_sae_and_swept(wildcards):
+    """run.json of every dictionary of the study and of its sweep."""
+    swept = study_named(wildcards.study).swept()
+    return every_sae(wildcards) + [
+        artefact("train_sae", "run.json").format(study=wildcards.study, sae=name)
+        for name in swept
     ]
 
 

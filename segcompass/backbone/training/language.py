@@ -1,13 +1,11 @@
-"""The language model and projector on captions, facts and gold thoughts.
+"""The language model and projector on captions, facts and gold thoughts, behind the features of the frozen vision tower, as in LLaVA.
 
 Several texts are packed behind one shared image prefix: a text sees the prefix and itself, never its neighbours, so the image's tokens are
 computed once per image and step. The loss counts answer tokens only.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +15,9 @@ from torch.nn import functional
 from segcompass.backbone.llava import LlavaModel
 from segcompass.backbone.prompt import DESCRIBE, answer_text, prompt_parts
 from segcompass.backbone.training.scenes import TrainingScene
-from segcompass.optimisation.phase import run_phase
+from segcompass.optimisation.phase import PhaseRecord, run_phase
 from segcompass.study.backbone import PhaseSettings
+from segcompass.world.instructions import facts
 
 IGNORED = -100
 """Label of tokens that carry no loss."""
@@ -77,11 +76,10 @@ def pack(prefix: list[int], rows: list[list[Text]], pad_id: int) -> Packed:
     return Packed(ids, labels, positions, torch.where(allowed, 0.0, torch.finfo(torch.float32).min)[:, None])
 
 
-def packed_loss(vlm: LlavaModel, packed: Packed, pixels: Tensor) -> Tensor:
-    """Mean cross-entropy of the answer tokens, each text's first answer token included."""
-    features = vlm.image_features(pixels)
+def packed_loss(vlm: LlavaModel, packed: Packed, visual: Tensor) -> Tensor:
+    """Mean cross-entropy of the answer tokens, each text's first answer token included, behind visual tokens [B, n, d]."""
     language = vlm.model.model.language_model
-    embedded = language.embed_tokens(packed.ids).masked_scatter((packed.ids == vlm.image_id)[..., None], features)
+    embedded = language.embed_tokens(packed.ids).masked_scatter((packed.ids == vlm.image_id)[..., None], visual)
     hidden = language.norm(vlm.blocks(embedded, packed.mask, packed.positions, 0, vlm.depth))
     wanted = packed.labels[:, 1:] != IGNORED
     logits = vlm.model.lm_head(hidden[:, :-1][wanted])
@@ -90,57 +88,54 @@ def packed_loss(vlm: LlavaModel, packed: Packed, pixels: Tensor) -> Tensor:
 
 def train_language(
     vlm: LlavaModel,
-    pixels: Tensor,
+    features: Tensor,
     scenes: list[TrainingScene],
-    data: Path,
     settings: PhaseSettings,
     segments: int,
     caption_share: float,
     seed: int,
     resume: Path,
     every: int,
-) -> list[dict[str, Any]]:
+) -> PhaseRecord:
     """Trains projector and language model; captions and facts first, instructions with gold thoughts after `caption_share` of the steps.
 
-    Returns:
-        The phase's curve.
-    """
-    gold = instructions_by_image(vlm, data, "train")
+    Args:
+        vlm: the model.
+        features: [n, patches, width] of the scenes' images, from the vision tower.
+        scenes: n training scenes.
+        settings: steps, batch, rates.
+        segments: texts packed behind one image: a caption, a fact, and instructions.
+        caption_share: share of the steps before instructions join.
+        seed: of the draws.
+        resume: folder of resume points.
+        every: steps between them."""
     captions = [encode_text(vlm, DESCRIBE, scene.caption) for scene in scenes]
-    facts = [encode_text(vlm, row["text"], row["thought"]) for row in _lines(data / "supervision" / "facts.jsonl")]
+    told = [[encode_text(vlm, *text) for text in scene.texts] for scene in scenes]
+    known = [encode_text(vlm, *fact) for fact in facts()]
     prefix = vlm.processor.tokenizer.encode(
         prompt_parts("", vlm.special.slots)[0].replace("<image>", "<image> " * vlm.model.config.image_seq_length), add_special_tokens=False
     )
+    projector = vlm.model.model.multi_modal_projector
 
     def losses(step: int) -> dict[str, Tensor]:
         generator = np.random.default_rng([seed, 2, step])
         chosen = generator.integers(len(scenes), size=settings.batch)
         rows = []
         for index in chosen:
-            own = gold.get(scenes[index].image, []) if step >= caption_share * settings.steps else []
+            own = told[index] if step >= caption_share * settings.steps else []
             drawn = [own[number] for number in generator.permutation(len(own))[: segments - 2]]
-            rows.append([captions[index], *drawn, facts[generator.integers(len(facts))]])
-        return {"cross_entropy": packed_loss(vlm, pack(prefix, rows, vlm.pad_id), pixels[chosen])}
+            rows.append([captions[index], *drawn, known[generator.integers(len(known))]])
+        return {"cross_entropy": packed_loss(vlm, pack(prefix, rows, vlm.pad_id), projector(features[chosen]))}
 
     vlm.requires_grad_(True)
+    vlm.model.model.vision_tower.requires_grad_(False)
     return run_phase("language", settings, _Trained(vlm), losses, resume, every)
 
 
-def instructions_by_image(vlm: LlavaModel, data: Path, split: str) -> dict[str, list[Text]]:
-    """Encoded instructions with gold thoughts of a split, by image."""
-    found: dict[str, list[Text]] = {}
-    for row in _lines(data / "supervision" / f"{split}.jsonl"):
-        found.setdefault(row["image"], []).append(encode_text(vlm, row["text"], row["thought"]))
-    return found
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 class _Trained(nn.Module):
-    """The model as the phase's module, so that its resume point holds the transformers weights alone."""
+    """Projector and language model by the names of transformers: what a resume point of the phase holds."""
 
     def __init__(self, vlm: LlavaModel) -> None:
         super().__init__()
-        self.model = vlm.model
+        self.projector = vlm.model.model.multi_modal_projector
+        self.language, self.lm_head = vlm.model.model.language_model, vlm.model.lm_head

@@ -1,21 +1,65 @@
-"""SAM on the embedded world: the encoder on dense targets, then prompt encoder and mask decoder on blurred, noisy mask prompts."""
+"""SAM on the embedded world: the encoder on dense targets, then all of it on blurred, noisy mask prompts.
 
+The encoder's targets are finer than its cells: for each of the 4 x 4 mask pixels of a cell, whether an object is there and where that
+object's centre is. One number a cell, as before, left the outline to the decoder, which never saw the pixels.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcompass.backbone.interface import SegmenterInputs
+from segcompass.backbone.interface import Segmenter
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.training.scenes import DenseHead, TrainingScene, cell_targets, stacked
-from segcompass.optimisation.phase import run_phase
+from segcompass.optimisation.phase import PhaseRecord, run_phase
 from segcompass.study.backbone import PhaseSettings
 
 PROMPT_SCALE = 8.0
 """Logit of a sure pixel in a training prompt."""
+FINE = 4
+"""Mask pixels along the side of an embedding cell."""
+CHUNK = 128
+"""Images per step where they are prepared."""
+
+
+@dataclass(frozen=True)
+class PreparedScenes:
+    """Scenes as SAM's training reads them."""
+
+    pixels: Tensor
+    """float16 [n, 3, S, S]."""
+    valid: Tensor
+    """bool [n, m, m]."""
+    masks: list[Tensor]
+    """Per scene uint8 [objects, m, m], visible area fractions in 255ths."""
+    cells: list[tuple[np.ndarray, np.ndarray]]
+    """Per scene the targets of its embedding cells (`cell_targets`)."""
+    centres: list[Tensor]
+    """Per scene float [objects, 2], row and column in mask pixels."""
+
+    def fractions(self, index: int) -> Tensor:
+        """Visible area fractions [objects, m, m] of a scene."""
+        return self.masks[index].float() / 255
+
+
+def prepare_scenes(sam: Segmenter, scenes: list[TrainingScene]) -> PreparedScenes:
+    """Pixels and low-resolution truth of scenes."""
+    pixels, valid, masks, cells, centres = [], [], [], [], []
+    for start in range(0, len(scenes), CHUNK):
+        inputs = sam.inputs([scene.picture for scene in scenes[start : start + CHUNK]])
+        pixels.append(inputs.pixels.half())
+        valid.append(inputs.valid)
+    for scene in scenes:
+        objects = [sam.to_low_resolution(scene.labels == number + 1) for number in range(len(scene.classes))]
+        masks.append((torch.stack(objects) * 255).round().to(torch.uint8))
+        height, width = scene.labels.shape
+        cells.append(cell_targets(scene, grid_boxes(height, width, sam.grid)))
+        centres.append(torch.from_numpy(scene.centres * sam.mask_side / max(height, width)))
+    return PreparedScenes(torch.cat(pixels), torch.cat(valid), masks, cells, centres)
 
 
 def grid_boxes(height: int, width: int, grid: int) -> np.ndarray:
@@ -26,28 +70,33 @@ def grid_boxes(height: int, width: int, grid: int) -> np.ndarray:
     return np.asarray(boxes.clip(0, [width, height, width, height]))
 
 
-def train_encoder(
-    sam: SamSegmenter, inputs: SegmenterInputs, scenes: list[TrainingScene], settings: PhaseSettings, seed: int, resume: Path, every: int
-) -> list[dict[str, Any]]:
-    """Trains the image encoder.
-
-    Returns:
-        The phase's curve.
-    """
-    targets = []
-    for scene in scenes:
-        height, width = scene.labels.shape
-        targets.append(cell_targets(scene, grid_boxes(height, width, sam.grid), max(height, width) / 4))
-    head = DenseHead(sam.channels)
+def train_encoder(sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, seed: int, resume: Path, every: int) -> PhaseRecord:
+    """Trains the image encoder."""
+    cell_head, fine_head = DenseHead(sam.channels), nn.Linear(sam.channels, 3 * FINE * FINE)
 
     def losses(step: int) -> dict[str, Tensor]:
-        chosen = np.random.default_rng([seed, 3, step]).integers(len(scenes), size=settings.batch)
-        features = sam.encode_pixels(inputs.pixels[chosen]).flatten(2).transpose(1, 2)
-        return head.losses(features.flatten(0, 1), *stacked([targets[index] for index in chosen]))
+        chosen = np.random.default_rng([seed, 3, step]).integers(len(prepared.pixels), size=settings.batch)
+        embedding = sam.encode_pixels(prepared.pixels[chosen].float())
+        parts = cell_head.losses(embedding.flatten(2).transpose(1, 2).flatten(0, 1), *stacked([prepared.cells[i] for i in chosen]))
+        fine = functional.pixel_shuffle(fine_head(embedding.movedim(1, 3)).movedim(3, 1), FINE)
+        covered, offsets = (torch.stack(part) for part in zip(*(fine_targets(prepared, index) for index in chosen), strict=True))
+        inside = covered > 0.5
+        parts["outline"] = functional.binary_cross_entropy_with_logits(fine[:, 0], covered)
+        parts["offset"] = functional.mse_loss(fine[:, 1:].movedim(1, 3)[inside], offsets[inside])
+        return parts
 
     sam.requires_grad_(False)
     sam.model.vision_encoder.requires_grad_(True)
-    return run_phase("encoder", settings, nn.ModuleList([sam.model.vision_encoder, head]), losses, resume, every)
+    heads = {"encoder": sam.model.vision_encoder, "cell_head": cell_head, "fine_head": fine_head}
+    return run_phase("encoder", settings, nn.ModuleDict(heads), losses, resume, every)
+
+
+def fine_targets(prepared: PreparedScenes, index: int) -> tuple[Tensor, Tensor]:
+    """Of each mask pixel: how much of it objects cover [m, m], and the way to the largest one's centre [m, m, 2] in eighths of the side."""
+    fractions = prepared.fractions(index)
+    side = fractions.shape[-1]
+    here = torch.stack(torch.meshgrid(torch.arange(side) + 0.5, torch.arange(side) + 0.5, indexing="ij"), -1)
+    return fractions.sum(0).clamp(max=1), (prepared.centres[index][fractions.argmax(0)] - here) / (side / 8)
 
 
 def noisy_prompt(mask: Tensor, generator: torch.Generator) -> Tensor:
@@ -66,31 +115,27 @@ def mask_losses(logits: Tensor, target: Tensor, valid: Tensor) -> dict[str, Tens
     return {"bce": bce, "dice": dice.mean()}
 
 
-def train_decoder(
-    sam: SamSegmenter, inputs: SegmenterInputs, scenes: list[TrainingScene], settings: PhaseSettings, seed: int, resume: Path, every: int
-) -> list[dict[str, Any]]:
-    """Trains prompt encoder and mask decoder on frozen embeddings, one object an image and step.
-
-    Returns:
-        The phase's curve.
-    """
+def train_masks(
+    sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, prompts: int, seed: int, resume: Path, every: int
+) -> PhaseRecord:
+    """Trains encoder, prompt encoder and mask decoder together, `prompts` objects an image and step."""
 
     def losses(step: int) -> dict[str, Tensor]:
         generator = np.random.default_rng([seed, 4, step])
-        chosen = generator.integers(len(scenes), size=settings.batch)
-        target = object_targets(sam, [scenes[index] for index in chosen], generator)
+        chosen = generator.integers(len(prepared.pixels), size=settings.batch)
+        target = torch.stack([drawn_masks(prepared, index, prompts, generator) for index in chosen])
         noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        batch = SegmenterInputs(inputs.pixels[chosen], [inputs.sizes[index] for index in chosen], inputs.valid[chosen])
-        logits = sam.decode(sam.embed(batch), noisy_prompt(target, noise)[:, None])[:, 0]
-        return mask_losses(logits, target, batch.valid)
+        logits = sam.decode(sam.encode_pixels(prepared.pixels[chosen].float()), noisy_prompt(target, noise))
+        valid = prepared.valid[chosen].repeat_interleave(prompts, 0)
+        return mask_losses(logits.flatten(0, 1), target.flatten(0, 1), valid)
 
     sam.requires_grad_(False)
-    for parameter in (*sam.prompt_parameters(), *sam.decoder_parameters()):
-        parameter.requires_grad_(True)
-    return run_phase("decoder", settings, nn.ModuleList([sam.model.prompt_encoder, sam.model.mask_decoder]), losses, resume, every)
+    parts = {"encoder": sam.model.vision_encoder, "prompt": sam.model.prompt_encoder.mask_embed, "decoder": sam.model.mask_decoder}
+    for part in parts.values():
+        part.requires_grad_(True)
+    return run_phase("masks", settings, nn.ModuleDict(parts), losses, resume, every)
 
 
-def object_targets(sam: SamSegmenter, scenes: list[TrainingScene], generator: np.random.Generator) -> Tensor:
-    """Low-resolution fractions [n, m, m] of one random object of each scene."""
-    masks = [scene.labels == 1 + generator.integers(len(scene.classes)) for scene in scenes]
-    return torch.stack([sam.to_low_resolution(mask) for mask in masks])
+def drawn_masks(prepared: PreparedScenes, index: int, count: int, generator: np.random.Generator) -> Tensor:
+    """Fractions [count, m, m] of random objects of a scene."""
+    return prepared.fractions(index)[generator.integers(len(prepared.masks[index]), size=count)]

@@ -1,0 +1,262 @@
+"""What the families of vision-language models share: the language model split at the hook, the policy's head, reference copies.
+
+`lower` and `upper` call the model's own blocks one after the other, with the mask and rotary positions that its forward pass would make;
+nothing of transformers is rewritten. A prompt's G rollouts are packed behind one copy of it, with a mask by which each sees the prompt and
+itself: P + G * A tokens a prompt instead of G * (P + A). Flash attention takes no such mask and runs over the repeated prompts.
+Trained weights are float32 and frozen ones have the study's dtype; autocast keeps the arithmetic in the latter. Blocks are given no
+position ids beside their rotary embeddings: flash attention would read packed sequences out of them.
+"""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers.masking_utils import create_causal_mask
+
+from segcompass.backbone.interface import INSTRUCTION, OTHER, THOUGHT, VISUAL, HookStates, Image, Prompts, Rollouts, VisionLanguageModel
+from segcompass.backbone.prompt import REFERENCE, THINK_CLOSE, THINK_OPEN, SpecialIds, chat_request, prompt_parts
+
+
+class SplitModel(VisionLanguageModel):
+    """A conditional-generation model of transformers with its processor; a family adds positions and the geometry of its visual tokens."""
+
+    def __init__(self, model: Any, processor: Any, slots: int) -> None:
+        super().__init__()
+        self.model, self.processor = model, processor
+        tokenizer = processor.tokenizer
+        tokenizer.padding_side = "left"
+        text = model.config.text_config
+        self.hidden_width, self.depth = text.hidden_size, text.num_hidden_layers
+        self.reference_id, self.think_open_id, self.think_close_id = tokenizer.convert_tokens_to_ids([REFERENCE, THINK_OPEN, THINK_CLOSE])
+        self.end_id, self.pad_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.image_id: int = model.config.image_token_id
+        self.special = SpecialIds(self.think_open_id, self.think_close_id, self.reference_id, self.end_id, slots)
+        self.hook_layer = self.depth
+
+    @abstractmethod
+    def prompt_positions(self, ids: Tensor, mask: Tensor, vision_inputs: dict[str, Tensor]) -> Tensor:
+        """Position ids [B, P] (Qwen: [3, B, P]) of prompts [B, P]; 0 on padding."""
+
+    def freeze_up_to(self, hook_layer: int) -> None:
+        """See `VisionLanguageModel.freeze_up_to`."""
+        if not 1 <= hook_layer <= self.depth:
+            raise ValueError(f"hook layer {hook_layer} is not in 1 … {self.depth}")
+        self.hook_layer = hook_layer
+        self.requires_grad_(False)
+        for part in (*self.language.layers[hook_layer:], self.language.norm, self.model.lm_head):
+            part.requires_grad_(True).float()
+
+    def prompts(self, images: Sequence[Image], texts: Sequence[str]) -> Prompts:
+        """See `VisionLanguageModel.prompts`."""
+        batch = self.processor(images=list(images), text=[self._wording(text) for text in texts], return_tensors="pt", padding=True)
+        ids, mask = batch["input_ids"].to(self.device), batch["attention_mask"].bool().to(self.device)
+        types = torch.full_like(ids, INSTRUCTION, dtype=torch.uint8)
+        types[ids == self.image_id] = VISUAL
+        types[~mask] = OTHER
+        vision = {name: batch[name].to(self.device) for name in self.processor.image_processor.model_input_names}
+        vision["pixel_values"] = vision["pixel_values"].to(self.dtype)
+        return Prompts(ids, mask, types, self.prompt_positions(ids, mask, vision), vision)
+
+    @torch.no_grad()
+    def lower(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor) -> HookStates:
+        """See `VisionLanguageModel.lower`."""
+        shown = self._sequences(prompts, answers, answer_mask)
+        embedded = self.embedded(prompts), self.language.embed_tokens(answers)
+        return replace(shown, hidden=self._grouped(*embedded, shown.mask, shown.positions, 0, self.hook_layer))
+
+    def rollout_states(self, prompts: Prompts, rollouts: Rollouts) -> HookStates:
+        """See `VisionLanguageModel.rollout_states`."""
+        shown = self._sequences(prompts, rollouts.answers, rollouts.answer_mask)
+        hidden = torch.cat([rollouts.prompt_hidden.repeat_interleave(shown.group, 0), rollouts.answer_hidden], 1)
+        return replace(shown, hidden=hidden)
+
+    def _sequences(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor) -> HookStates:
+        """Everything about prompts and answers but their hidden states, which are empty."""
+        group = len(answers) // len(prompts.ids)
+        mask = torch.cat([prompts.mask.repeat_interleave(group, 0), answer_mask], 1)
+        types = torch.cat([prompts.token_types.repeat_interleave(group, 0), self._answer_types(answers, answer_mask)], 1)
+        ids = torch.cat([prompts.ids.repeat_interleave(group, 0), answers], 1)
+        positions = torch.cat([prompts.positions.repeat_interleave(group, -2), answer_positions(prompts, answer_mask)], -1)
+        return HookStates(prompts.positions.new_empty(0), mask, types, positions, ids, prompts.ids.shape[1], group)
+
+    def upper(self, states: HookStates) -> Tensor:
+        """See `VisionLanguageModel.upper`."""
+        with self.arithmetic():
+            prompt = states.hidden[:: states.group, : states.prompt_length]
+            answers = states.hidden[:, states.prompt_length :]
+            return self.language.norm(self._grouped(prompt, answers, states.mask, states.positions, self.hook_layer, self.depth))
+
+    def answer_log_probs(self, last: Tensor, states: HookStates, temperature: float) -> Tensor:
+        """See `VisionLanguageModel.answer_log_probs`."""
+        first = states.prompt_length
+        with self.arithmetic():
+            logits = self.model.lm_head(last[:, first - 1 : -1]).float() / temperature
+        return torch.log_softmax(logits, -1).gather(2, states.ids[:, first:, None])[..., 0]
+
+    def reference_copy(self) -> nn.Module:
+        """See `VisionLanguageModel.reference_copy`: its matrices have the frozen weights' dtype again, to which autocast rounds anyway."""
+        part = copy.deepcopy(self._upper_part()).requires_grad_(False)
+        for module in part.modules():
+            if isinstance(module, nn.Linear):
+                module.to(self.dtype)
+        return part
+
+    @contextmanager
+    def using(self, part: nn.Module) -> Iterator[None]:
+        """See `VisionLanguageModel.using`."""
+        own = self._upper_part()
+        self._place(part)
+        try:
+            yield
+        finally:
+            self._place(own)
+
+    def text(self, ids: Tensor) -> str:
+        """See `VisionLanguageModel.text`."""
+        return str(self.processor.tokenizer.decode(ids, skip_special_tokens=False))
+
+    def blocks(
+        self, hidden: Tensor, mask: Tensor | None, positions: Tensor, start: int, stop: int, cache: Any = None, rotary: Any = None
+    ) -> Tensor:
+        """Blocks start+1 … stop over hidden states [N, T, d].
+
+        Args:
+            hidden: [N, T, d].
+            mask: of the form that the attention implementation takes (`causal_mask`).
+            positions: [N, T] (Qwen: [3, N, T]).
+            start: blocks before this one have run.
+            stop: the last block, counted from 1.
+            cache: keeps keys and values; None keeps nothing.
+            rotary: the positions' rotary embedding where the caller has it.
+        """
+        rotary = self.language.rotary_emb(hidden, position_ids=positions) if rotary is None else rotary
+        recompute = self.gradient_checkpointing and torch.is_grad_enabled()
+        for block in self.language.layers[start:stop]:
+            run = partial(checkpoint, block, use_reentrant=False) if recompute else block
+            hidden = run(hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache)
+        return hidden
+
+    def _grouped(self, prompts: Tensor, answers: Tensor, mask: Tensor, positions: Tensor, start: int, stop: int) -> Tensor:
+        """Blocks start+1 … stop over prompts [B, P, d], each followed by its G answers [N, A, d]: hidden states [N, T, d].
+
+        Args:
+            prompts: [B, P, d].
+            answers: [N, A, d], prompt-major.
+            mask: bool [N, T], of the sequences.
+            positions: [N, T] (Qwen: [3, N, T]).
+            start: blocks before this one have run.
+            stop: the last block, counted from 1.
+        """
+        count, length, width = prompts.shape
+        group = len(answers) // count
+        if group == 1 or self.language.config._attn_implementation == "flash_attention_2":
+            hidden = torch.cat([prompts.repeat_interleave(group, 0), answers], 1)
+            return self.blocks(hidden, self.causal_mask(hidden, mask), positions, start, stop)
+        packed = torch.cat([prompts, answers.reshape(count, -1, width)], 1)
+        behind = positions[..., length:].reshape(*positions.shape[:-2], count, -1)
+        places = torch.cat([positions[..., ::group, :length], behind], -1)
+        seen = packed_mask(mask[::group, :length], mask[:, length:])
+        hidden = self.blocks(packed, self.attention_mask(seen, packed.dtype), places, start, stop)
+        return torch.cat([hidden[:, :length].repeat_interleave(group, 0), hidden[:, length:].reshape(len(answers), -1, width)], 1)
+
+    def attention_mask(self, visible: Tensor, dtype: torch.dtype) -> Tensor:
+        """What eager or sdpa attention takes for a bool mask, true where a token may look."""
+        if self.language.config._attn_implementation != "eager":
+            return visible
+        return torch.zeros(visible.shape, dtype=dtype, device=visible.device).masked_fill(~visible, torch.finfo(dtype).min)
+
+    def causal_mask(self, hidden: Tensor, mask: Tensor) -> Tensor | None:
+        """What the attention implementation takes for sequences [N, T, d] that are valid where `mask`, bool [N, T], is true."""
+        return create_causal_mask(self.language.config, hidden, mask.long(), None)
+
+    def embedded(self, prompts: Prompts) -> Tensor:
+        """Input embeddings [B, P, d] of prompts, projected visual tokens in their places."""
+        embedded = self.language.embed_tokens(prompts.ids)
+        features = self.model.model.get_image_features(**prompts.vision_inputs)
+        visual = torch.cat(list(getattr(features, "pooler_output", features)))
+        return embedded.masked_scatter((prompts.ids == self.image_id)[..., None], visual.to(embedded.dtype))
+
+    @property
+    def language(self) -> Any:
+        """The language model without its head."""
+        return self.model.model.language_model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the frozen weights and of the arithmetic."""
+        return self.language.embed_tokens.weight.dtype
+
+    def _wording(self, text: str) -> str:
+        if self.processor.chat_template is None:
+            return " ".join(prompt_parts(text, self.special.slots))
+        content = [{"type": "image"}, {"type": "text", "text": chat_request(text, self.special.slots)}]
+        return self.processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+
+    def _answer_types(self, answers: Tensor, answer_mask: Tensor) -> Tensor:
+        closed = (answers == self.think_close_id).cumsum(1)
+        thought = ((closed == 0) | ((closed == 1) & (answers == self.think_close_id))) & answer_mask
+        thought &= (answers != self.end_id) & (answers != self.reference_id)
+        return torch.where(thought, THOUGHT, OTHER).to(torch.uint8)
+
+    def arithmetic(self) -> torch.autocast:
+        """Runs float32 weights in the model's dtype."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _upper_part(self) -> "UpperPart":
+        return UpperPart(self.language.layers[self.hook_layer :], self.language.norm, self.model.lm_head)
+
+    def _place(self, part: Any) -> None:
+        for index, block in enumerate(part.blocks):
+            self.language.layers[self.hook_layer + index] = block
+        self.language.norm, self.model.lm_head = part.norm, part.head
+
+
+class UpperPart(nn.Module):
+    """The blocks above the hook, the final norm and the output head."""
+
+    def __init__(self, blocks: nn.ModuleList, norm: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.blocks, self.norm, self.head = blocks, norm, head
+
+
+def packed_mask(prompt_mask: Tensor, answer_mask: Tensor) -> Tensor:
+    """What the tokens of a prompt and its G answers behind it may look at: bool [B, 1, P + G * A, P + G * A].
+
+    A token sees the valid tokens of the prompt and, in an answer, of that answer, up to itself; padding sees itself: no row is empty.
+
+    Args:
+        prompt_mask: bool [B, P].
+        answer_mask: bool [N, A], prompt-major.
+    """
+    count, length = prompt_mask.shape
+    group, longest = len(answer_mask) // count, answer_mask.shape[1]
+    total = length + group * longest
+    seen = torch.zeros(count, total, total, dtype=torch.bool, device=prompt_mask.device)
+    seen[:, :, :length] = prompt_mask[:, None]
+    own = torch.block_diag(*[torch.ones(longest, longest)] * group).bool().to(seen.device)
+    seen[:, length:, length:] = own & answer_mask.reshape(count, 1, -1)
+    return (seen.tril() | torch.eye(total, dtype=torch.bool, device=seen.device))[:, None]
+
+
+def answer_positions(prompts: Prompts, answer_mask: Tensor) -> Tensor:
+    """Position ids [N, A] (Qwen: [3, N, A]) of answers, bool [N, A]: on every axis they count on from their prompt's greatest position."""
+    group = len(answer_mask) // len(prompts.ids)
+    counted = prompts.next_position.repeat_interleave(group)[:, None] + (answer_mask.long().cumsum(1) - 1).clamp(min=0)
+    return counted.expand(*prompts.positions.shape[:-2], *counted.shape)
+
+
+def grid_boxes(rows: int, columns: int, area: tuple[float, float, float, float], height: int, width: int) -> np.ndarray:
+    """Boxes (x0, y0, x1, y1) [rows * columns, 4] of a grid over `area`, itself (x0, y0, x1, y1), cut at the borders of the image."""
+    x0, y0, x1, y1 = area
+    across, down = x0 + np.arange(columns + 1) * (x1 - x0) / columns, y0 + np.arange(rows + 1) * (y1 - y0) / rows
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    boxes = np.stack([across[column], down[row], across[column + 1], down[row + 1]], 1)
+    return np.asarray(boxes.clip(0, [width, height, width, height]))

@@ -1,0 +1,32 @@
+"""`segcompass score-backbone`: what an embedded backbone can do on held-out scenes, the scores of its card."""
+
+import argparse
+import json
+from pathlib import Path
+
+from segcompass.backbone.load import load_segmenter, load_vlm
+from segcompass.backbone.runtime import prepare_torch
+from segcompass.backbone.training.scores import mask_scores, vlm_scores
+from segcompass.errors import InputError
+from segcompass.study.load import load_study
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="with `vlm` and `sam`, as backbones/embedded")
+    parser.add_argument("--study", type=Path, required=True, help="study file with the answer's form, runtime and threads")
+    parser.add_argument("--data", type=Path, required=True, metavar="ARTEFACT", help="results/<study>/data of the embedded world")
+    parser.add_argument("--seed", type=int, default=0, help="of sampled answers and noisy prompts")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints one JSON object: score -> share in 0 … 1."""
+    study = load_study(arguments.study)
+    if not (arguments.data / "supervision" / "val.jsonl").is_file():
+        raise InputError(arguments.data / "supervision" / "val.jsonl", "", "is missing; name a data artefact of the embedded world")
+    prepare_torch(study.threads, arguments.seed)
+    vlm = load_vlm(arguments.folder / "vlm", study.runtime, study.answer)
+    scores = vlm_scores(vlm, arguments.data, study.answer.longest, arguments.seed)
+    scores |= mask_scores(load_segmenter(arguments.folder / "sam", study.runtime), arguments.data, arguments.seed)
+    print(json.dumps(scores, indent=1, sort_keys=True))
+    return 0

@@ -1,0 +1,327 @@
+"""Both families, loaded from folders as the published checkpoints lie there, agree with transformers' own forward pass and `generate`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
+
+from segcompass.backbone.interface import INSTRUCTION, OTHER, THOUGHT, VISUAL, HookStates, Prompts
+from segcompass.backbone.load import load_vlm
+from segcompass.backbone.prompt import prompt_parts
+from segcompass.backbone.split import SplitModel
+from tests.checkpoints import save_llava, save_qwen
+from tests.tiny import SLOTS, micro_study, pictures, tiny_vlm
+
+FAMILIES = ("embedded", "llava", "qwen")
+TEXTS = ["left red ring", "the small white disc at the top", "star"]
+SAVE = {"llava": save_llava, "qwen": save_qwen}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    made = {family: tmp_path_factory.mktemp(family) for family in SAVE}
+    for family, folder in made.items():
+        SAVE[family](folder)
+    return made
+
+
+def load(folder: Path) -> SplitModel:
+    study = micro_study()
+    vlm = load_vlm(folder, study.runtime, study.answer)
+    assert isinstance(vlm, SplitModel)
+    return vlm
+
+
+@pytest.fixture(params=FAMILIES)
+def vlm(request: pytest.FixtureRequest, folders: dict[str, Path]) -> SplitModel:
+    return tiny_vlm() if request.param == "embedded" else load(folders[request.param])
+
+
+def well_formed(vlm: SplitModel) -> tuple[torch.Tensor, torch.Tensor]:
+    form, thought = vlm.special, [70, 71, 72]
+    rows = [[form.open, *thought[:count], form.close, *[form.reference] * SLOTS, form.end] for count in (3, 1, 2)]
+    ids = torch.tensor([row + [vlm.pad_id] * (len(rows[0]) - len(row)) for row in rows])
+    return ids, torch.tensor([[index < len(row) for index in range(len(rows[0]))] for row in rows])
+
+
+def whole_pass(vlm: SplitModel, prompts: Prompts, states: HookStates) -> Any:
+    """transformers' forward pass, which finds positions of its own, over the same sequences."""
+    kinds = {"mm_token_type_ids": (states.ids == vlm.image_id).int()} if states.positions.ndim == 3 else {"position_ids": states.positions}
+    if states.positions.ndim == 3:
+        vlm.model.model.rope_deltas = None
+    return vlm.model(input_ids=states.ids, attention_mask=states.mask.long(), output_hidden_states=True, **kinds, **prompts.vision_inputs)
+
+
+def test_hook_states_are_the_outputs_of_block_l_and_the_halves_make_the_whole(vlm: SplitModel) -> None:
+    prompts = vlm.prompts(pictures(3), TEXTS)
+    outputs: dict[int, torch.Tensor] = {}
+    for index, block in enumerate(vlm.language.layers, 1):
+        block.register_forward_hook(lambda module, given, out, index=index: outputs.__setitem__(index, out))
+    for layer in range(1, vlm.depth + 1):
+        vlm.freeze_up_to(layer)
+        with torch.no_grad():
+            states = vlm.lower(prompts, *well_formed(vlm))
+            last = vlm.upper(states)
+            outputs.clear()
+            whole = whole_pass(vlm, prompts, states)
+            keep = states.mask
+            # The last entry of transformers' list has passed the final norm; block l's own output has not.
+            reported = whole.hidden_states[layer] if layer < vlm.depth else outputs[layer]
+            assert torch.allclose(states.hidden[keep], reported[keep], atol=1e-5), layer
+            assert torch.allclose(states.hidden[keep], outputs[layer][keep], atol=1e-5), layer
+            assert torch.allclose(vlm.model.lm_head(last)[keep], whole.logits[keep], atol=1e-4), layer
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_answers_packed_behind_one_prompt_are_those_behind_repeated_prompts(vlm: SplitModel, attention: str) -> None:
+    vlm.language.config._attn_implementation = attention
+    vlm.freeze_up_to(1)
+    images, texts = pictures(2), TEXTS[:2]
+    ids, mask = (part.repeat_interleave(2, 0)[:4] for part in well_formed(vlm))
+    ids[1, 2] = ids[3, 1] = 75  # every answer is its own
+    packed, repeated = vlm.prompts(images, texts), vlm.prompts([images[i // 2] for i in range(4)], [texts[i // 2] for i in range(4)])
+    gradients = []
+    for prompts, group in ((packed, 2), (repeated, 1)):
+        vlm.zero_grad()
+        states = vlm.lower(prompts, ids, mask)
+        assert states.group == group
+        last = vlm.upper(states)
+        vlm.answer_log_probs(last, states, 1.0)[mask].sum().backward()
+        found = [parameter.grad.clone() for parameter in vlm.parameters() if parameter.grad is not None]
+        gradients.append((states.hidden[states.mask].clone(), last[states.mask].detach(), found))
+    (hidden, last, ours), (expected_hidden, expected_last, theirs) = gradients
+    assert torch.allclose(hidden, expected_hidden, atol=1e-5) and torch.allclose(last, expected_last, atol=1e-5)
+    assert len(ours) == len(theirs) > 5
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_sampling_leaves_the_states_at_the_hook_behind(vlm: SplitModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.01)
+    vlm.freeze_up_to(1)
+    prompts = vlm.prompts(pictures(2), TEXTS[:2])
+    vlm.end_id = int(vlm.generate(prompts, 3, 0.7, 8, torch.Generator().manual_seed(0)).answers[0, 2])  # some end early
+    rollouts = vlm.generate(prompts, 3, 0.7, 8, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)
+        found = vlm.rollout_states(prompts, rollouts)
+        assert torch.equal(found.ids, expected.ids) and torch.equal(found.token_types, expected.token_types)
+        followed = expected.mask.clone()
+        followed[:, prompts.ids.shape[1] : -1] &= rollouts.answer_mask[:, 1:]
+        followed[:, -1] = False
+        assert followed.sum() > expected.mask[:, : prompts.ids.shape[1]].sum() + 6
+        assert torch.allclose(found.hidden[followed], expected.hidden[followed], atol=1e-5)
+        log_probs = [vlm.answer_log_probs(vlm.upper(states), states, 0.7)[rollouts.answer_mask] for states in (found, expected)]
+    assert torch.allclose(*log_probs, atol=1e-5)
+
+
+def test_greedy_decoding_from_the_shared_prefix_is_that_of_generate(vlm: SplitModel) -> None:
+    prompts = vlm.prompts(pictures(2), TEXTS[:2])
+    ours = vlm.generate(prompts, 2, None, 12, None)
+    theirs = generated(vlm, prompts, 1, do_sample=False, max_new_tokens=12)
+    for rollout in range(4):
+        words = ours.answers[rollout][ours.answer_mask[rollout]]
+        assert torch.equal(words, theirs[rollout // 2][: len(words)])
+    assert ours.answer_mask.sum() > 8
+
+
+def test_sampling_reports_the_log_probabilities_of_its_own_distribution(vlm: SplitModel) -> None:
+    vlm.freeze_up_to(1)
+    prompts = vlm.prompts(pictures(2), TEXTS[:2])
+    rollouts = vlm.generate(prompts, 3, 0.7, 8, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        states = vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)
+        log_probs = vlm.answer_log_probs(vlm.upper(states), states, 0.7)
+    assert torch.allclose(log_probs[rollouts.answer_mask], rollouts.log_probs[rollouts.answer_mask], atol=1e-4)
+    again = vlm.generate(prompts, 3, 0.7, 8, torch.Generator().manual_seed(0))
+    assert torch.equal(rollouts.answers, again.answers)
+    assert len({tuple(ids) for ids in rollouts.answers[:3].tolist()}) > 1, "rollouts of one prompt differ"
+
+
+def generated(vlm: SplitModel, prompts: Prompts, group: int, **how: Any) -> torch.Tensor:
+    """Answers of transformers' own `generate` for every prompt repeated `group` times."""
+    vision, visual = prompts.vision_inputs, (prompts.ids == vlm.image_id).int().repeat_interleave(group, 0)
+    if prompts.positions.ndim == 3:
+        pixels = vision["pixel_values"].split(vision["image_grid_thw"].prod(1).tolist())
+        vision = {
+            "pixel_values": torch.cat([part for part in pixels for _ in range(group)]),
+            "image_grid_thw": vision["image_grid_thw"].repeat_interleave(group, 0),
+            "mm_token_type_ids": visual,
+        }
+    else:
+        vision = {"pixel_values": vision["pixel_values"].repeat_interleave(group, 0)}
+    ids, mask = (part.repeat_interleave(group, 0) for part in (prompts.ids, prompts.mask.long()))
+    how |= {"pad_token_id": vlm.pad_id, "eos_token_id": vlm.end_id, "top_k": 0}
+    return vlm.model.generate(input_ids=ids, attention_mask=mask, **vision, **how)[:, ids.shape[1] :]
+
+
+@pytest.mark.parametrize(("count", "group"), [(1, 3), (3, 1), (3, 4)])
+def test_sampling_draws_what_generate_draws_from_the_same_seed(
+    vlm: SplitModel, count: int, group: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first answer ends early, and its place is dropped, which changes no other answer."""
+    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.01)
+    prompts = vlm.prompts(pictures(count), TEXTS[:count])
+    sampling = {"do_sample": True, "temperature": 0.7, "max_new_tokens": 10}
+    torch.manual_seed(5)
+    vlm.end_id = int(generated(vlm, prompts, group, **sampling)[0, 2])
+    torch.manual_seed(5)
+    theirs = generated(vlm, prompts, group, **sampling)
+    places: list[int] = []
+    vlm.language.layers[0].register_forward_pre_hook(lambda block, given: places.append(given[0].shape[0] * given[0].shape[1]))
+    ours = vlm.generate(prompts, group, 0.7, 10, torch.Generator().manual_seed(5))
+    assert torch.equal(ours.answers, theirs[:, : ours.answers.shape[1]])
+    assert places[1] == count * group
+    if 1 in (count, group):
+        assert places[-1] < places[1]
+
+
+def test_an_ended_rollout_stays_ended_while_others_go_on(vlm: SplitModel) -> None:
+    prompts = vlm.prompts(pictures(2), TEXTS[:2])
+    free = vlm.generate(prompts, 4, 1.0, 8, torch.Generator().manual_seed(1))
+    vlm.end_id = int(free.answers[0, 2])
+    stopped = vlm.generate(prompts, 4, 1.0, 8, torch.Generator().manual_seed(1))
+    for ours, mask, unstopped in zip(stopped.answers.tolist(), stopped.answer_mask, free.answers.tolist(), strict=True):
+        length = unstopped.index(vlm.end_id) + 1 if vlm.end_id in unstopped else 8
+        assert ours[:length] == unstopped[:length] and int(mask.sum()) == length
+        assert set(ours[length:]) <= {vlm.pad_id}
+    assert stopped.answer_mask[0].sum() == 3
+
+
+def test_token_types_mark_every_position(vlm: SplitModel) -> None:
+    prompts = vlm.prompts(pictures(3), TEXTS)
+    states = vlm.lower(prompts, *well_formed(vlm))
+    types, length = states.token_types, states.prompt_length
+    assert types[0, length:].tolist() == [THOUGHT] * 5 + [OTHER] * (SLOTS + 1)
+    assert types[1, length:].tolist() == [THOUGHT] * 3 + [OTHER] * (SLOTS + 3)
+    visual = (types[:, :length] == VISUAL).sum(1).tolist()
+    assert visual == [len(vlm.token_boxes(*picture.shape[:2])) for picture in pictures(3)]
+    assert (types[:, :length][~prompts.mask] == OTHER).all() and (types[:, :length][prompts.mask] != OTHER).all()
+    assert ((types[:, :length] == INSTRUCTION).sum(1) > 3).all()
+    assert states.order[0][states.mask[0]].tolist() == list(range(int(states.mask[0].sum())))
+
+
+def test_flash_attention_samples_with_the_block_mask_of_sdpa(folders: dict[str, Path]) -> None:
+    vlm = load(folders["qwen"])
+    prompts = vlm.prompts(pictures(2), TEXTS[:2])
+    wanted = vlm.generate(prompts, 2, None, 6, None)
+    vlm.language.config._attn_implementation = "flash_attention_2"
+    assert torch.equal(vlm.generate(prompts, 2, None, 6, None).answers, wanted.answers)
+    assert vlm.language.config._attn_implementation == "flash_attention_2"
+
+
+def test_images_of_different_sizes_in_a_batch_are_each_as_alone(folders: dict[str, Path]) -> None:
+    vlm = load(folders["qwen"])
+    vlm.freeze_up_to(2)
+    small, wide = pictures(1)[0][:56, :60], np.concatenate([pictures(1)[0]] * 3, 1)
+    ids, mask = (part[:2] for part in well_formed(vlm))
+    together = vlm.lower(vlm.prompts([small, wide], TEXTS[:2]), ids, mask)
+    counts = []
+    for index, picture in enumerate((small, wide)):
+        alone = vlm.lower(vlm.prompts([picture], [TEXTS[index]]), ids[index : index + 1], mask[index : index + 1])
+        valid = together.mask[index]
+        assert torch.allclose(together.hidden[index][valid], alone.hidden[0][alone.mask[0]], atol=1e-4)
+        assert torch.equal(together.positions[:, index][:, valid], alone.positions[:, 0][:, alone.mask[0]])
+        counts.append(int((alone.token_types == VISUAL).sum()))
+    # 56 x 60 scales to 2 x 2 tokens of 28 pixels; 96 x 384 to 3 x 14.
+    assert counts == [4, 42]
+
+
+def test_visual_tokens_lie_where_their_boxes_say(folders: dict[str, Path]) -> None:
+    vlm = load(folders["qwen"])
+    image = np.zeros((112, 168, 3), np.uint8)
+    boxes = vlm.token_boxes(112, 168)
+    assert boxes.shape == (24, 4)
+    dark = vlm.prompts([image], [""]).vision_inputs["pixel_values"]
+    for token, (x0, y0, x1, y1) in enumerate(boxes.astype(int)):
+        lit = image.copy()
+        lit[y0:y1, x0:x1] = 255
+        changed = (vlm.prompts([lit], [""]).vision_inputs["pixel_values"] != dark).any(1).nonzero()[:, 0].tolist()
+        assert changed == [4 * token, 4 * token + 1, 4 * token + 2, 4 * token + 3], "the four patches that one token merges"
+
+
+def test_a_centre_crop_leaves_boxes_inside_the_part_that_is_seen(folders: dict[str, Path]) -> None:
+    vlm = load(folders["llava"])
+    image = np.zeros((56, 112, 3), np.uint8)
+    boxes = vlm.token_boxes(56, 112)
+    # The square in the middle of 112 x 56 spans columns 28 … 84.
+    assert boxes.min(0).tolist() == [28, 0, 42, 14] and boxes.max(0).tolist() == [70, 42, 84, 56]
+    dark = vlm.prompts([image], [""]).vision_inputs["pixel_values"]
+    image[:, :28], image[:, 84:] = 255, 255
+    assert torch.equal(vlm.prompts([image], [""]).vision_inputs["pixel_values"], dark)
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen"])
+def test_prompts_of_pretrained_checkpoints_go_through_their_chat_template(family: str, folders: dict[str, Path]) -> None:
+    vlm = load(folders[family])
+    text = vlm.text(vlm.prompts(pictures(1), ["left red ring"]).ids[0])
+    start = (
+        "<s>USER: <image>"
+        if family == "llava"
+        else "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
+    )
+    end = " ASSISTANT:" if family == "llava" else "<|im_end|>\n<|im_start|>assistant\n"
+    assert text.startswith(start) and text.endswith(end)
+    assert "left red ring" in text and f"<REF_POS> exactly {SLOTS} times" in text
+
+
+def test_the_wording_of_the_embedded_backbone_is_fixed() -> None:
+    assert prompt_parts("star", 4) == ("USER: <image>", "star ( think then 4 masks ) ASSISTANT:")
+    vlm = tiny_vlm()
+    words = vlm.text(vlm.prompts(pictures(1), ["star"]).ids[0]).split()
+    assert words == ["USER:", *["<image>"] * 64, "star", "(", "think", "then", "4", "masks", ")", "ASSISTANT:"]
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen"])
+@pytest.mark.parametrize("padded", [True, False])
+def test_tokens_of_the_form_are_added_without_shrinking_a_matrix(family: str, padded: bool, tmp_path: Path) -> None:
+    SAVE[family](tmp_path, padded=padded)
+    before = load(tmp_path)
+    plain = type(before.model).from_pretrained(tmp_path)
+    old = {"embedding": plain.get_input_embeddings().weight, "head": plain.lm_head.weight}
+    new = {"embedding": before.model.get_input_embeddings().weight, "head": before.model.lm_head.weight}
+    form = [before.special.open, before.special.close, before.special.reference]
+    assert len(set(form)) == 3 and before.processor.tokenizer.convert_ids_to_tokens(form) == ["<think>", "</think>", "<REF_POS>"]
+    spelt = [before.processor.tokenizer.convert_tokens_to_ids(list(token)) for token in ("<think>", "</think>", "<REF_POS>")]
+    for name, matrix in new.items():
+        assert len(matrix) == len(old[name]) + (0 if padded else 3), name
+        others = [row for row in range(len(old[name])) if row not in form]
+        assert torch.equal(matrix[others], old[name][others]), name
+        for token, pieces in zip(form, spelt, strict=True):
+            assert torch.allclose(matrix[token], old[name][pieces].mean(0), atol=1e-6), name
+    assert before.model.config.text_config.vocab_size == len(new["head"])
+    assert torch.equal(load(tmp_path).model.lm_head.weight, new["head"]), "the same rows every time"
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen"])
+@pytest.mark.parametrize("padded", [True, False])
+def test_training_a_tied_head_leaves_the_embeddings_as_they_are(family: str, padded: bool, tmp_path: Path) -> None:
+    SAVE[family](tmp_path, padded=padded, tied=True)
+    plain = type(load(tmp_path).model).from_pretrained(tmp_path)
+    assert plain.lm_head.weight is plain.get_input_embeddings().weight, "tied in the checkpoint"
+    vlm = load(tmp_path)
+    vlm.freeze_up_to(1)
+    assert torch.equal(vlm.model.lm_head.weight, vlm.model.get_input_embeddings().weight)
+    before = vlm.model.get_input_embeddings().weight.clone()
+    with torch.no_grad():
+        for parameter in vlm.parameters():
+            if parameter.requires_grad:
+                parameter.add_(1.0)
+    assert torch.equal(vlm.model.get_input_embeddings().weight, before)
+    assert not torch.equal(vlm.model.lm_head.weight, before)
+
+
+def test_positions_of_an_answer_follow_those_of_get_rope_index(folders: dict[str, Path]) -> None:
+    vlm = load(folders["qwen"])
+    model = vlm.model
+    assert isinstance(model, Qwen2_5_VLForConditionalGeneration)
+    prompts = vlm.prompts(pictures(3), TEXTS)
+    states = vlm.lower(prompts, *well_formed(vlm))
+    whole, _ = model.model.get_rope_index(
+        states.ids, (states.ids == vlm.image_id).int(), prompts.vision_inputs["image_grid_thw"], attention_mask=states.mask.long()
+    )
+    keep = states.mask.expand(3, -1, -1)
+    assert torch.equal(states.positions[keep], whole[keep])
+    assert not torch.equal(whole[0][states.mask], whole[1][states.mask]), "rows of an image differ from its time"

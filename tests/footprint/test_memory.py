@@ -1,0 +1,120 @@
+"""Bytes by hand, against the modules that the code builds, and against what autograd keeps for a backward pass."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.models.llama.configuration_llama import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaModel
+from transformers.models.sam.configuration_sam import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
+from transformers.models.sam.modeling_sam import SamModel
+
+from segcompass.backbone.sam import SamSegmenter
+from segcompass.footprint.architecture import LanguageModel
+from segcompass.footprint.memory import (
+    DECODER_FLOATS,
+    block_activation_bytes,
+    model_parts,
+    sampling_bytes,
+    state_bytes,
+    update_bytes,
+)
+from segcompass.footprint.sizes import backbone_sizes
+from segcompass.study.load import load_study
+from tests.tiny import micro_study, tiny_joint
+
+PAPER = load_study(Path("params/paper_llava7b.yaml"))
+
+
+def kept_bytes(module: nn.Module, run: Callable[[], object]) -> int:
+    """Bytes of the storages that autograd keeps of a forward pass, parameters left out."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in module.parameters()}
+    found: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = run()
+    assert output is not None
+    return sum(size for place, size in found.items() if place not in own)
+
+
+@pytest.mark.parametrize("key_heads", [4, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_block_keeps_what_the_formula_says(dtype: torch.dtype, key_heads: int) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 128, "intermediate_size": 352, "num_attention_heads": 4, "num_key_value_heads": key_heads, "vocab_size": 8}
+    model = LlamaModel(LlamaConfig(num_hidden_layers=1, attn_implementation="sdpa", **sizes))
+    language, half = LanguageModel(128, 1, 4, key_heads, 32, 352, 8, False), dtype != torch.float32
+    hidden = torch.randn(2, 64, 128, requires_grad=True).to(dtype)
+    rotary = model.rotary_emb(hidden, position_ids=torch.arange(64)[None])
+
+    def run() -> object:
+        with torch.autocast("cpu", dtype, enabled=half):
+            return model.layers[0](hidden, attention_mask=None, position_embeddings=rotary)
+
+    kept = kept_bytes(model.layers[0], run)
+    if half:  # autocast's copies of the weights are kept as well; they are counted as weights at work
+        kept -= 2 * (language.block - 2 * 128)
+    assert kept / (2 * 64) == pytest.approx(block_activation_bytes(language, half), rel=0.04)
+
+
+@pytest.mark.parametrize(("grid", "slots"), [(16, 3), (32, 1)])
+def test_the_mask_decoder_keeps_what_the_constant_says(grid: int, slots: int) -> None:
+    torch.manual_seed(0)
+    side = 16 * grid
+    vision = SamVisionConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=1, mlp_dim=16, image_size=side, global_attn_indexes=[0]
+    )
+    prompt = SamPromptEncoderConfig(image_size=side, image_embedding_size=grid)
+    sam = SamSegmenter(SamModel(SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig())))
+    heat = torch.randn(1, slots, 4 * grid, 4 * grid, requires_grad=True)
+    kept = kept_bytes(sam, lambda: sam.decode(torch.randn(1, 256, grid, grid), heat))
+    assert kept == pytest.approx(DECODER_FLOATS * 4 * slots * grid**2 * 256, rel=0.05)
+
+
+def test_trained_parts_are_those_of_the_joint_model() -> None:
+    study = micro_study()
+    parts = {part.name: part for part in model_parts(study, backbone_sizes(study, Path.cwd()))}
+    model = tiny_joint()
+    named = {
+        "language": parts["blocks 3 to 3"].parameters + parts["final norm and head"].parameters,
+        "codebook": parts["query codebook"].parameters,
+        "mapper": parts["slot mapper"].parameters,
+        "prompt_encoder": parts["SAM mask prompt"].parameters,
+        "mask_decoder": parts["SAM mask decoder"].parameters,
+    }
+    assert named == {name: sum(value.numel() for value in values) for name, values in model.parts().items()}
+    assert parts["dictionary"].parameters == sum(value.numel() for value in model.dictionary.parameters())
+    assert sum(part.parameters for part in parts.values() if part.trained) == sum(value.numel() for value in model.trained().values())
+
+
+def test_states_by_hand() -> None:
+    """LLaVA-1.5-7B above block 16: 16 blocks of 202,383,360, head 131,334,144, norm 4,096; interface and SAM as the parts say."""
+    backbone = backbone_sizes(PAPER, Path.cwd())
+    policy = 16 * 202_383_360 + 131_334_144 + 4_096
+    trained = policy + 18_358_784 + 3_251_394 + 4_684 + 4_058_340
+    alone, shared = state_bytes(PAPER, backbone, 1), state_bytes(PAPER, backbone, 8)
+    assert alone["trained weights"] == alone["gradients"] == 4 * trained
+    assert alone["AdamW moments"] == 8 * trained and alone["reference policy"] == 2 * policy
+    assert shared["gradients"] == -(-4 * trained // 8)
+
+
+def test_keys_and_values_by_hand() -> None:
+    """32 blocks x (keys + values) of 4,096 numbers of 2 bytes, for 2 prompts of 656 tokens and 8 answers of 135 tokens each."""
+    found = sampling_bytes(PAPER, backbone_sizes(PAPER, Path.cwd()), 8)
+    assert found["keys and values"] == 32 * 2 * 4096 * 2 * 2 * (656 + 8 * 135)
+
+
+def test_checkpointing_keeps_one_state_a_block_and_one_block() -> None:
+    backbone = backbone_sizes(PAPER, Path.cwd())
+    without = PAPER.model_copy(update={"runtime": PAPER.runtime.model_copy(update={"gradient_checkpointing": False})})
+    tokens, each = 16 * 791, 27 * 4096 + 4 * 4096 + 8 * 11008
+    assert update_bytes(PAPER, backbone, 8)["language blocks"] == tokens * (16 * 4096 * 2 + each)
+    assert update_bytes(without, backbone, 8)["language blocks"] == tokens * 16 * each
+    assert update_bytes(PAPER, backbone, 8)["codes"] == tokens * 65536 * 9

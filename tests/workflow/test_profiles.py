@@ -1,0 +1,75 @@
+"""Profiles and launch configurations for machines with GPUs: complete, in step with the rules, and read by the tools that they are for."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from accelerate.commands.config.config_args import load_config_from_file
+
+from segcompass.study.jobs import ARTEFACTS
+from tests.workflow.project import ROOT, command
+
+PROFILES = ROOT / "workflow" / "profiles"
+ACCELERATE = ROOT / "workflow" / "accelerate"
+MODEL_STAGES = {"cache_activations", "train_sae", "train_joint", "evaluate", "intervene"}
+HOMES = {
+    "LlamaDecoderLayer": "llama.modeling_llama",
+    "CLIPEncoderLayer": "clip.modeling_clip",
+    "SamVisionLayer": "sam.modeling_sam",
+    "Qwen2_5_VLDecoderLayer": "qwen2_5_vl.modeling_qwen2_5_vl",
+    "Qwen2_5_VLVisionBlock": "qwen2_5_vl.modeling_qwen2_5_vl",
+}
+"""Layer that FSDP wraps -> module of transformers.models that defines it."""
+
+
+def profile(name: str) -> dict:
+    return yaml.safe_load((PROFILES / name / "config.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["workstation_gpu", "slurm"])
+def test_a_gpu_profile_decides_staleness_as_the_default_one_and_sizes_every_rule(name: str) -> None:
+    found = profile(name)
+    assert profile("default").items() <= found.items()
+    assert set(found["set-resources"]) == set(ARTEFACTS)
+    assert {rule for rule, needs in found["set-resources"].items() if needs.get("gpu")} == MODEL_STAGES
+    assert all("mem_mb" in needs for needs in found["set-resources"].values())
+    assert all("runtime" in needs for needs in found["set-resources"].values()) or name == "workstation_gpu"
+
+
+@pytest.mark.parametrize("name", ["workstation_gpu", "slurm"])
+def test_snakemake_plans_under_a_gpu_profile(name: str) -> None:
+    text = command(ROOT, "snakemake", "--workflow-profile", str(PROFILES / name), "--cores", "1", "-n", "--forceall", "smoke").stdout
+    needs = profile(name)["set-resources"]["train_joint"]
+    assert f"mem_mb={needs['mem_mb']}" in text and "gpu=1" in text
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen"])
+def test_accelerate_reads_the_fsdp_files_and_the_layers_exist(family: str) -> None:
+    config = load_config_from_file(str(ACCELERATE / f"fsdp_8gpu_{family}.yaml"))
+    assert config.num_processes == 8 and config.distributed_type.value == "FSDP" and config.mixed_precision == "bf16"
+    for layer in config.fsdp_config["fsdp_transformer_layer_cls_to_wrap"].split(","):
+        assert hasattr(importlib.import_module(f"transformers.models.{HOMES[layer]}"), layer)
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen"])
+def test_a_launch_file_starts_its_stage_through_accelerate_and_no_other(family: str) -> None:
+    file = f"workflow/accelerate/launch_{family}.yaml"
+    text = command(ROOT, "snakemake", "--configfile", file, "--cores", "1", "-n", "-p", "--forceall", "smoke").stdout
+    starts = {line.split("segcompass.stages.")[1].split()[0]: line for line in text.splitlines() if "-m segcompass.stages." in line}
+    expected = f"accelerate launch --config_file workflow/accelerate/fsdp_8gpu_{family}.yaml -m segcompass.stages.train_joint"
+    assert expected in starts.pop("train_joint")
+    assert (ROOT / f"workflow/accelerate/fsdp_8gpu_{family}.yaml").is_file()
+    assert all("accelerate" not in line for line in starts.values())
+
+
+def test_a_stage_of_one_process_refuses_to_run_in_several(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "segcompass.stages.make_tables", "--params", "none.json", "--evaluate", "a", "--sae", "b", "--out", "c"]
+    done = subprocess.run(
+        words, cwd=tmp_path, env=os.environ | {"WORLD_SIZE": "2", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "WORLD_SIZE: is above 1" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "c").exists()
