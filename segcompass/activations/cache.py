@@ -1,120 +1,118 @@
 """The token cache: hidden states of valid tokens in shards, with owner, position and token type.
 
-Written and read as a stream: the writer holds one shard, the reader one shard and its shuffle buffer, whatever the cache's size.
-The release pads every sample to 1,400 tokens; here only valid tokens are kept.
+Written and read as a stream: the writer holds one shard and one chunk, the reader one chunk, whatever the cache's size; besides, the reader
+knows one flag of each owner and the names of the images. The release pads every sample to 1,400 tokens; here only valid tokens are kept.
 """
 
 import json
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
+from segcompass.activations.source import Tokens, TokenSource
 from segcompass.errors import InputError
 
 
 class CacheWriter:
-    """Collects tokens and writes full shards; `close` writes the rest and the index."""
+    """Collects chunks and writes full shards; `close` writes the rest, the owners and the index."""
 
     def __init__(self, folder: Path, hook_layer: int, width: int, dtype: str, shard_tokens: int) -> None:
-        self.folder, self.dtype, self.shard_tokens = folder, dtype, shard_tokens
-        self.index: dict[str, Any] = {"hook_layer": hook_layer, "width": width, "dtype": dtype, "tokens": 0, "shards": [], "owners": []}
-        self.waiting: list[dict[str, Tensor]] = []
+        self.folder = folder
+        self.index: dict[str, Any] = {"hook_layer": hook_layer, "width": width, "dtype": dtype, "tokens": 0, "shards": [], "chunks": []}
+        self.shard = {
+            "hidden": torch.empty(shard_tokens, width, dtype=getattr(torch, dtype)),
+            "owner": torch.empty(shard_tokens, dtype=torch.int32),
+            "position": torch.empty(shard_tokens, dtype=torch.int32),
+            "token_type": torch.empty(shard_tokens, dtype=torch.uint8),
+        }
+        self.filled = 0
 
-    def add(self, sample_id: str, image: str, hidden: Tensor, positions: Tensor, token_types: Tensor) -> None:
-        """Adds one owner's tokens: hidden [n, d], positions [n], token types [n]."""
-        owner = torch.full((len(hidden),), len(self.index["owners"]), dtype=torch.int32)
-        self.index["owners"].append({"sample_id": sample_id, "image": image})
-        self.waiting.append(
-            {
-                "hidden": hidden.to("cpu", getattr(torch, self.dtype)),
-                "owner": owner,
-                "position": positions.to("cpu", torch.int32),
-                "token_type": token_types.to("cpu", torch.uint8),
-            }
-        )
-        while sum(len(part["owner"]) for part in self.waiting) >= self.shard_tokens:
-            self._write(self.shard_tokens)
+    def add(self, tokens: Tokens) -> None:
+        """Adds a chunk: the tokens, at least one, of the owners that follow those of the chunk before."""
+        count, taken = len(tokens["owner"]), 0
+        while taken < count:
+            part = min(count - taken, len(self.shard["owner"]) - self.filled)
+            for name, value in tokens.items():
+                self.shard[name][self.filled : self.filled + part] = value[taken : taken + part]
+            self.filled, taken = self.filled + part, taken + part
+            if self.filled == len(self.shard["owner"]):
+                self._write()
+        self.index["chunks"].append({"tokens": count, "owners": int(tokens["owner"].max()) + 1})
+        self.index["tokens"] += count
 
-    def close(self) -> int:
-        """Writes what is left and the index.
+    def close(self, owners: Iterable[tuple[str, str]]) -> int:
+        """Writes what is left and the index; `owners` are (sample id, image) in the order of their numbers.
 
         Returns:
             Number of tokens in the cache.
         """
-        if self.waiting:
-            self._write(self.shard_tokens)
+        if self.filled:
+            self._write()
+        with (self.folder / "owners.jsonl").open("w", encoding="utf-8") as lines:
+            for sample_id, image in owners:
+                lines.write(json.dumps({"sample_id": sample_id, "image": image}) + "\n")
         (self.folder / "index.json").write_text(json.dumps(self.index), encoding="utf-8")
         return int(self.index["tokens"])
 
-    def _write(self, count: int) -> None:
-        joined = {key: torch.cat([part[key] for part in self.waiting]) for key in self.waiting[0]}
-        shard = {key: value[:count].contiguous() for key, value in joined.items()}
-        rest = {key: value[count:].clone() for key, value in joined.items()}
-        self.waiting = [rest] if len(rest["owner"]) else []
+    def _write(self) -> None:
         name = f"shard-{len(self.index['shards']):05d}.safetensors"
-        save_file({key: value.clone() for key, value in shard.items()}, self.folder / name)
-        self.index["shards"].append({"file": name, "tokens": len(shard["owner"])})
-        self.index["tokens"] += len(shard["owner"])
+        save_file({key: value[: self.filled] for key, value in self.shard.items()}, self.folder / name)
+        self.index["shards"].append({"file": name, "tokens": self.filled})
+        self.filled = 0
 
 
-class CacheReader:
-    """Reads a cache; images are divided into training and held-out ones."""
+class CacheReader(TokenSource):
+    """Reads a cache by chunks."""
 
     def __init__(self, folder: Path, held_out_fraction: float, seed: int) -> None:
+        self.folder = folder
+        names: dict[str, str] = {}
         try:
             self.index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            with (folder / "owners.jsonl").open(encoding="utf-8") as lines:
+                images = [names.setdefault(image, image) for image in (json.loads(line)["image"] for line in lines)]
+        except (OSError, ValueError, KeyError) as error:
             raise InputError(folder / "index.json", "", "is missing or damaged; rerun the stage cache_activations") from error
-        self.folder = folder
-        self.hook_layer, self.width = int(self.index["hook_layer"]), int(self.index["width"])
-        self.held_owner = held_out([owner["image"] for owner in self.index["owners"]], held_out_fraction, seed)
+        super().__init__(int(self.index["hook_layer"]), int(self.index["width"]), images, held_out_fraction, seed)
+        self._ends = list(accumulate(chunk["tokens"] for chunk in self.index["chunks"]))
+        self._shard_ends = list(accumulate(shard["tokens"] for shard in self.index["shards"]))
 
     @property
     def chunks(self) -> int:
-        """Number of shards."""
-        return len(self.index["shards"])
+        """Number of chunks."""
+        return len(self._ends)
 
-    def chunk(self, number: int) -> Tensor:
-        """Training tokens [n, d] of a shard, float32."""
-        shard = self.shard(number)
-        return shard["hidden"][~self.held_owner[shard["owner"].long()]].float()
+    def owners(self, number: int) -> slice:
+        """See `TokenSource.owners`."""
+        return slice(self.index["chunks"][number - 1]["owners"] if number else 0, self.index["chunks"][number]["owners"])
 
-    def shard(self, number: int) -> dict[str, Tensor]:
-        """A shard's tensors by name, in the cache's dtype.
+    def tokens(self, number: int) -> Tokens:
+        """See `TokenSource.tokens`.
 
         Raises:
-            InputError: the shard is missing or damaged.
+            InputError: a shard is missing or damaged.
         """
-        path = self.folder / self.index["shards"][number]["file"]
+        start, end = self._ends[number - 1] if number else 0, self._ends[number]
+        parts: list[dict[str, Tensor]] = []
+        for shard in range(bisect_right(self._shard_ends, start), len(self._shard_ends)):
+            held = self.index["shards"][shard]
+            begin = self._shard_ends[shard] - held["tokens"]
+            if begin >= end:
+                break
+            parts.append(self._slice(self.folder / held["file"], max(start - begin, 0), min(end - begin, held["tokens"])))
+        # `cat` copies, so that no page of the shard's file stays mapped.
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _slice(self, path: Path, start: int, end: int) -> dict[str, Tensor]:
         try:
-            return load_file(path)
+            with safe_open(path, "pt") as file:
+                return {name: file.get_slice(name)[start:end] for name in ("hidden", "owner", "position", "token_type")}
         except (OSError, SafetensorError) as error:
             raise InputError(path, "", "is missing or damaged; rerun the stage cache_activations") from error
-
-    def shards(self) -> Iterator[dict[str, Tensor]]:
-        """Every shard in order, hidden states as float32."""
-        for number in range(self.chunks):
-            shard = self.shard(number)
-            yield shard | {"hidden": shard["hidden"].float()}
-
-    def held_out(self) -> Iterator[dict[str, Tensor]]:
-        """Tokens of the held-out images, shard by shard."""
-        for number in range(self.chunks):
-            shard = self.shard(number)
-            keep = self.held_owner[shard["owner"].long()]
-            if keep.any():
-                yield {key: value[keep] for key, value in shard.items()} | {"hidden": shard["hidden"][keep].float()}
-
-
-def held_out(images: list[str], fraction: float, seed: int) -> Tensor:
-    """Which owners belong to held-out images, bool [owners]: a drawn share of the images, at least one; `images` has each owner's image."""
-    names = sorted(set(images))
-    count = max(1, round(fraction * len(names)))
-    held = {names[i] for i in np.random.default_rng([seed, 17]).permutation(len(names))[:count]}
-    return torch.tensor([image in held for image in images])

@@ -3,29 +3,12 @@
 Memory: the buffer and one chunk of the source, whatever the number of tokens.
 """
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from segcompass.activations.source import TokenSource
 from segcompass.errors import InputError
-
-
-class TokenSource(Protocol):
-    """Hidden states at the hook in numbered chunks: shards of a cache, or forward passes of a running backbone."""
-
-    hook_layer: int
-    """l, counted from 1."""
-    width: int
-    """d."""
-
-    @property
-    def chunks(self) -> int:
-        """Number of chunks."""
-
-    def chunk(self, number: int) -> Tensor:
-        """Training tokens [n, d] of a chunk, float32."""
 
 
 class TokenStream:

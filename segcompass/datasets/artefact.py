@@ -1,5 +1,6 @@
 """What later stages take from the artefact of `prepare_data`: where images lie, and the manifests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from segcompass.datasets.samples import Sample, read_samples
@@ -20,10 +21,15 @@ def manifest(artefact: Path, benchmark: str, split: str) -> Path:
     return artefact / "manifests" / benchmark / f"{split}.jsonl"
 
 
-def split_samples(artefact: Path, split: str) -> list[Sample]:
-    """Samples of a split of every benchmark that has it but ReasonSeg, which stays zero-shot."""
+def each_sample(artefact: Path, split: str) -> Iterator[Sample]:
+    """Samples of a split of every benchmark that has it but ReasonSeg, which stays zero-shot; one at a time."""
     paths = [manifest(artefact, benchmark, split) for benchmark in BENCHMARKS if benchmark != "reasonseg"]
-    return [sample for path in paths if path.is_file() for sample in read_samples(path)]
+    return (sample for path in paths if path.is_file() for sample in read_samples(path))
+
+
+def split_samples(artefact: Path, split: str) -> list[Sample]:
+    """All that `each_sample` gives."""
+    return list(each_sample(artefact, split))
 
 
 def training_samples(artefact: Path) -> list[Sample]:

@@ -66,7 +66,14 @@ class Stage:
         return path
 
 
-def run_stage(name: str, doc: str, flags: dict[str, str], work: Callable[[Stage], None], argv: list[str] | None = None) -> int:
+def run_stage(
+    name: str,
+    doc: str,
+    flags: dict[str, str],
+    work: Callable[[Stage], None],
+    argv: list[str] | None = None,
+    several_processes: bool = False,
+) -> int:
     """Runs a stage from its command line.
 
     Args:
@@ -76,6 +83,8 @@ def run_stage(name: str, doc: str, flags: dict[str, str], work: Callable[[Stage]
             help starts with "optional" may be left out, one whose help starts with "all" takes several artefacts.
         work: fills `stage.folder`.
         argv: command line, `sys.argv` if None.
+        several_processes: whether `work` divides itself among the processes of `accelerate launch`. Each of them calls it; the one of rank
+            0 claims the folder, fills it and publishes it, and the others wait for it before they look into the folder.
 
     Returns:
         Exit code: 0, or 2 with one sentence on standard error for an `InputError`.
@@ -90,16 +99,22 @@ def run_stage(name: str, doc: str, flags: dict[str, str], work: Callable[[Stage]
     values = {flag: given[flag.replace("-", "_")] for flag in flags if given[flag.replace("-", "_")] is not None}
     collections = {flag: value for flag, value in values.items() if isinstance(value, list)}
     inputs = {flag: value for flag, value in values.items() if flag not in collections}
+    main = os.environ.get("RANK", "0") == "0"
     try:
-        _refuse_several_processes(name)
+        if not several_processes:
+            _refuse_several_processes(name)
         frozen = _frozen(given["params"], name)
         for flag, path in [*inputs.items(), *((flag, path) for flag, paths in collections.items() for path in paths)]:
             if not path.exists():
                 raise InputError(path, f"--{flag}", "does not exist; run the stage that makes it first")
-        with _published(name, frozen, inputs, collections, given["out"]) as stage:
-            work(stage)
+        if main:
+            with _published(name, frozen, inputs, collections, given["out"]) as stage:
+                work(stage)
+        else:
+            work(Stage(name, frozen["params"], frozen["wildcards"], _partial(given["out"]), inputs, collections))
     except InputError as error:
-        print(error, file=sys.stderr)
+        if main:  # every process finds the same fault
+            print(error, file=sys.stderr)
         return 2
     return 0
 
@@ -158,7 +173,7 @@ def _published(
     given = [*inputs.values(), *(path for paths in collections.values() for path in paths)]
     record["inputs"] = {str(path): input_fingerprint(path) for path in given}
     record["fingerprint"] = fingerprint(record)
-    partial = out.parent / ".partial" / out.name
+    partial = _partial(out)
     partial.parent.mkdir(parents=True, exist_ok=True)
     with _locked(partial.with_name(f"{out.name}.lock")):
         _claim(partial, record["fingerprint"])
@@ -178,6 +193,10 @@ def _published(
         _publish(partial, out)
     if not any(partial.parent.iterdir()):
         partial.parent.rmdir()
+
+
+def _partial(out: Path) -> Path:
+    return out.parent / ".partial" / out.name
 
 
 def _claim(partial: Path, mark: str) -> None:

@@ -1,4 +1,8 @@
-"""Trains a dictionary on a stream of tokens (paper section 2, stage 1)."""
+"""Trains a dictionary on a stream of tokens (paper section 2, stage 1), in one process or in several that share every batch.
+
+In several processes batch top-k chooses the k * T largest values of each process's own tokens, not of the whole batch, and its running
+threshold is averaged; every other architecture takes the same steps as in one process, up to rounding.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +11,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from segcompass.activations.stream import TokenSource, TokenStream
+from segcompass.activations.source import TokenSource
+from segcompass.activations.stream import TokenStream
+from segcompass.errors import InputError
+from segcompass.optimisation.processes import Processes
 from segcompass.optimisation.resume import ResumePoint
 from segcompass.optimisation.schedule import rate_factor
 from segcompass.sae.dictionary import Dictionary
@@ -18,42 +25,53 @@ from segcompass.study.concepts import SaeTrainingSettings
 class Trainer:
     """AdamW with warm-up, cosine decay and clipping on the objective of one dictionary."""
 
-    def __init__(self, dictionary: Dictionary, settings: SaeTrainingSettings) -> None:
-        self.dictionary, self.settings = dictionary, settings
+    def __init__(self, dictionary: Dictionary, settings: SaeTrainingSettings, processes: Processes | None = None) -> None:
+        """`processes` None: this one alone."""
+        self.dictionary, self.settings, self.processes = dictionary, settings, processes or Processes()
+        if settings.batch_tokens % self.processes.count:
+            problem = f"is {settings.batch_tokens}, which {self.processes.count} processes cannot share evenly; take a multiple"
+            raise InputError(None, "sae_training.batch_tokens", problem)
         dictionary.unit_decoder &= settings.decoder_norm == "unit"
         self.optimiser = torch.optim.AdamW(dictionary.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True)
 
     def step(self, step: int, x: Tensor) -> dict[str, Any]:
-        """Step number `step` (from 0) on scaled tokens [T, d].
+        """Step number `step` (from 0) on scaled tokens [T, d], of which this process takes its part.
 
         Returns:
-            The step's row of the curve: losses and L0.
+            The step's row of the curve: losses and L0 of the whole batch.
         """
-        settings, dictionary = self.settings, self.dictionary
+        settings, dictionary, processes = self.settings, self.dictionary, self.processes
         factor = rate_factor(step, settings.steps, settings.warmup_fraction, settings.final_fraction)
         self.optimiser.param_groups[0]["lr"] = settings.learning_rate * factor
-        losses, uses = dictionary.losses(x)
+        losses, uses = dictionary.losses(processes.part(x))
+        values = torch.stack(list(losses.values()))
         self.optimiser.zero_grad()
-        torch.stack(list(losses.values())).sum().backward()
+        values.sum().backward()
+        means, uses = values.detach(), processes.total(uses)
+        processes.average([means, *(parameter.grad for parameter in dictionary.parameters() if parameter.grad is not None)])
+        processes.average(buffer for buffer in dictionary.buffers() if buffer.is_floating_point())
         dictionary.count_silent(uses, len(x))
         dictionary.before_step()
         nn.utils.clip_grad_norm_(dictionary.parameters(), settings.clip_norm)
         self.optimiser.step()
         dictionary.after_step()
-        row = {"step": step} | {name: float(value.detach()) for name, value in losses.items()}
+        row = {"step": step} | dict(zip(losses, means.tolist(), strict=True))
         return row | {"l0": float(uses.sum()) / len(x)}
 
 
-def train(dictionary: Dictionary, source: TokenSource, settings: SaeTrainingSettings, resume: Path) -> list[dict[str, Any]]:
+def train(
+    dictionary: Dictionary, source: TokenSource, settings: SaeTrainingSettings, resume: Path, processes: Processes | None = None
+) -> list[dict[str, Any]]:
     """Trains in place; the dictionary reads raw activations afterwards.
 
-    Killed at any moment and called again with the same folder `resume`, it ends with the same bytes.
+    Killed at any moment and called again with the same folder `resume`, it ends with the same bytes. Several processes all call it with
+    the same arguments; the main one writes the resume points.
 
     Returns:
         The curve: one row a step.
     """
     stream = TokenStream(source, settings.batch_tokens, settings.buffer_tokens, settings.seed)
-    trainer = Trainer(dictionary, settings)
+    trainer = Trainer(dictionary, settings, processes)
     scale = torch.ones(())
     point = ResumePoint(resume, "sae")
     done, rows = point.load(dictionary.state_dict() | stream.state() | {"scale": scale}, trainer.optimiser)
@@ -61,7 +79,7 @@ def train(dictionary: Dictionary, source: TokenSource, settings: SaeTrainingSett
         _initialise(dictionary, stream, settings, scale)
     for step in tqdm(range(done, settings.steps), desc="training", initial=done, total=settings.steps, disable=None):
         rows.append(trainer.step(step, next(stream) / scale))
-        if (step + 1) % settings.checkpoint_every == 0:
+        if trainer.processes.main and (step + 1) % settings.checkpoint_every == 0:
             point.save(step + 1, dictionary.state_dict() | stream.state() | {"scale": scale}, trainer.optimiser, rows)
     dictionary.fold_scale(float(scale))
     return rows

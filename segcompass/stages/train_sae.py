@@ -5,12 +5,15 @@ import json
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from pydantic import TypeAdapter
 
 from segcompass.activations.cache import CacheReader
+from segcompass.activations.source import TokenSource
 from segcompass.activations.stream import TokenStream
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.errors import InputError
+from segcompass.optimisation.processes import Processes
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.sae.batchtopk import BatchTopKDictionary
 from segcompass.sae.checkpoint import load_dictionary, mean_l0, save_dictionary
@@ -22,9 +25,15 @@ from segcompass.sae.relu_l1 import ReluL1Dictionary
 from segcompass.sae.topk import TopKDictionary
 from segcompass.sae.training import train
 from segcompass.sae.untrained import UntrainedDictionary
-from segcompass.study.concepts import BatchTopK, DenseMap, Dictionary, JumpRelu, ReluL1, SaeTrainingSettings, TopK
+from segcompass.study.backbone import AnswerSettings, RuntimeSettings
+from segcompass.study.concepts import ActivationSettings, BatchTopK, DenseMap, Dictionary, JumpRelu, ReluL1, SaeTrainingSettings, TopK
 
-FLAGS = {"activations": "artefact of cache_activations", "like": "optional: the trained dictionary whose sparsity a random one copies"}
+FLAGS = {
+    "activations": "optional: artefact of cache_activations; left out where the study trains on the fly",
+    "data": "optional: artefact of prepare_data, to train on the fly",
+    "backbone": "optional: artefact of train_backbone, to train on the fly",
+    "like": "optional: the trained dictionary whose sparsity a random one copies",
+}
 
 MATCHED_TOKENS = 4096
 """Tokens on which a random dictionary gets its thresholds."""
@@ -33,22 +42,47 @@ MATCHED_TOKENS = 4096
 def work(stage: Stage) -> None:
     """Fills `cfg.json`, `sae_weights.safetensors`, `curves.csv` and `metrics.json`."""
     settings = SaeTrainingSettings.model_validate_json(json.dumps(stage.params["training"]))
+    processes = Processes(Accelerator(cpu=True))
     prepare_torch(stage.params["threads"], settings.seed)
-    reader = CacheReader(stage.inputs["activations"], settings.held_out_fraction, settings.seed)
-    dictionary = _untrained(stage, reader, settings) if "like" in stage.inputs else _initial(stage, reader.width)
-    dictionary.hook_layer = reader.hook_layer
+    source = _source(stage, settings)
+    dictionary = _untrained(stage, source, settings) if "like" in stage.inputs else _initial(stage, source.width)
+    dictionary.hook_layer = source.hook_layer
     rows: list[dict[str, Any]] = []
     if "like" not in stage.inputs:
-        rows = train(dictionary, reader, settings, stage.resume_folder())
+        rows = train(dictionary, source, settings, stage.resume_folder(), processes)
+    if not processes.main:
+        return
     save_dictionary(dictionary, stage.folder)
     with (stage.folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else ["step", "mse"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    metrics = held_out_metrics(dictionary, reader.held_out())
+    metrics = held_out_metrics(dictionary, source.held_out())
     (stage.folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    stage.rows |= {"tokens": reader.index["tokens"], "steps": len(rows)}
-    stage.facts |= {"seed": settings.seed, "device": "cpu", "held_out": metrics["all"]}
+    stage.rows |= {"expressions": len(source.held_owner), "steps": len(rows)}
+    stage.facts |= {"seed": settings.seed, "device": "cpu", "processes": processes.count, "held_out": metrics["all"]}
+
+
+def _source(stage: Stage, settings: SaeTrainingSettings) -> TokenSource:
+    """The tokens: those of the cache, or those that the backbone gives as it runs."""
+    on_the_fly = stage.params["on_the_fly"]
+    needed = ("data", "backbone") if on_the_fly else ("activations",)
+    if missing := [flag for flag in needed if flag not in stage.inputs]:
+        raise InputError(
+            None, f"--{missing[0]}", f"is missing; activations.on_the_fly is {str(bool(on_the_fly)).lower()} in this job's keys"
+        )
+    if not on_the_fly:
+        return CacheReader(stage.inputs["activations"], settings.held_out_fraction, settings.seed)
+    # Imported where they are needed: the models of transformers take longer to import than a small dictionary takes to train.
+    from segcompass.activations.forward_passes import ForwardPasses, RunningBackbone
+    from segcompass.backbone.load import load_vlm
+
+    activations = ActivationSettings.model_validate_json(json.dumps(on_the_fly["activations"]))
+    answer = AnswerSettings.model_validate_json(json.dumps(on_the_fly["answer"]))
+    runtime = RuntimeSettings.model_validate_json(json.dumps(on_the_fly["runtime"]))
+    vlm = load_vlm(stage.inputs["backbone"] / "vlm", runtime, answer)
+    passes = ForwardPasses(vlm, stage.inputs["data"], activations, answer.longest)
+    return RunningBackbone(passes, settings.held_out_fraction, settings.seed)
 
 
 def _initial(stage: Stage, width: int) -> SparseDictionary:
@@ -69,9 +103,9 @@ def _initial(stage: Stage, width: int) -> SparseDictionary:
     raise InputError(None, "--like", "is missing; a random dictionary copies the sparsity of a trained one")
 
 
-def _untrained(stage: Stage, reader: CacheReader, settings: SaeTrainingSettings) -> SparseDictionary:
+def _untrained(stage: Stage, source: TokenSource, settings: SaeTrainingSettings) -> SparseDictionary:
     like = load_dictionary(stage.inputs["like"])
-    x = TokenStream(reader, settings.batch_tokens, settings.buffer_tokens, settings.seed).first()[:MATCHED_TOKENS]
+    x = TokenStream(source, settings.batch_tokens, settings.buffer_tokens, settings.seed).first()[:MATCHED_TOKENS]
     dictionary = UntrainedDictionary(like.input_width, like.features)
     with torch.no_grad():
         dictionary.match_sparsity(x, mean_l0(like, x))
@@ -80,7 +114,7 @@ def _untrained(stage: Stage, reader: CacheReader, settings: SaeTrainingSettings)
 
 def main(argv: list[str] | None = None) -> int:
     """Command line of the stage."""
-    return run_stage("train_sae", __doc__ or "", FLAGS, work, argv)
+    return run_stage("train_sae", __doc__ or "", FLAGS, work, argv, several_processes=True)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ class ActivationSettings(Section):
     dtype: Literal["float16", "bfloat16", "float32"]
     batch: PositiveInt
     """Sequences per forward pass."""
+    on_the_fly: bool
+    """Train dictionaries from the running backbone, without a cache: no disk, but each of them pays the forward passes of its tokens."""
 
 
 class ReluL1(Section):
@@ -106,6 +108,7 @@ class SaeTrainingSettings(Section):
     """b_dec before training (geometric median: Bricken et al., 2023)."""
     steps: PositiveInt
     batch_tokens: PositiveInt
+    """Tokens of a step, of all processes together."""
     learning_rate: PositiveFloat
     warmup_fraction: Fraction
     final_fraction: Fraction

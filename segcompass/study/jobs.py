@@ -97,7 +97,8 @@ def all_jobs(study: Study) -> list[Job]:
     """Every job of the study, each behind those whose artefacts it reads."""
     saes = [*sorted(study.saes, key=lambda name: sae_like(study, name) is not None), *study.swept()]
     jobs = [Job("prepare_data"), Job("train_backbone")]
-    jobs += [Job("cache_activations", (("layer", str(layer)),)) for layer in sorted({sae_layer(study, name) for name in saes})]
+    if not study.activations.on_the_fly:
+        jobs += [Job("cache_activations", (("layer", str(layer)),)) for layer in sorted({sae_layer(study, name) for name in saes})]
     jobs += [Job("train_sae", (("sae", name),)) for name in saes]
     jobs += [Job("label_tokens"), *(Job("score_concepts", (("sae", name),)) for name in scored_saes(study))]
     for stage, runs in (("train_joint", study.runs()), ("evaluate", study.runs()), ("intervene", intervened_runs(study))):
@@ -127,7 +128,10 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
             swept = study.swept().get(wildcards["sae"])
             dictionary = swept.dictionary.model_dump(mode="json") if swept else raw["saes"][wildcards["sae"]]
             training = raw["sae_training"] | ({"steps": raw["sweep"]["steps"]} if swept else {})
-            return {"dictionary": dictionary, "training": training, "threads": raw["threads"]}
+            activations = raw["activations"] | {"hook_layer": sae_layer(study, wildcards["sae"])}
+            passes = {"activations": activations, "runtime": raw["runtime"], "answer": raw["answer"]}
+            on_the_fly = passes if study.activations.on_the_fly else None
+            return {"dictionary": dictionary, "training": training, "threads": raw["threads"], "on_the_fly": on_the_fly}
         case "label_tokens":
             return {"tokens": raw["concepts"]["tokens"], "hook_layer": raw["activations"]["hook_layer"]} | model
         case "score_concepts":

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from segcompass.activations.cache import CacheReader, CacheWriter
 from segcompass.activations.stream import TokenStream
@@ -11,21 +12,37 @@ from segcompass.errors import InputError
 
 
 def write(folder: Path, owners: int, shard: int = 50) -> None:
+    """Seven tokens an owner, one or two owners a chunk."""
     writer = CacheWriter(folder, 2, 4, "float32", shard)
-    for owner in range(owners):
-        hidden = torch.full((7, 4), float(owner)) + torch.arange(7)[:, None] / 10
-        writer.add(f"s{owner}", f"i{owner // 2}.jpg", hidden, torch.arange(7), torch.zeros(7))
-    assert writer.close() == 7 * owners
+    owner = 0
+    while owner < owners:
+        own = torch.arange(owner, min(owner + 1 + owner % 2, owners)).repeat_interleave(7)
+        place = torch.arange(len(own)) % 7
+        writer.add({"hidden": (own + place / 10)[:, None].expand(-1, 4), "owner": own, "position": place, "token_type": place * 0})
+        owner = int(own[-1]) + 1
+    assert writer.close((f"s{owner}", f"i{owner // 2}.jpg") for owner in range(owners)) == 7 * owners
 
 
-def test_shards_hold_every_token_with_its_owner(tmp_path: Path) -> None:
+def test_chunks_hold_every_token_with_its_owner_across_shards(tmp_path: Path) -> None:
     write(tmp_path, 20)
+    assert [len(load_file(tmp_path / f"shard-{number:05d}.safetensors")["owner"]) for number in range(3)] == [50, 50, 40]
     reader = CacheReader(tmp_path, 0.2, 0)
-    shards = list(reader.shards())
-    assert [len(shard["owner"]) for shard in shards] == [50, 50, 40]
-    joined = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
+    chunks = [reader.tokens(number) for number in range(reader.chunks)]
+    assert [len(chunk["owner"]) for chunk in chunks[:4]] == [7, 14, 14, 14]
+    for number, chunk in enumerate(chunks):
+        owners = reader.owners(number)
+        assert chunk["owner"].unique().tolist() == list(range(owners.start, owners.stop))
+    joined = {key: torch.cat([chunk[key] for chunk in chunks]) for key in chunks[0]}
+    assert torch.equal(joined["owner"].long(), torch.arange(20).repeat_interleave(7))
     assert torch.equal(joined["hidden"][:, 0].floor().long(), joined["owner"].long())
     assert torch.equal(joined["position"].long(), torch.arange(7).repeat(20))
+
+
+def test_a_missing_shard_is_one_sentence(tmp_path: Path) -> None:
+    write(tmp_path, 20)
+    (tmp_path / "shard-00001.safetensors").unlink()
+    with pytest.raises(InputError, match=r"shard-00001\.safetensors: is missing or damaged; rerun the stage cache_activations"):
+        list(CacheReader(tmp_path, 0.9, 0).held_out())
 
 
 def test_held_out_images_never_reach_training(tmp_path: Path) -> None:

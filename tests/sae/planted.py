@@ -32,6 +32,7 @@ def write_cache(folder: Path, images: int = 30) -> Path:
     writer = CacheWriter(folder, 2, 8, "float32", 500)
     for image in range(images):
         weights = torch.rand(40, 12, generator=generator) * (torch.rand(40, 12, generator=generator) < 0.15)
-        writer.add(f"s{image}", f"i{image}.jpg", weights @ directions, torch.arange(40), torch.arange(40) % 3)
-    assert writer.close() == 40 * images
+        owner, place = torch.full((40,), image), torch.arange(40)
+        writer.add({"hidden": weights @ directions, "owner": owner, "position": place, "token_type": place % 3})
+    assert writer.close((f"s{image}", f"i{image}.jpg") for image in range(images)) == 40 * images
     return folder

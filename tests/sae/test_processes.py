@@ -1,58 +1,92 @@
-"""Training in processes of its own: killed at any moment it ends with the same bytes; its memory does not grow with the cache."""
+"""Two processes that share every batch end where one process ends that has the whole batch."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
+import pytest
 import torch
+from accelerate import Accelerator, debug_launcher
+from safetensors.torch import load_file, save_file
 
-from segcompass.activations.cache import CacheWriter
+from segcompass.activations.cache import CacheReader
+from segcompass.errors import InputError
+from segcompass.optimisation.processes import Processes
+from segcompass.sae.batchtopk import BatchTopKDictionary
+from segcompass.sae.dictionary import Dictionary
+from segcompass.sae.relu_l1 import ReluL1Dictionary
+from segcompass.sae.topk import TopKDictionary
+from segcompass.sae.training import Trainer, train
+from tests.sae.planted import SETTINGS
 
-ROOT = Path(__file__).parents[2]
-FILES = ("sae_weights.safetensors", "cfg.json", "curves.json", "metrics.json")
-
-
-def process(cache: Path, folder: Path, steps: int, pause: float) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(Path(__file__).with_name("training_process.py")), str(cache), str(folder), str(steps), str(pause)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-
-
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(cache: Path, tmp_path: Path) -> None:
-    assert process(cache, tmp_path / "whole", 40, 0.0).wait() == 0
-    point = tmp_path / "killed" / "resume" / "sae.safetensors"
-    moments = np.random.default_rng(time.time_ns()).uniform(0.0, 0.3, 3).tolist()
-    kills = 0
-    for moment in moments:
-        running = process(cache, tmp_path / "killed", 40, 0.02)
-        seen = point.stat().st_mtime_ns if point.exists() else 0
-        while running.poll() is None and not (point.exists() and point.stat().st_mtime_ns > seen):
-            time.sleep(0.005)
-        time.sleep(moment)
-        running.send_signal(signal.SIGKILL)
-        kills += running.wait() == -signal.SIGKILL
-    assert kills >= 1, "it was killed at least once with a resume point behind it"
-    assert process(cache, tmp_path / "killed", 40, 0.0).wait() == 0
-    for name in FILES:
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes(), f"{name}, killed after {moments} s"
+STEPS = 8
+MAKE: dict[str, Callable[[], Dictionary]] = {
+    "relu_l1": lambda: ReluL1Dictionary(8, 48, 0.05, 0.02),
+    "topk": lambda: TopKDictionary(8, 48, 2, 1 / 32, 200),
+    "batchtopk": lambda: BatchTopKDictionary(8, 48, 2, 1 / 32, 200),
+}
 
 
-def test_peak_memory_is_that_of_the_buffer_not_of_the_cache(tmp_path: Path) -> None:
-    peaks = []
-    for size in (1, 8):
-        folder = tmp_path / f"cache{size}"
-        folder.mkdir()
-        writer = CacheWriter(folder, 2, 128, "float16", 4096)
-        generator = torch.Generator().manual_seed(0)
-        for image in range(100 * size):
-            writer.add(f"s{image}", f"i{image}.jpg", torch.randn(400, 128, generator=generator), torch.arange(400), torch.zeros(400))
-        writer.close()
-        running = process(folder, tmp_path / f"sae{size}", 300, 0.0)
-        peaks.append(int(running.communicate()[0]))
-        assert running.returncode == 0
-    # Training and the held-out metrics read shard after shard; the large cache as float32 would be 164 MB.
-    assert peaks[1] < 1.1 * peaks[0], f"{peaks} kB"
+def trained(name: str, cache: Path, folder: Path, steps: int, processes: Processes | None) -> Dictionary:
+    torch.manual_seed(0)
+    dictionary = MAKE[name]()
+    settings = SETTINGS.model_copy(update={"steps": steps, "checkpoint_every": 3})
+    rows = train(dictionary, CacheReader(cache, 0.2, 0), settings, folder, processes)
+    state = dictionary.state_dict() | {"curve": torch.tensor([list(row.values()) for row in rows], dtype=torch.float64)}
+    rank = processes.rank if processes else 0
+    save_file({key: value.contiguous() for key, value in state.items()}, folder / f"end{rank}.safetensors")
+    return dictionary
+
+
+def train_in_one_of_two(name: str, cache: Path, folder: Path, steps: int) -> None:
+    accelerator = Accelerator(cpu=True)
+    assert accelerator.num_processes == 2
+    trained(name, cache, folder, steps, Processes(accelerator))
+
+
+@pytest.mark.parametrize("name", ["relu_l1", "topk"])
+def test_two_processes_train_as_one_with_the_whole_batch(name: str, cache: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    trained(name, cache, one, STEPS, None)
+    debug_launcher(train_in_one_of_two, (name, cache, two, STEPS), num_processes=2)
+    expected = load_file(one / "end0.safetensors")
+    for rank in range(2):
+        found = load_file(two / f"end{rank}.safetensors")
+        assert torch.equal(found["silent_for"], expected["silent_for"])
+        for key in ("W_enc_T", "W_dec", "b_enc", "b_dec", "curve"):
+            assert torch.allclose(found[key], expected[key], atol=1e-5, rtol=1e-5), key
+    assert (expected["silent_for"] > 0).any() and (expected["silent_for"] == 0).any()
+    if name == "topk":
+        assert (expected["curve"][:, 2] > 0).any(), "some concepts were dead, so the counters entered the loss"
+
+
+def test_batch_topk_keeps_one_threshold_for_all_processes(cache: Path, tmp_path: Path) -> None:
+    debug_launcher(train_in_one_of_two, ("batchtopk", cache, tmp_path, STEPS), num_processes=2)
+    first, second = (load_file(tmp_path / f"end{rank}.safetensors") for rank in range(2))
+    assert first["least_active"] > 0
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_two_processes_go_on_from_a_resume_point_to_the_same_bytes(cache: Path, tmp_path: Path) -> None:
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    whole.mkdir()
+    parted.mkdir()
+    debug_launcher(train_in_one_of_two, ("topk", cache, whole, STEPS), num_processes=2)
+    (whole / "sae.safetensors").rename(parted / "sae.safetensors")  # of step 6
+    debug_launcher(train_in_one_of_two, ("topk", cache, parted, STEPS), num_processes=2)
+    assert (whole / "end0.safetensors").read_bytes() == (parted / "end0.safetensors").read_bytes()
+
+
+def test_a_batch_that_the_processes_cannot_share_is_one_sentence() -> None:
+    three = Processes()
+    three.count = 3
+    with pytest.raises(InputError, match=r"sae_training\.batch_tokens: is 64, which 3 processes cannot share evenly"):
+        Trainer(MAKE["topk"](), SETTINGS, three)
+
+
+def test_fewer_processes_than_were_started_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    accelerator = Accelerator(cpu=True)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="WORLD_SIZE: is 2, but accelerate runs in 1"):
+        Processes(accelerator)

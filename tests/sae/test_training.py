@@ -37,7 +37,7 @@ def test_every_architecture_finds_planted_structure(name: str, cache: Path, tmp_
     assert all(not torch.equal(value, before[key]) for key, value in dictionary.named_parameters())
     assert np.mean([row["mse"] for row in rows[-10:]]) < 0.6 * np.mean([row["mse"] for row in rows[:10]])
     control = UntrainedDictionary(8, 24)
-    control.match_sparsity(torch.cat([shard["hidden"] for shard in reader.shards()]), 3.0)
+    control.match_sparsity(torch.cat([reader.tokens(number)["hidden"] for number in range(reader.chunks)]), 3.0)
     trained, random = (held_out_metrics(each, reader.held_out())["all"]["explained_variance"] for each in (dictionary, control))
     assert trained > random + 0.2
 

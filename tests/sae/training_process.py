@@ -1,10 +1,9 @@
-"""Trains on a cache in a process of its own, which tests kill or measure: `training_process.py CACHE FOLDER STEPS SECONDS_PER_STEP`.
+"""Trains on a cache in a process of its own, which a test kills: `training_process.py CACHE FOLDER STEPS SECONDS_PER_STEP`.
 
-Writes the checkpoint and the curve to FOLDER, resume points to FOLDER/resume, and prints its peak resident memory in kB.
+Writes the checkpoint and the curve to FOLDER, resume points to FOLDER/resume.
 """
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -40,4 +39,3 @@ rows = train(dictionary, reader, SETTINGS.model_copy(update={"steps": steps, "ch
 save_dictionary(dictionary, folder)
 (folder / "curves.json").write_text(json.dumps(rows))
 (folder / "metrics.json").write_text(json.dumps(held_out_metrics(dictionary, reader.held_out())))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

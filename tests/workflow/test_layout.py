@@ -76,6 +76,7 @@ def test_dvc_stages_name_the_sections_that_their_jobs_read() -> None:
                 "bootstrap",
                 "files",
                 "activations",
+                "on_the_fly",
             }
             assert places or key in derived, f"{job.stage}: {key} is not among {named}"
 

@@ -26,6 +26,8 @@ rule train_sae:
     input:
         params=frozen("train_sae"),
         activations=sae_activations,
+        data=on_the_fly("prepare_data"),
+        backbone=on_the_fly("train_backbone"),
         like=trained_twin,
     output:
         artefact("train_sae", "run.json"),
@@ -42,10 +44,12 @@ rule train_sae:
     params:
         launch=launcher("train_sae"),
         out=artefact("train_sae"),
-        like=lambda wildcards, input: f"--like {input.like}" if input.like else "",
+        given=lambda wildcards, input: " ".join(
+            f"--{flag} {input[flag]}" for flag in ("activations", "data", "backbone", "like") if input[flag]
+        ),
     shell:
-        "{params.launch} -m segcompass.stages.train_sae --params {input.params} --activations {input.activations}"
-        " {params.like} --out {params.out} > {log} 2>&1"
+        "{params.launch} -m segcompass.stages.train_sae --params {input.params} {params.given}"
+        " --out {params.out} > {log} 2>&1"
 
 
 rule label_tokens:

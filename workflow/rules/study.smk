@@ -113,11 +113,25 @@ def trained_twin(wildcards):
 
 
 def sae_activations(wildcards):
-    """The token cache of the layer that a dictionary reads."""
-    layer = sae_layer(study_named(wildcards.study), wildcards.sae)
+    """The token cache of the layer that a dictionary reads; nothing where it is trained on the fly."""
+    study = study_named(wildcards.study)
+    if study.activations.on_the_fly:
+        return []
+    layer = sae_layer(study, wildcards.sae)
     return artefact("cache_activations", "run.json").format(
         study=wildcards.study, layer=layer
     )
+
+
+def on_the_fly(stage):
+    """Input function: what a dictionary needs to be trained without a cache; nothing where there is one."""
+
+    def path(wildcards):
+        if not study_named(wildcards.study).activations.on_the_fly:
+            return []
+        return artefact(stage, "run.json").format(study=wildcards.study)
+
+    return path
 
 
 def untrained_twin(wildcards):

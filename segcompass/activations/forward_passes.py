@@ -1,0 +1,93 @@
+"""Hidden states at the hook from a running backbone: image tokens once an image, instruction and thought tokens of every expression.
+
+Thoughts are the model's own, greedy ones, as in the paper's joint training the codes of thoughts are those of sampled text. A chunk is one
+forward pass over a batch of expressions and depends on nothing before it, so it can be computed again at any time: for a cache, or for a
+dictionary that is trained without one.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from segcompass.activations.source import Tokens, TokenSource
+from segcompass.backbone.interface import INSTRUCTION, THOUGHT, VISUAL, VisionLanguageModel
+from segcompass.datasets.artefact import data_root, each_sample
+from segcompass.datasets.files import read_image
+from segcompass.study.concepts import ActivationSettings
+
+
+class Expression(NamedTuple):
+    """An owner of tokens."""
+
+    sample_id: str
+    image: str
+    text: str
+
+
+class ForwardPasses:
+    """The tokens of a study's training expressions; chunk n holds those of its n-th batch."""
+
+    def __init__(self, vlm: VisionLanguageModel, data: Path, settings: ActivationSettings, longest: int) -> None:
+        """`data` is the artefact of prepare_data, `longest` the number of tokens of the longest answer."""
+        self.vlm, self.root, self.settings, self.longest = vlm, data_root(data), settings, longest
+        self.expressions = training_expressions(data, settings.scenes)
+        vlm.freeze_up_to(settings.hook_layer)
+
+    def __len__(self) -> int:
+        """Number of chunks."""
+        return -(-len(self.expressions) // self.settings.batch)
+
+    def owners(self, number: int) -> slice:
+        """The expressions of a chunk."""
+        return slice(number * self.settings.batch, (number + 1) * self.settings.batch)
+
+    def tokens(self, number: int) -> Tokens:
+        """The tokens of a chunk, hidden states rounded to the cache's dtype."""
+        owners = self.owners(number)
+        batch = self.expressions[owners]
+        prompts = self.vlm.prompts([read_image(self.root / own.image) for own in batch], [own.text for own in batch])
+        rollouts = self.vlm.generate(prompts, 1, None, self.longest, None)
+        states = self.vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)
+        wanted = (states.token_types == INSTRUCTION) | (states.token_types == THOUGHT)
+        for row, own in enumerate(batch):
+            # The image precedes the instruction, so its states are the same for every expression of the image.
+            place = owners.start + row
+            if not place or self.expressions[place - 1].image != own.image:
+                wanted[row] |= states.token_types[row] == VISUAL
+        rows = wanted.nonzero()[:, 0].cpu()
+        return {
+            "hidden": states.hidden[wanted].to("cpu", getattr(torch, self.settings.dtype)),
+            "owner": (owners.start + rows).to(torch.int32),
+            "position": states.order[wanted].to("cpu", torch.int32),
+            "token_type": states.token_types[wanted].to("cpu", torch.uint8),
+        }
+
+
+class RunningBackbone(TokenSource):
+    """The tokens that a cache would hold, computed whenever they are asked for."""
+
+    def __init__(self, passes: ForwardPasses, held_out_fraction: float, seed: int) -> None:
+        images = [own.image for own in passes.expressions]
+        super().__init__(passes.settings.hook_layer, passes.vlm.hidden_width, images, held_out_fraction, seed)
+        self.passes = passes
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return len(self.passes)
+
+    def owners(self, number: int) -> slice:
+        """See `TokenSource.owners`."""
+        return self.passes.owners(number)
+
+    def tokens(self, number: int) -> Tokens:
+        """See `TokenSource.tokens`."""
+        return self.passes.tokens(number)
+
+
+def training_expressions(data: Path, scenes: int) -> list[Expression]:
+    """Training expressions of the first `scenes` images, sorted by image."""
+    kept = set(sorted({sample.image for sample in each_sample(data, "train")})[:scenes])
+    own = (Expression(sample.sample_id, sample.image, sample.text) for sample in each_sample(data, "train") if sample.image in kept)
+    return sorted(own, key=lambda one: (one.image, one.sample_id))

@@ -1,0 +1,55 @@
+"""The processes of one training run, through accelerate: each takes its part of every batch, and gradients are averaged over them.
+
+Every process holds the whole model and makes the same steps; one of them writes. Batch sizes of a study are those of all processes
+together, so their number changes a result by rounding alone.
+"""
+
+import os
+from collections.abc import Iterable
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from segcompass.errors import InputError
+
+
+class Processes:
+    """The processes that share a run; without an accelerator, this one alone."""
+
+    def __init__(self, accelerator: Accelerator | None = None) -> None:
+        """Waits for all processes.
+
+        Raises:
+            InputError: accelerate runs in fewer processes than were started.
+        """
+        self._accelerator = accelerator
+        self.count = accelerator.num_processes if accelerator else 1
+        self.rank = accelerator.process_index if accelerator else 0
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if accelerator and self.count != started:
+            raise InputError(None, "WORLD_SIZE", f"is {started}, but accelerate runs in {self.count}; start it with `accelerate launch`")
+        if accelerator:
+            accelerator.wait_for_everyone()
+
+    @property
+    def main(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def part(self, batch: Tensor) -> Tensor:
+        """This process's rows of a batch [T, ..], whose length the number of processes divides."""
+        size = len(batch) // self.count
+        return batch[self.rank * size : (self.rank + 1) * size]
+
+    @torch.no_grad()
+    def average(self, tensors: Iterable[Tensor]) -> None:
+        """Gives each tensor, in place, its mean over the processes."""
+        if self._accelerator and self.count > 1:
+            for tensor in tensors:
+                tensor.copy_(self._accelerator.reduce(tensor, "mean"))
+
+    @torch.no_grad()
+    def total(self, tensor: Tensor) -> Tensor:
+        """The sum over the processes."""
+        return self._accelerator.reduce(tensor, "sum") if self._accelerator and self.count > 1 else tensor

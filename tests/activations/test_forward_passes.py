@@ -1,0 +1,135 @@
+"""A running backbone gives what its cache holds: the same tokens in the same order, and hence the same dictionary."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from segcompass.activations.cache import CacheReader, CacheWriter
+from segcompass.activations.forward_passes import ForwardPasses, RunningBackbone
+from segcompass.activations.stream import TokenStream
+from segcompass.backbone.interface import INSTRUCTION, THOUGHT, VISUAL
+from segcompass.datasets.artefact import manifest
+from segcompass.datasets.masks import empty
+from segcompass.datasets.samples import Sample, write_samples
+from segcompass.sae.metrics import held_out_metrics
+from segcompass.sae.topk import TopKDictionary
+from segcompass.sae.training import train
+from tests.sae.planted import SETTINGS
+from tests.tiny import micro_study, pictures, tiny_vlm
+
+LONGEST = 6
+HELD_OUT = 0.3
+TEXTS = ("the red ring", "the large blue square on the left", "the striped triangle")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five images with one, two or three expressions."""
+    artefact = tmp_path_factory.mktemp("data")
+    samples = []
+    for number, picture in enumerate(pictures(5)):
+        path = artefact / "root" / f"i{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(path)
+        nothing = empty(*picture.shape[:2])
+        for place, text in enumerate(TEXTS[: 1 + number % 3]):
+            samples.append(Sample(f"s{number}{place}", path.name, *picture.shape[:2], text, True, nothing, None, ()))
+    path = manifest(artefact, "refcoco", "train")
+    path.parent.mkdir(parents=True)
+    write_samples(reversed(samples), path)
+    return artefact
+
+
+def passes(data: Path, dtype: str = "float32", hook_layer: int = 2) -> ForwardPasses:
+    settings = micro_study().activations.model_copy(update={"scenes": 5, "batch": 2, "dtype": dtype, "hook_layer": hook_layer})
+    return ForwardPasses(tiny_vlm(), data, settings, LONGEST)
+
+
+def cached(folder: Path, made: ForwardPasses) -> Path:
+    folder.mkdir()
+    writer = CacheWriter(folder, made.settings.hook_layer, made.vlm.hidden_width, made.settings.dtype, 150)
+    for number in range(len(made)):
+        writer.add(made.tokens(number))
+    writer.close((own.sample_id, own.image) for own in made.expressions)
+    return folder
+
+
+def test_image_tokens_come_once_an_image_and_text_tokens_with_every_expression(data: Path) -> None:
+    made = passes(data)
+    chunks = [made.tokens(number) for number in range(len(made))]
+    assert [own.sample_id for own in made.expressions] == ["s00", "s10", "s11", "s20", "s21", "s22", "s30", "s40", "s41"]
+    tokens = {key: torch.cat([chunk[key] for chunk in chunks]) for key in chunks[0]}
+    with_image = tokens["owner"][tokens["token_type"] == VISUAL].unique().tolist()
+    assert [made.expressions[owner].sample_id for owner in with_image] == ["s00", "s10", "s20", "s30", "s40"]
+    for kind in (INSTRUCTION, THOUGHT):
+        assert tokens["owner"][tokens["token_type"] == kind].unique().tolist() == list(range(9))
+    assert set(tokens["token_type"].tolist()) == {VISUAL, INSTRUCTION, THOUGHT}
+
+
+@pytest.mark.parametrize("hook_layer", [1, 2])
+def test_the_stream_of_a_running_backbone_is_that_of_its_cache(hook_layer: int, data: Path, tmp_path: Path) -> None:
+    running = RunningBackbone(passes(data, hook_layer=hook_layer), HELD_OUT, 0)
+    reader = CacheReader(cached(tmp_path / "cache", passes(data, hook_layer=hook_layer)), HELD_OUT, 0)
+    assert (running.hook_layer, running.width, running.chunks) == (reader.hook_layer, reader.width, reader.chunks)
+    assert running.held_owner.any() and torch.equal(running.held_owner, reader.held_owner)
+    streams = [TokenStream(source, 16, 200, 3) for source in (running, reader)]
+    for _ in range(40):  # more than one epoch
+        live, stored = (next(stream) for stream in streams)
+        assert torch.equal(live, stored)
+    assert streams[0].place[0] > 0
+    for live, stored in zip(running.held_out(), reader.held_out(), strict=True):
+        assert all(torch.equal(live[key], stored[key]) for key in stored)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_dictionary_is_the_same_to_the_byte_with_and_without_a_cache(dtype: str, data: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"steps": 6, "batch_tokens": 16, "buffer_tokens": 200, "checkpoint_every": 2})
+    results = []
+    sources = {"running": RunningBackbone(passes(data, dtype), HELD_OUT, 0)}
+    sources["cached"] = CacheReader(cached(tmp_path / "cache", passes(data, dtype)), HELD_OUT, 0)
+    for name, source in sources.items():
+        torch.manual_seed(0)
+        dictionary = TopKDictionary(source.width, 32, 4, 1 / 32, 100)
+        (tmp_path / name).mkdir()
+        rows = train(dictionary, source, settings, tmp_path / name)
+        results.append((dictionary.state_dict(), rows, held_out_metrics(dictionary, source.held_out())))
+    (live, live_rows, live_metrics), (stored, stored_rows, stored_metrics) = results
+    assert all(torch.equal(live[key], stored[key]) for key in stored)
+    assert live_rows == stored_rows and live_metrics == stored_metrics
+
+
+def test_training_on_the_fly_killed_and_resumed_ends_with_the_same_bytes(data: Path, tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"steps": 7, "batch_tokens": 16, "buffer_tokens": 200, "checkpoint_every": 2})
+
+    class Killed(RunningBackbone):
+        """Dies when it is asked for a chunk once more than `left` times."""
+
+        left = 1000
+
+        def tokens(self, number: int) -> dict[str, torch.Tensor]:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return super().tokens(number)
+
+    source = Killed(passes(data), HELD_OUT, 0)
+
+    def dictionary() -> TopKDictionary:
+        torch.manual_seed(0)
+        return TopKDictionary(source.width, 32, 4, 1 / 32, 100)
+
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole, resumed = dictionary(), dictionary()
+    train(whole, source, settings, tmp_path / "whole")
+    used = 1000 - source.left
+    source.left = used - 1
+    with pytest.raises(KeyboardInterrupt):
+        train(dictionary(), source, settings, tmp_path / "killed")
+    assert (tmp_path / "killed" / "sae.safetensors").is_file(), "it died after a resume point"
+    source.left = 1000
+    train(resumed, source, settings, tmp_path / "killed")
+    assert 1000 - source.left < used, "and did not begin again"
+    assert all(torch.equal(value, whole.state_dict()[key]) for key, value in resumed.state_dict().items())
