@@ -19,7 +19,7 @@ from tests.workflow.project import ROOT, command
 
 PROFILES = ROOT / "workflow" / "profiles"
 ACCELERATE = ROOT / "workflow" / "accelerate"
-MODEL_STAGES = {"cache_activations", "train_sae", "train_joint", "evaluate", "intervene"}
+MODEL_STAGES = {"cache_activations", "label_tokens", "train_sae", "train_joint", "evaluate", "intervene"}
 HOMES = {
     "LlamaDecoderLayer": "llama.modeling_llama",
     "CLIPEncoderLayer": "clip.modeling_clip",
@@ -79,7 +79,8 @@ def test_a_launch_file_starts_its_stage_through_accelerate_and_no_other(family: 
 
 
 def test_a_stage_of_one_process_refuses_to_run_in_several(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "segcompass.stages.make_tables", "--params", "none.json", "--evaluate", "a", "--sae", "b", "--out", "c"]
+    flags = [word for flag in ("evaluate", "joint", "sae", "concepts") for word in (f"--{flag}", "a")]
+    words = [sys.executable, "-m", "segcompass.stages.make_tables", "--params", "none.json", *flags, "--out", "c"]
     done = subprocess.run(
         words, cwd=tmp_path, env=os.environ | {"WORLD_SIZE": "2", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
