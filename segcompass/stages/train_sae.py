@@ -45,7 +45,10 @@ def work(stage: Stage) -> None:
     processes = Processes(Accelerator(cpu=True))
     prepare_torch(stage.params["threads"], settings.seed)
     source = _source(stage, settings)
-    dictionary = _untrained(stage, source, settings) if "like" in stage.inputs else _initial(stage, source.width)
+    if "like" in stage.inputs:
+        dictionary: SparseDictionary = _untrained(stage, source, settings)
+    else:
+        dictionary = initial_dictionary(TypeAdapter(Dictionary).validate_json(json.dumps(stage.params["dictionary"])), source.width)
     dictionary.hook_layer = source.hook_layer
     rows: list[dict[str, Any]] = []
     if "like" not in stage.inputs:
@@ -85,8 +88,12 @@ def _source(stage: Stage, settings: SaeTrainingSettings) -> TokenSource:
     return RunningBackbone(passes, settings.held_out_fraction, settings.seed)
 
 
-def _initial(stage: Stage, width: int) -> SparseDictionary:
-    chosen = TypeAdapter(Dictionary).validate_json(json.dumps(stage.params["dictionary"]))
+def initial_dictionary(chosen: Dictionary, width: int) -> SparseDictionary:
+    """A trainable dictionary over hidden states of a width, as the study describes it, drawn from torch's seed.
+
+    Raises:
+        InputError: the description is that of an untrained control.
+    """
     match chosen:
         case ReluL1():
             revival = chosen.revival_coefficient, chosen.dead_after_tokens
