@@ -1,8 +1,8 @@
 """Held-out quality of the study's dictionaries on the shipped backbone, for several training seeds; nothing is timed.
 
-Activations come from the study's cache (`snakemake results/default/activations/layer<l>/run.json`). A seed decides the dictionary's start, the
-order of tokens and which images are held out. Explained variance, L0 and dead features are those of the held-out images; the last printed
-line is one JSON object with every value and the worst one of each.
+Activations come from the study's cache (`snakemake results/default/activations/layer<l>/run.json`). A seed decides the dictionary's start,
+the order of tokens and which images are held out. Explained variance, L0 and dead features are those of the held-out images; the last
+printed line is one JSON object with every value and the worst one of each.
 """
 
 import argparse
