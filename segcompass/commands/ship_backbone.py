@@ -96,7 +96,7 @@ def card_text(card: dict[str, Any]) -> str:
             "",
             f"Trained at commit {card['commit']}, seed {card['recipe']['backbone']['seed']}, {card['recipe']['threads']} thread.",
             "",
-            "| held-out scenes, greedy decoding | |",
+            "| held-out scenes, greedy decoding | share |",
             "|---|---|",
             *scores,
             "",

@@ -1,6 +1,7 @@
 """What a backbone can do, measured on held-out scenes with greedy decoding: the scores of its card.
 
-Every score is a share in 0 … 1. Nothing here is read from the training split but the fit of the linear probe.
+Every score is a share in 0 … 1, of the scenes of `val`; captions are scored on the scenes of all held-out splits, since a scene has only one
+of them. Nothing is chosen by these numbers, and nothing is read from the training split but the fit of the linear probe.
 """
 
 from collections import Counter, defaultdict
@@ -22,6 +23,8 @@ BATCH = 48
 SAMPLES = 8
 """Sampled answers of a prompt whose greedy answer is wrong."""
 CAPTION_TOKENS = 120
+HELD_OUT = ("val", "testA", "testB", "test")
+"""Splits whose scenes are captioned."""
 PROBE_ROWS = 1500
 RIDGE = 1e-2
 """Ridge penalty of the linear probe, as a share of the states' mean square."""
@@ -110,7 +113,7 @@ def _facts(vlm: VisionLanguageModel, data: Path, image: str, longest: int) -> di
 
 def _captions(vlm: VisionLanguageModel, data: Path) -> dict[str, float]:
     """Recall and precision of the objects that captions name with right size, colour, shape and place."""
-    scenes = read_lines(data / "scenes" / "val.jsonl")
+    scenes = [scene for split in HELD_OUT for scene in read_lines(data / "scenes" / f"{split}.jsonl")]
     texts, _ = _greedy(vlm, data, [{"image": scene["image"], "text": DESCRIBE} for scene in scenes], CAPTION_TOKENS)
     hits = truths = named = 0
     for scene, text in zip(scenes, texts, strict=True):
