@@ -1,7 +1,7 @@
 """What a backbone can do, measured on held-out scenes with greedy decoding: the scores of its card.
 
-Every score is a share in 0 … 1, of the scenes of `val`; captions are scored on the scenes of all held-out splits, since a scene has only one
-of them. Nothing is chosen by these numbers, and nothing is read from the training split but the fit of the linear probe.
+Every score is a share in 0 … 1, of the scenes of `val`; captions are scored on the scenes of all held-out splits, since a scene has only
+one of them. Nothing is chosen by these numbers, and nothing is read from the training split but the fit of the linear probe.
 """
 
 from collections import Counter, defaultdict
