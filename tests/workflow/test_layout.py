@@ -66,7 +66,7 @@ def test_dvc_stages_name_the_sections_that_their_jobs_read() -> None:
             continue  # the whole file
         for key, value in stage_params(study, job).items():
             places = [place for place in named if key in place or value in (raw.get(place), _at(raw, place))]
-            derived = {"seed", "dictionary", "training", "confidence_threshold", "batch", "intervention", "bootstrap", "files", "on_the_fly"}
+            derived = {"seed", "dictionary", "training", "confidence_threshold", "batch", "intervention", "bootstrap", "files"}
             assert places or key in derived, f"{job.stage}: {key} is not among {named}"
 
 

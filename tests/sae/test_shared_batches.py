@@ -20,7 +20,7 @@ from tests.sae.planted import SETTINGS
 
 STEPS = 8
 MAKE: dict[str, Callable[[], Dictionary]] = {
-    "relu_l1": lambda: ReluL1Dictionary(8, 48, 0.05, 0.1),
+    "relu_l1": lambda: ReluL1Dictionary(8, 48, 0.05, 0.002),
     "topk": lambda: TopKDictionary(8, 48, 2, 1 / 32, 200),
     "batchtopk": lambda: BatchTopKDictionary(8, 48, 2, 1 / 32, 200),
 }
