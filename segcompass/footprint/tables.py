@@ -34,6 +34,7 @@ from segcompass.footprint.work import (
     evaluation_work,
     intervention_work,
     joint_work,
+    on_the_fly_work,
 )
 from segcompass.study.jobs import intervened_runs
 from segcompass.study.study import Study
@@ -146,7 +147,7 @@ def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
     dictionaries = sum(dictionary_parameters(width, dictionary_width(study, name)) for name in study.saes) * SINGLE
     kind = "counted" if corpus.counted else "estimated"
     rows = [
-        ["activation cache", f"{kind} {tokens:,} tokens of {each:,} bytes", _bytes(tokens * each)],
+        ["activation cache", f"{kind} {tokens:,} tokens of {each:,} bytes", _bytes(0 if study.activations.on_the_fly else tokens * each)],
         ["dictionaries", f"{len(study.saes)}", _bytes(dictionaries)],
         ["joint checkpoints", f"{runs} runs of {_bytes(trained)}", _bytes(runs * trained)],
         ["resume point", "of a run under way", _bytes(ADAMW_STATES * trained)],
@@ -158,9 +159,13 @@ def stage_works(study: Study, backbone: Backbone, root: Path, gpus: int) -> dict
     """Stage that runs a model -> work of each of its jobs."""
     corpus, expressions = training_corpus(study, root), evaluated_expressions(study, root)
     variants = {name: study.variant(name) for name in study.variants}
-    return {
-        "cache_activations": [cache_work(study, backbone, corpus.expressions)],
-        "train_sae": [dictionary_work(study, backbone, name) for name in study.saes],
+    tokens = corpus.tokens(backbone, study.answer.max_thought_tokens)
+    if study.activations.on_the_fly:
+        dictionaries = {"train_sae": [on_the_fly_work(study, backbone, name, corpus.expressions, tokens) for name in study.saes]}
+    else:
+        dictionaries = {"cache_activations": [cache_work(study, backbone, corpus.expressions)]}
+        dictionaries["train_sae"] = [dictionary_work(study, backbone, name) for name in study.saes]
+    return dictionaries | {
         "train_joint": [joint_work(study, variants[name], backbone, gpus) for name, _ in study.runs()],
         "evaluate": [evaluation_work(study, variants[name], backbone, expressions) for name, _ in study.runs()],
         "intervene": [intervention_work(study, variants[name], backbone) for name, _ in intervened_runs(study)],

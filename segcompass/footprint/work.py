@@ -113,6 +113,14 @@ def dictionary_work(study: Study, backbone: Backbone, name: str) -> Work:
     return Work(single=3 * 4.0 * backbone.language.width * dictionary_width(study, name) * tokens)
 
 
+def on_the_fly_work(study: Study, backbone: Backbone, name: str, expressions: int, tokens: int) -> Work:
+    """`train_sae` without a cache of `tokens` tokens: forward passes of all tokens that it reads, and at most all of them once more for the
+    held-out images; the untrained control fills the shuffle buffer alone."""
+    training = study.sae_training
+    read = training.buffer_tokens if study.saes[name].architecture == "random" else training.steps * training.batch_tokens
+    return dictionary_work(study, backbone, name) + cache_work(study, backbone, expressions) * (read / tokens + 1)
+
+
 def joint_work(study: Study, joint: JointSettings, backbone: Backbone, gpus: int) -> Work:
     """`train_joint` of one variant and seed, on n GPUs together."""
     language, segmenter, hook = backbone.language, backbone.segmenter, study.activations.hook_layer

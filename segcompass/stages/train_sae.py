@@ -43,8 +43,8 @@ def work(stage: Stage) -> None:
     """Fills `cfg.json`, `sae_weights.safetensors`, `curves.csv` and `metrics.json`."""
     settings = SaeTrainingSettings.model_validate_json(json.dumps(stage.params["training"]))
     processes = Processes(Accelerator(cpu=True))
-    prepare_torch(stage.params["threads"], settings.seed)
     source = _source(stage, settings)
+    prepare_torch(stage.params["threads"], settings.seed)
     if "like" in stage.inputs:
         dictionary: SparseDictionary = _untrained(stage, source, settings)
     else:
@@ -83,6 +83,7 @@ def _source(stage: Stage, settings: SaeTrainingSettings) -> TokenSource:
     activations = ActivationSettings.model_validate_json(json.dumps(on_the_fly["activations"]))
     answer = AnswerSettings.model_validate_json(json.dumps(on_the_fly["answer"]))
     runtime = RuntimeSettings.model_validate_json(json.dumps(on_the_fly["runtime"]))
+    prepare_torch(stage.params["threads"], 0)  # as cache_activations does: new rows of a vocabulary are drawn
     vlm = load_vlm(stage.inputs["backbone"] / "vlm", runtime, answer)
     passes = ForwardPasses(vlm, stage.inputs["data"], activations, answer.longest)
     return RunningBackbone(passes, settings.held_out_fraction, settings.seed)

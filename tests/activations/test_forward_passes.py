@@ -100,36 +100,35 @@ def test_a_dictionary_is_the_same_to_the_byte_with_and_without_a_cache(dtype: st
     assert live_rows == stored_rows and live_metrics == stored_metrics
 
 
+class Mortal(RunningBackbone):
+    """Dies when it is asked for more chunks than it has lives."""
+
+    lives = 1000
+
+    def tokens(self, number: int) -> dict[str, torch.Tensor]:
+        self.lives -= 1
+        if self.lives < 0:
+            raise KeyboardInterrupt
+        return super().tokens(number)
+
+
 def test_training_on_the_fly_killed_and_resumed_ends_with_the_same_bytes(data: Path, tmp_path: Path) -> None:
-    settings = SETTINGS.model_copy(update={"steps": 7, "batch_tokens": 16, "buffer_tokens": 200, "checkpoint_every": 2})
+    settings = SETTINGS.model_copy(update={"steps": 25, "batch_tokens": 16, "buffer_tokens": 200, "checkpoint_every": 2})
+    source = Mortal(passes(data), HELD_OUT, 0)
 
-    class Killed(RunningBackbone):
-        """Dies when it is asked for a chunk once more than `left` times."""
-
-        left = 1000
-
-        def tokens(self, number: int) -> dict[str, torch.Tensor]:
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-            return super().tokens(number)
-
-    source = Killed(passes(data), HELD_OUT, 0)
-
-    def dictionary() -> TopKDictionary:
+    def run(folder: str, lives: int) -> tuple[dict[str, torch.Tensor], int]:
+        """Weights, and the chunks that were computed."""
         torch.manual_seed(0)
-        return TopKDictionary(source.width, 32, 4, 1 / 32, 100)
+        dictionary = TopKDictionary(source.width, 32, 4, 1 / 32, 100)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        source.lives = lives
+        train(dictionary, source, settings, tmp_path / folder)
+        return dictionary.state_dict(), lives - source.lives
 
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    whole, resumed = dictionary(), dictionary()
-    train(whole, source, settings, tmp_path / "whole")
-    used = 1000 - source.left
-    source.left = used - 1
+    whole, computed = run("whole", 1000)
     with pytest.raises(KeyboardInterrupt):
-        train(dictionary(), source, settings, tmp_path / "killed")
+        run("killed", computed - 1)
     assert (tmp_path / "killed" / "sae.safetensors").is_file(), "it died after a resume point"
-    source.left = 1000
-    train(resumed, source, settings, tmp_path / "killed")
-    assert 1000 - source.left < used, "and did not begin again"
-    assert all(torch.equal(value, whole.state_dict()[key]) for key, value in resumed.state_dict().items())
+    resumed, rest = run("killed", 1000)
+    assert rest < computed, "and did not begin again"
+    assert all(torch.equal(value, whole[key]) for key, value in resumed.items())

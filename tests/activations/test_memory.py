@@ -1,4 +1,7 @@
-"""Writer and trainer need no more memory for a cache that is eight times larger."""
+"""Writer and trainer need no more memory for a cache that is eight times larger.
+
+Peaks are `VmHWM` of fresh processes: the `ru_maxrss` of a process is at least that of the one that started it.
+"""
 
 import json
 import subprocess
@@ -7,8 +10,14 @@ from pathlib import Path
 
 MEGABYTE_TOKENS = 4096
 """Tokens of 64 float32 numbers in a MB."""
+PEAK = """
+def peak():
+    status = open("/proc/self/status").read()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+"""
 WRITE = """
-import json, resource, sys, torch
+import json, sys, torch
 from pathlib import Path
 from segcompass.activations.cache import CacheWriter
 
@@ -19,10 +28,10 @@ for chunk in range(chunks):
     owner, place = torch.arange(16).repeat_interleave(64) + 16 * chunk, torch.arange(1024) % 64
     writer.add({"hidden": torch.randn(1024, 64, generator=generator), "owner": owner, "position": place, "token_type": place % 3})
 tokens = writer.close((f"refcoco_unc_train_s{owner}", f"images/train2014/{owner // 8}.jpg") for owner in range(16 * chunks))
-print(json.dumps({"tokens": tokens, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+print(json.dumps({"tokens": tokens, "peak": peak()}))
 """
 TRAIN = """
-import json, resource, sys, torch
+import json, sys, torch
 from pathlib import Path
 from segcompass.activations.cache import CacheReader
 from segcompass.sae.metrics import held_out_metrics
@@ -38,7 +47,7 @@ resume = folder / "resume"
 resume.mkdir()
 rows = train(dictionary, reader, settings, resume)
 held = held_out_metrics(dictionary, reader.held_out())["all"]["tokens"]
-print(json.dumps({"steps": len(rows), "held": held, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+print(json.dumps({"steps": len(rows), "held": held, "peak": peak()}))
 """
 SETTINGS = {
     "seed": 0,
@@ -60,7 +69,7 @@ SMALL = 16
 
 def run(code: str, *arguments: str) -> dict[str, float]:
     """The figures that a fresh process prints; its peak in MB."""
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", PEAK + code, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

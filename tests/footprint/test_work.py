@@ -27,11 +27,13 @@ from segcompass.footprint.work import (
     Gpu,
     Work,
     blocks_forward,
+    cache_work,
     decoding,
     decoding_reads,
     dictionary_work,
     encoder_forward,
     mask_forward,
+    on_the_fly_work,
     vision_forward,
 )
 from segcompass.study.load import load_study
@@ -97,6 +99,15 @@ def test_dictionary_work_by_hand() -> None:
     sizes = backbone_sizes(PAPER, Path.cwd())
     assert dictionary_work(PAPER, sizes, "relu_l1").single == 12 * 5120 * 65536 * 25000 * 4096
     assert dictionary_work(PAPER, sizes, "random") == Work()
+
+
+def test_on_the_fly_every_dictionary_pays_its_forward_passes() -> None:
+    """Half an epoch of training tokens, and at most one whole epoch for the held-out ones."""
+    sizes, tokens = backbone_sizes(PAPER, Path.cwd()), 2 * 25000 * 4096
+    passes = cache_work(PAPER, sizes, 1000)
+    assert on_the_fly_work(PAPER, sizes, "relu_l1", 1000, tokens) == dictionary_work(PAPER, sizes, "relu_l1") + passes * 1.5
+    buffer = PAPER.sae_training.buffer_tokens
+    assert on_the_fly_work(PAPER, sizes, "random", 1000, buffer) == passes * 2
 
 
 def test_the_published_counts_add_up() -> None:

@@ -98,3 +98,15 @@ def test_a_folder_of_artefacts_keeps_them(tmp_path: Path) -> None:
     (inner / "run.json").write_text("{}")
     assert run(tmp_path, write_number) == 0
     assert inner.is_dir() and (tmp_path / "out" / "number.txt").is_file()
+
+
+def test_of_several_processes_the_one_of_rank_0_publishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    argv = ["--params", str(frozen(tmp_path)), "--out", str(tmp_path / "out")]
+    assert run_stage("toy", "", {}, write_number, argv) == 2, "a stage that does not divide its work refuses"
+    folders = []
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        assert run_stage("toy", "", {}, lambda stage: folders.append(stage.folder), argv, several_processes=True) == 0
+        assert (tmp_path / "out" / "run.json").exists() == (rank == "0")
+    assert folders[0] == folders[1], "all work on the folder that is published"

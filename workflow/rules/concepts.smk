@@ -45,7 +45,9 @@ rule train_sae:
         launch=launcher("train_sae"),
         out=artefact("train_sae"),
         given=lambda wildcards, input: " ".join(
-            f"--{flag} {input[flag]}" for flag in ("activations", "data", "backbone", "like") if input[flag]
+            f"--{flag} {input[flag]}"
+            for flag in ("activations", "data", "backbone", "like")
+            if input[flag]
         ),
     shell:
         "{params.launch} -m segcompass.stages.train_sae --params {input.params} {params.given}"
