@@ -94,7 +94,7 @@ def test_every_stage_runs_from_pretrained_folders(
     root = project(tmp_path, study, data, save_vlm)
     command(root, "snakemake", "--cores", "1", "reproduce_all")
     assert planned(root) == set()
-    index = json.loads((root / "results/default/activations/index.json").read_text())
+    index = json.loads((root / "results/default/activations/layer2/index.json").read_text())
     assert (index["width"], index["hook_layer"], index["dtype"]) == (width, 2, "float16") and index["tokens"] > 0
     curves = list(csv.DictReader((root / "results/default/joint/full/seed0/curves.csv").open()))
     assert len(curves) == 2 and all(float(row[f"norm_{part}"]) > 0 for row in curves for part in ("language", "codebook", "mask_decoder"))
