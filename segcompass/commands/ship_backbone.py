@@ -26,6 +26,11 @@ SAYS = {
     "facts_recalled": "facts recalled word for word",
     "answer_valid": "answers that keep the form",
     "greedy_wrong_one_sample_right": "room for reinforcement learning: greedy thought wrong, one of 8 sampled ones right, of all prompts",
+    "reference_probe_place": "linear probe of the first reference token's last state: the target's place",
+    "reference_probe_shape": "the same, its shape",
+    "reference_probe_colour": "the same, its colour",
+    "reference_probe_size": "the same, its size",
+    "reference_probe_pattern": "the same, its pattern",
     "mask_iou": "SAM: IoU of the mask from a blurred, noisy mask prompt",
 }
 """Score -> what it is the share of; scores that are not listed stand under their names."""
@@ -83,8 +88,8 @@ def card_text(card: dict[str, Any]) -> str:
     scores = [f"| {SAYS.get(name, name.replace('_', ' '))} | {100 * value:.1f} % |" for name, value in (shown | rest).items()]
     losses = card[f"mean losses of the last {LAST} steps"]
     phases = [
-        f"| {name} | {card['steps'][name]:,} | {seconds:,.0f} | {losses[name]['total']:.3f} |"
-        for name, seconds in card["seconds of each phase"].items()
+        f"| {name} | {steps:,} | {card['seconds of each phase'][name]:,.0f} | {losses[name]['total']:.3f} |"
+        for name, steps in card["steps"].items()
     ]
     return "\n".join(
         [
