@@ -108,7 +108,8 @@ def frontier_figure(drawn: pd.DataFrame) -> Figure:
     own = drawn[drawn["line"].isna()]
     axis.scatter(own["l0"], 1 - own["explained_variance"], marker="*", s=90, color="black", zorder=3, label="the study's own")
     for name, l0, explained in zip(own["sae"], own["l0"], own["explained_variance"], strict=True):
-        axis.annotate(name, (l0, 1 - explained), xytext=(6, 5), textcoords="offset points", fontsize=8)
+        beside = {"xytext": (-8, 0), "ha": "right"} if l0 < own["l0"].median() else {"xytext": (8, 0), "ha": "left"}  # away from each other
+        axis.annotate(name, (l0, 1 - explained), textcoords="offset points", va="center", fontsize=8, **beside)
     _fidelity_axis(axis)
     axis.set_xlabel("L0, active concepts a token")
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper")
@@ -117,8 +118,9 @@ def frontier_figure(drawn: pd.DataFrame) -> Figure:
 
 def _fidelity_axis(axis: Axes) -> None:
     """Explained variance on a logarithmic scale of what is left unexplained."""
-    axis.set_xscale("log")
+    axis.set_xscale("log", base=2)
     axis.set_yscale("log")
+    axis.margins(0.12)
     axis.invert_yaxis()
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1 - value:.4g}"))
