@@ -44,6 +44,9 @@ def work(stage: Stage) -> None:
     settings = SaeTrainingSettings.model_validate_json(json.dumps(stage.params["training"]))
     processes = Processes(Accelerator(cpu=True))
     source = _source(stage, settings)
+    wanted = stage.params["hook_layer"]
+    if source.hook_layer != wanted:
+        raise InputError(stage.inputs["activations"], "hook_layer", f"is {source.hook_layer}, not {wanted}; name the cache of that layer")
     prepare_torch(stage.params["threads"], settings.seed)
     if "like" in stage.inputs:
         dictionary: SparseDictionary = _untrained(stage, source, settings)

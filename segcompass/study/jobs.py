@@ -128,10 +128,11 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
             swept = study.swept().get(wildcards["sae"])
             dictionary = swept.dictionary.model_dump(mode="json") if swept else raw["saes"][wildcards["sae"]]
             training = raw["sae_training"] | ({"steps": raw["sweep"]["steps"]} if swept else {})
-            activations = raw["activations"] | {"hook_layer": sae_layer(study, wildcards["sae"])}
+            layer = sae_layer(study, wildcards["sae"])
+            activations = raw["activations"] | {"hook_layer": layer}
             passes = {"activations": activations, "runtime": raw["runtime"], "answer": raw["answer"]}
-            on_the_fly = passes if study.activations.on_the_fly else None
-            return {"dictionary": dictionary, "training": training, "threads": raw["threads"], "on_the_fly": on_the_fly}
+            keys = {"dictionary": dictionary, "training": training, "threads": raw["threads"], "hook_layer": layer}
+            return keys | {"on_the_fly": passes if study.activations.on_the_fly else None}
         case "label_tokens":
             return {"tokens": raw["concepts"]["tokens"], "hook_layer": raw["activations"]["hook_layer"]} | model
         case "score_concepts":

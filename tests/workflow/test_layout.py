@@ -77,6 +77,7 @@ def test_dvc_stages_name_the_sections_that_their_jobs_read() -> None:
                 "files",
                 "activations",
                 "on_the_fly",
+                "hook_layer",
             }
             assert places or key in derived, f"{job.stage}: {key} is not among {named}"
 
