@@ -1,4 +1,4 @@
-"""Training a dictionary: tokens a second against SAELens's trainer, d = 512, F = 8192, one thread, same batches, optimiser and steps.
+"""Training a dictionary: tokens a second against SAELens's trainer, d = 512, F = 8192, two threads, same batches, optimiser and steps.
 
 Both trainers take every batch in turn, so that whatever else the machine does falls on both; times are medians over steps. Activations
 are sparse sums of planted directions, unequally frequent, with noise. SAELens trains with its defaults (`standard`, `topk`; the backward
@@ -120,8 +120,8 @@ def held_out_quality(dictionary: Dictionary | TrainingSAE, x: Tensor, l1: float)
 def main() -> None:
     """Prints a table; the last line is one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     batches = list(planted_tokens(8 * BATCH, 1).split(BATCH))
