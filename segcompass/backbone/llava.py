@@ -5,7 +5,6 @@ image processor says which.
 """
 
 import numpy as np
-import torch
 from torch import Tensor
 from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
 from transformers.models.llava.processing_llava import LlavaProcessor
@@ -24,10 +23,6 @@ class LlavaModel(SamplingModel):
         """See `SplitModel.prompt_positions`: valid tokens are counted."""
         del ids, vision_inputs
         return (mask.long().cumsum(1) - 1).clamp(min=0)
-
-    def image_features(self, pixels: Tensor) -> Tensor:
-        """Projected visual tokens [B, n, d] of prepared pixels [B, 3, S, S]."""
-        return torch.stack(list(self.model.model.get_image_features(pixel_values=pixels).pooler_output))
 
     def token_boxes(self, height: int, width: int) -> np.ndarray:
         """See `VisionLanguageModel.token_boxes`."""

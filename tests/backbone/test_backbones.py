@@ -9,6 +9,7 @@ import torch
 from segcompass.backbone.load import load_segmenter, load_vlm
 from segcompass.backbone.prompt import SpecialIds, canonical, status_of
 from segcompass.backbone.training.language import encode_text, pack, packed_loss
+from segcompass.backbone.training.vision import tower_features
 from segcompass.errors import InputError
 from tests.tiny import micro_study, pictures, tiny_sam, tiny_vlm
 
@@ -38,8 +39,10 @@ def test_packed_texts_do_not_see_each_other() -> None:
     texts = [encode_text(vlm, text, "target : small red plain ring at left") for text in TEXTS]
     pixels = vlm.prompts(pictures(1), [""]).vision_inputs["pixel_values"]
     with torch.no_grad():
-        together = packed_loss(vlm, pack(prefix, [texts], vlm.pad_id), pixels)
-        alone = [packed_loss(vlm, pack(prefix, [[text]], vlm.pad_id), pixels) for text in texts]
+        visual = vlm.model.model.multi_modal_projector(tower_features(vlm, pixels))
+        assert visual.shape == (1, 64, vlm.hidden_width)
+        together = packed_loss(vlm, pack(prefix, [texts], vlm.pad_id), visual)
+        alone = [packed_loss(vlm, pack(prefix, [[text]], vlm.pad_id), visual) for text in texts]
     assert float(together) == pytest.approx(float(torch.stack(alone).mean()), abs=1e-4)  # answers of one length weigh alike
 
 
