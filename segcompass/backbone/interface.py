@@ -86,6 +86,11 @@ class HookStates:
         """int64 [N, T], the number of valid tokens before each valid one."""
         return (self.mask.long().cumsum(1) - 1).clamp(min=0)
 
+    def rows(self, index: Tensor) -> "HookStates":
+        """The sequences at `index`, int64 [n], each with its own copy of its prompt."""
+        of_rows = {name: getattr(self, name)[index] for name in ("hidden", "mask", "token_types", "ids")}
+        return HookStates(**of_rows, positions=self.positions[..., index, :], prompt_length=self.prompt_length)
+
 
 class VisionLanguageModel(nn.Module, ABC):
     """A vision-language policy that thinks, then emits K reference tokens."""

@@ -84,7 +84,12 @@ class JointModel(nn.Module):
         return last[positions].float().view(len(last), -1, last.shape[-1])
 
     def segment(self, codes: Tensor, states: HookStates, reference_states: Tensor, embeddings: Tensor, valid: Tensor) -> Segmentation:
-        """Heat maps, confidences and masks of all slots in one batch.
+        """Heat maps, confidences and masks of all slots in one batch; arguments as those of `read`."""
+        heat, confidence = self.read(codes, states, reference_states, embeddings, valid)
+        return Segmentation(heat, confidence, self.masks(heat, embeddings, valid))
+
+    def read(self, codes: Tensor, states: HookStates, reference_states: Tensor, embeddings: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+        """Heat-map logits [N, K, m, m] and confidence logits [N, K].
 
         Args:
             codes: [N, T, F].
@@ -94,11 +99,13 @@ class JointModel(nn.Module):
             valid: bool [N, m, m].
         """
         if isinstance(self.interface, TextReadout):
-            heat, confidence = self.interface(self.vlm, states, valid)
-        else:
-            read = states.token_types != OTHER
-            if not self.thought_codes:
-                read &= states.token_types != THOUGHT
-            heat, confidence = self.interface(codes, read, reference_states, embeddings)
-        prompt = torch.where(valid[:, None], heat, PADDING_LOGIT)
-        return Segmentation(heat, confidence, self.segmenter.decode(embeddings, prompt))
+            return self.interface(self.vlm, states, valid)
+        read = states.token_types != OTHER
+        if not self.thought_codes:
+            read &= states.token_types != THOUGHT
+        heat, confidence = self.interface(codes, read, reference_states, embeddings)
+        return heat, confidence
+
+    def masks(self, heat: Tensor, embeddings: Tensor, valid: Tensor) -> Tensor:
+        """Mask logits [n, k, m, m] from heat-map logits [n, k, m, m], embeddings [n, C, g, g] and `valid`, bool [n, m, m]."""
+        return self.segmenter.decode(embeddings, torch.where(valid[:, None], heat, PADDING_LOGIT))

@@ -17,15 +17,11 @@ from torch.nn import functional
 
 from segcompass.joint.losses import dice, focal, masked_bce
 from segcompass.joint.matching import match, soft_iou
-from segcompass.joint.model import Segmentation
 from segcompass.study.joint import SegmentationSettings
 
-Pair = tuple[int, int, int]
-"""Sequence, slot, object."""
 
-
-def matched_pairs(mask_probabilities: Tensor, preference: Tensor, targets: Sequence[Tensor]) -> list[Pair]:
-    """Hungarian pairs of slots and objects.
+def matched_pairs(mask_probabilities: Tensor, preference: Tensor, targets: Sequence[Tensor]) -> Tensor:
+    """Hungarian pairs, int64 [n, 3]: sequence, slot, object.
 
     Args:
         mask_probabilities: [N, K, m, m], zero in the padding.
@@ -37,35 +33,42 @@ def matched_pairs(mask_probabilities: Tensor, preference: Tensor, targets: Seque
         if len(objects):
             scores = (soft_iou(mask_probabilities[index], objects) + preference[index][:, None]).double().cpu().numpy()
             pairs += [(index, slot, item) for slot, item in match(np.nan_to_num(scores))]
-    return pairs
+    return torch.tensor(pairs, dtype=torch.long, device=mask_probabilities.device).view(-1, 3)
 
 
-def segmentation_losses(
-    output: Segmentation, targets: Sequence[Tensor], valid: Tensor, settings: SegmentationSettings
+def confidence_loss(confidence_logits: Tensor, pairs: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy of the confidences [N, K] to "matched", a mean that counts sequence i `weights[i]` times."""
+    matched = torch.zeros_like(confidence_logits)
+    matched[pairs[:, 0], pairs[:, 1]] = 1.0
+    each = functional.binary_cross_entropy_with_logits(confidence_logits, matched, reduction="none")
+    return weighted_mean(each.mean(1), weights)
+
+
+def mask_losses(
+    heat: Tensor, mask: Tensor, truth: Tensor, valid: Tensor, weights: Tensor, settings: SegmentationSettings
 ) -> dict[str, Tensor]:
-    """Weighted losses by name, lambda_s and lambda_c included; their sum is minimised.
+    """Weighted losses of n matched slots by name, lambda_s included, means that count slot i `weights[i]` times; none where n is 0.
 
     Args:
-        output: of N sequences.
-        targets: N tensors [G, m, m].
-        valid: bool [N, m, m].
-        settings: weights.
+        heat: heat-map logits [n, m, m].
+        mask: mask logits [n, m, m].
+        truth: fractions of the matched objects [n, m, m].
+        valid: bool [n, m, m].
+        weights: [n].
+        settings: weights of the losses.
     """
-    seen = valid.to(output.heat.dtype)
-    preference = settings.match_confidence * output.confidence.detach()
-    pairs = matched_pairs(output.mask_logits.detach().sigmoid() * seen[:, None], preference, targets)
-    matched = torch.zeros_like(output.confidence_logits)
-    for index, slot, _ in pairs:
-        matched[index, slot] = 1.0
-    losses = {"confidence": settings.confidence * functional.binary_cross_entropy_with_logits(output.confidence_logits, matched)}
-    if pairs:
-        rows = torch.tensor([[index, slot] for index, slot, _ in pairs], device=seen.device)
-        heat, mask = (logits[rows[:, 0], rows[:, 1]] for logits in (output.heat, output.mask_logits))
-        truth, where = torch.stack([targets[index][item] for index, _, item in pairs]), seen[rows[:, 0]]
-        losses |= {
-            "heat_bce": settings.heat_bce * masked_bce(heat, truth, where),
-            "heat_dice": settings.heat_dice * dice(heat, truth, where),
-            "mask_dice": settings.mask_dice * dice(mask, truth, where),
-            "mask_focal": settings.mask_focal * focal(mask, truth, where),
-        }
-    return {name: loss if name == "confidence" else settings.weight * loss for name, loss in losses.items()}
+    if not len(heat):
+        return {}
+    seen = valid.to(heat.dtype)
+    each = {
+        "heat_bce": settings.heat_bce * masked_bce(heat, truth, seen),
+        "heat_dice": settings.heat_dice * dice(heat, truth, seen),
+        "mask_dice": settings.mask_dice * dice(mask, truth, seen),
+        "mask_focal": settings.mask_focal * focal(mask, truth, seen),
+    }
+    return {name: settings.weight * weighted_mean(loss, weights) for name, loss in each.items()}
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of values [n] that counts value i `weights[i]` times."""
+    return (values * weights).sum() / weights.sum()

@@ -7,6 +7,8 @@ Departures from the paper:
    and its thoughts cannot drift merely because nothing holds them.
 3. Sampling leaves the states at the hook behind, so the frozen blocks run once; where every answer keeps the form, the policy's own pass
    above the hook carries the reference tokens that the masks are read from.
+4. Answers of one prompt that are word for word the same have the same masks: they are read once and counted as often as they were sampled.
+   Only slots matched to an object are decoded with gradient; matching and reward need none.
 """
 
 from pathlib import Path
@@ -22,8 +24,8 @@ from segcompass.joint.batches import Batch, TrainingPrompts
 from segcompass.joint.grpo import clip_fraction, low_variance_kl, policy_loss, token_mean
 from segcompass.joint.model import JointModel, Segmentation
 from segcompass.joint.rewards import advantages, as_tensor, mask_reward
-from segcompass.joint.rollouts import Answers, answer
-from segcompass.joint.supervision import segmentation_losses
+from segcompass.joint.rollouts import Answers, answer, distinct
+from segcompass.joint.supervision import confidence_loss, mask_losses, matched_pairs
 from segcompass.optimisation.resume import ResumePoint
 from segcompass.optimisation.schedule import rate_factor
 from segcompass.study.backbone import AnswerSettings
@@ -94,15 +96,20 @@ class JointTrainer:
         raw, states = answers.sampled, answers.formed
         last = vlm.upper(raw)
         formed = last if states is raw else vlm.upper(states)
-        embeddings, valid = (part.repeat_interleave(policy.group, 0) for part in (batch.embeddings, batch.valid))
-        targets = [objects for objects in batch.targets for _ in range(policy.group)]
-        output = self.model.segment(self.model.codes(states), states, self.model.reference_states(formed, states), embeddings, valid)
-        format_reward, masks = answers.valid.astype(float), self._mask_rewards(output, targets, valid)
+        once, of, counts = distinct(states)
+        read, prompt = states.rows(once), once // policy.group
+        embeddings, valid = batch.embeddings[prompt], batch.valid[prompt]
+        targets = [batch.targets[index] for index in prompt.tolist()]
+        reference_states = self.model.reference_states(formed[once], read)
+        heat, confidence = self.model.read(self.model.codes(read), read, reference_states, embeddings, valid)
+        with torch.no_grad():
+            output = Segmentation(heat, confidence, self.model.masks(heat, embeddings, valid))
+        format_reward, masks = answers.valid.astype(float), self._mask_rewards(output, targets, valid)[of.cpu().numpy()]
         masks *= format_reward
         rewards = (policy.reward.format * format_reward + policy.reward.mask * masks).reshape(-1, policy.group)
         losses, row = self._policy_losses(raw, last, answers, as_tensor(advantages(rewards)).to(vlm.device))
         if self.settings.segmentation.weight:
-            losses |= segmentation_losses(output, targets, valid, self.settings.segmentation)
+            losses |= self._segmentation_losses(output, embeddings, targets, valid, counts)
         spread = rewards.std(1, ddof=1).mean() if policy.group > 1 else 0.0
         record = {"reward": rewards.mean(), "reward_format": format_reward.mean(), "reward_mask": masks.mean(), "reward_spread": spread}
         return losses, {name: float(value) for name, value in record.items()} | row
@@ -112,6 +119,20 @@ class JointTrainer:
         probabilities = output.mask_logits.sigmoid() * valid[:, None]
         chosen = output.confidence >= self.confidence_threshold
         return np.array([mask_reward(masks[slots], objects) for masks, slots, objects in zip(probabilities, chosen, targets, strict=True)])
+
+    def _segmentation_losses(
+        self, output: Segmentation, embeddings: Tensor, targets: list[Tensor], valid: Tensor, counts: Tensor
+    ) -> dict[str, Tensor]:
+        settings = self.settings.segmentation
+        with torch.no_grad():
+            seen = output.mask_logits.sigmoid() * valid[:, None]
+            pairs = matched_pairs(seen, settings.match_confidence * output.confidence, targets)
+        index, slot, item = pairs.unbind(1)
+        heat, where = output.heat[index, slot], valid[index]
+        masks = self.model.masks(heat[:, None], embeddings[index], where)[:, 0]
+        truth = torch.stack([targets[i][j] for i, j in zip(index.tolist(), item.tolist(), strict=True)]) if len(pairs) else heat
+        losses = {"confidence": settings.confidence * confidence_loss(output.confidence_logits, pairs, counts)}
+        return losses | mask_losses(heat, masks, truth, where, counts[index], settings)
 
     def _policy_losses(self, states: HookStates, last: Tensor, answers: Answers, advantage: Tensor) -> tuple[dict[str, Tensor], Row]:
         policy, vlm, mask = self.settings.policy, self.model.vlm, answers.rollouts.answer_mask
