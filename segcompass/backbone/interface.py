@@ -22,6 +22,8 @@ from segcompass.backbone.token_types import VISUAL as VISUAL
 
 Image = np.ndarray
 """uint8 [height, width, 3]."""
+Randomness = torch.Generator | Sequence[torch.Generator] | None
+"""One generator for a batch of prompts, or one for each of them, so that its answers do not depend on the prompts beside it."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,7 @@ class VisionLanguageModel(nn.Module, ABC):
         """Prompts for B images and instructions, in the chat wording that the model was trained on."""
 
     @abstractmethod
-    def generate(
-        self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: torch.Generator | None
-    ) -> Rollouts:
+    def generate(self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: Randomness) -> Rollouts:
         """G answers a prompt from one shared prefix with a KV cache; `temperature` None decodes greedily."""
 
     @abstractmethod

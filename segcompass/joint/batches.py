@@ -5,17 +5,15 @@ The order depends on the seed alone, so every variant of a seed sees the same pr
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segcompass.backbone.interface import Image, Segmenter
-from segcompass.datasets.artefact import data_root, manifest
-from segcompass.datasets.files import read_image
+from segcompass.datasets.artefact import LearningData
 from segcompass.datasets.masks import decode
-from segcompass.datasets.samples import Sample, read_samples
+from segcompass.datasets.samples import Sample
 
 EMBEDDING_BYTES = 1 << 30
 """Bound on the memory of kept embeddings; the image seen longest ago goes first."""
@@ -33,26 +31,29 @@ class Batch:
     """[B, C, g, g]."""
     valid: Tensor
     """bool [B, m, m], false in the padding."""
+    gold: list[str | None]
+    """Gold thoughts, None where the data has none; no loss reads them."""
 
 
 class TrainingPrompts:
     """The train splits of the joint benchmarks."""
 
-    def __init__(self, data: Path, benchmarks: list[str], segmenter: Segmenter, seed: int) -> None:
-        self.root = data_root(data)
-        self.segmenter, self.seed = segmenter, seed
-        manifests = (manifest(data, benchmark, "train") for benchmark in benchmarks)
-        self.samples = [sample for path in manifests for sample in read_samples(path)]
+    def __init__(self, data: LearningData, benchmarks: list[str], segmenter: Segmenter, seed: int) -> None:
+        self.data, self.segmenter, self.seed = data, segmenter, seed
+        self.samples = [sample for benchmark in benchmarks for sample in data.samples(benchmark, "train")]
+        self.gold = data.gold_thoughts("train")
         self._embeddings: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
 
-    def batch(self, step: int, size: int) -> Batch:
-        """The prompts of one step."""
-        samples = [self._at(step * size + index) for index in range(size)]
-        images = [read_image(self.root / sample.image) for sample in samples]
+    def batch(self, positions: range) -> Batch:
+        """The prompts at some positions of the order, which begins at 0 and goes on over the epochs."""
+        samples = [self._at(position) for position in positions]
+        images = [self.data.image(sample) for sample in samples]
         embedded = [self._embedded(sample.image, image) for sample, image in zip(samples, images, strict=True)]
         targets = [self._targets(sample) for sample in samples]
         embeddings, valid = (torch.stack(parts) for parts in zip(*embedded, strict=True))
-        return Batch([sample.text for sample in samples], images, targets, embeddings, valid)
+        return Batch(
+            [sample.text for sample in samples], images, targets, embeddings, valid, [self.gold.get(one.sample_id) for one in samples]
+        )
 
     def _at(self, position: int) -> Sample:
         epoch, index = divmod(position, len(self.samples))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from segcompass.backbone.interface import HookStates, Prompts, Rollouts, VisionLanguageModel
+from segcompass.backbone.interface import HookStates, Prompts, Randomness, Rollouts, VisionLanguageModel
 from segcompass.backbone.prompt import canonical, status_of
 
 
@@ -33,7 +33,7 @@ class Answers:
 
 
 def answer(
-    vlm: VisionLanguageModel, prompts: Prompts, group: int, temperature: float | None, longest: int, generator: torch.Generator | None
+    vlm: VisionLanguageModel, prompts: Prompts, group: int, temperature: float | None, longest: int, generator: Randomness
 ) -> Answers:
     """G answers a prompt, at most `longest` tokens each; `temperature` None decodes greedily."""
     rollouts = vlm.generate(prompts, group, temperature, longest, generator)

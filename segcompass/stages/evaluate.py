@@ -5,7 +5,6 @@ One job evaluates all splits of a run, because loading the models costs more tha
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from segcompass.backbone.interface import OTHER
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.concepts.coverage import coverage
 from segcompass.concepts.quality import heat_iou, reconstruction, thought_scores
-from segcompass.datasets.artefact import data_root, manifest
+from segcompass.datasets.artefact import data_root, gold_thoughts, manifest
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import Rle, decode, encode
 from segcompass.datasets.samples import Sample, read_samples
@@ -192,15 +191,6 @@ def oracle_mask(prediction: Prediction, sample: Sample) -> np.ndarray:
     objects = np.stack([decode(rle) for rle in sample.instances])
     iou = hard_iou(torch.from_numpy(prediction.masks), torch.from_numpy(objects)).numpy()
     return np.asarray(prediction.masks[[slot for slot, _ in match(iou)]].any(0))
-
-
-def gold_thoughts(data: Path, split: str) -> dict[str, str]:
-    """Gold thoughts of a split by sample id; empty where the data has none (benchmarks of photographs)."""
-    path = data / "supervision" / f"{split}.jsonl"
-    if not path.is_file():
-        return {}
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return {row["sample_id"]: row["thought"] for row in rows}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -25,9 +25,19 @@ class TwoPrompts:
         self.side = side
         self.embeddings = torch.randn(2, 32, side // 4, side // 4, generator=torch.Generator().manual_seed(3))
 
-    def batch(self, step: int, size: int) -> Batch:
+    def batch(self, positions: range) -> Batch:
         valid = torch.ones(2, self.side, self.side, dtype=torch.bool)
-        return Batch(["left red ring", "right red ring"], pictures(2), self.targets, self.embeddings, valid)
+        return Batch(["left red ring", "right red ring"], pictures(2), self.targets, self.embeddings, valid, [None, None])
+
+
+class Scores:
+    """Validations whose gIoU is given."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+
+    def row(self, step: int) -> dict[str, float]:
+        return {"step": step, "gIoU": self.scores[step % len(self.scores)]}
 
 
 def settings(**changes: object) -> JointSettings:
@@ -35,10 +45,11 @@ def settings(**changes: object) -> JointSettings:
     return JointSettings.model_validate(changed(raw, {"steps": 6, "checkpoint_every": 2, **changes}))
 
 
-def trainer(chosen: JointSettings) -> JointTrainer:
+def trainer(chosen: JointSettings, validation: Scores | None = None) -> JointTrainer:
     torch.manual_seed(0)
     model = tiny_joint(chosen)
-    return JointTrainer(model, TwoPrompts(model.segmenter.mask_side), chosen, micro_study().answer, 0.5, 0)  # type: ignore[arg-type]
+    prompts, watched = TwoPrompts(model.segmenter.mask_side), validation or Scores(0.0)
+    return JointTrainer(model, prompts, watched, chosen, micro_study().answer, 0.5, 0)  # type: ignore[arg-type]
 
 
 def test_trained_parts_move_frozen_parts_do_not(tmp_path: Path) -> None:
@@ -60,7 +71,7 @@ def test_trained_parts_move_frozen_parts_do_not(tmp_path: Path) -> None:
 
 
 def test_losses_fall_on_prompts_that_repeat(tmp_path: Path) -> None:
-    rows = trainer(settings(steps=30, checkpoint_every=30, **{"policy.weight": 0.0})).run(tmp_path)
+    rows = trainer(settings(steps=30, checkpoint_every=30, **{"policy.weight": 0.0})).run(tmp_path).curve
     supervised = [sum(row[name] for name in ("heat_bce", "heat_dice", "mask_dice")) for row in rows]
     assert np.mean(supervised[-5:]) < 0.9 * np.mean(supervised[:5])
 
@@ -78,7 +89,7 @@ def test_reinforcement_raises_the_reward_it_is_given_and_its_null_twin_does_not(
         monkeypatch.setattr(run, "_mask_rewards", lambda output, targets, valid: np.zeros(len(targets)))
         folder = tmp_path / str(weight)
         folder.mkdir()
-        share = [row["reward_format"] for row in run.run(folder)]
+        share = [row["reward_format"] for row in run.run(folder).curve]
         gains[weight] = np.mean(share[-5:]) - np.mean(share[:5])
     assert gains[1.0] > 0.2 > abs(gains[0.0])
 
@@ -87,7 +98,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     whole = trainer(settings())
-    rows = whole.run(tmp_path / "whole")
+    record = whole.run(tmp_path / "whole")
 
     killed = trainer(settings())
     step = killed._step
@@ -101,7 +112,8 @@ def test_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         killed.run(tmp_path / "killed")
     resumed = trainer(settings())
-    assert resumed.run(tmp_path / "killed") == rows
+    again = resumed.run(tmp_path / "killed")
+    assert (again.curve, again.validation, again.kept_step) == (record.curve, record.validation, record.kept_step)
     for name, value in whole.model.trained().items():
         assert torch.equal(value, resumed.model.trained()[name]), name
 
@@ -110,7 +122,7 @@ def test_variants_of_a_seed_see_the_same_rollouts_at_the_first_step() -> None:
     answers = []
     for weight in (1.0, 0.0):
         run = trainer(settings(**{"policy.weight": weight}))
-        losses, row = run.losses(run.prompts.batch(0, 2), 0)
+        losses, row = run.losses(run.prompts.batch(range(2)), range(2))
         answers.append((row["answer_tokens"], row["entropy"], float(losses["heat_bce"].detach())))
         assert ("policy" in losses) == bool(weight)
     assert answers[0] == answers[1]
@@ -152,7 +164,7 @@ VARIANTS = {
 def test_every_variant_trains_what_it_has_and_predicts(name: str, tmp_path: Path) -> None:
     run = trainer(settings(steps=2, checkpoint_every=2, **VARIANTS[name]))
     before = {key: value.detach().clone() for key, value in run.model.trained().items()}
-    rows = run.run(tmp_path)
+    rows = run.run(tmp_path).curve
     moved = {key for key, value in run.model.trained().items() if not torch.equal(value, before[key])}
     assert len(rows) == 2 and {row["reward"] for row in rows} == {0.0}
     # Without any reward the language model learns through the reference states alone.
