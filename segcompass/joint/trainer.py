@@ -48,7 +48,7 @@ class JointRecord:
     curve: list[Row]
     """One row a step."""
     validation: list[Row]
-    """One row a validation."""
+    """One row a validation, the first of them before the first step."""
     kept_step: int
     """Steps done when the weights were there that the run ends with."""
     seconds: dict[str, float]
@@ -100,6 +100,8 @@ class JointTrainer:
         validated: list[Row] = point.notes.get("validation", [])
         kept.step, kept.score = point.notes.get("kept", (kept.step, kept.score))
         self.clock.seconds = point.notes.get("seconds", {})
+        if not done:
+            self._validate(0, validated, kept)
         for step in tqdm(range(done, settings.steps), desc="joint", initial=done, total=settings.steps, disable=None):
             factor = rate_factor(step, settings.steps, settings.warmup_fraction, settings.final_fraction)
             for group in optimiser.param_groups:
@@ -107,14 +109,17 @@ class JointTrainer:
             rows.append({"step": step} | self._step(step, optimiser))
             done, ended = step + 1, step + 1 == settings.steps
             if ended or done % settings.validation.every == 0:
-                with self.clock("validation"):
-                    validated.append(self.validation.row(done))
-                kept.consider(done, validated[-1]["gIoU"])
+                self._validate(done, validated, kept)
             if self.processes.main and (ended or done % settings.checkpoint_every == 0):
                 notes = {"validation": validated, "kept": [kept.step, kept.score], "seconds": self.clock.seconds}
                 point.save(done, trained | kept.tensors(), optimiser, rows, notes=notes)
         kept.restore()
         return JointRecord(rows, validated, kept.step, self.clock.seconds)
+
+    def _validate(self, done: int, validated: list[Row], kept: KeptWeights) -> None:
+        with self.clock("validation"):
+            validated.append(self.validation.row(done))
+        kept.consider(done, validated[-1]["gIoU"])
 
     def _step(self, step: int, optimiser: torch.optim.Optimizer) -> Row:
         with self.clock("batch"):

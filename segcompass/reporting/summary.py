@@ -18,6 +18,7 @@ FIGURES = {
     "necessity": "What zeroing a slot's top concepts does to its masks, against matched random concepts and the sham edit.",
     "qualitative": "The first sample of each of the first images of the split, not chosen ones.",
     "training": "Training curves, mean over seeds, smoothed.",
+    "validation": "Greedy answers to samples of val while training, mean over seeds; `joint.checkpoint` says whether they choose.",
 }
 TABLES = ("table1", "table2", "table3", "table4", "controls", "dictionaries", "fidelity", "purity")
 

@@ -62,7 +62,7 @@ def work(stage: Stage) -> None:
 
 def _write(rows: list[dict[str, Any]], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["step"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

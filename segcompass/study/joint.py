@@ -101,7 +101,7 @@ class ValidationSettings(Section):
     """What a run is watched on: samples of the val splits of the joint benchmarks, the same ones for every variant and seed."""
 
     every: PositiveInt
-    """Steps from one validation to the next; the last step is always followed by one."""
+    """Steps from one validation to the next; one more stands before the first step, and one behind the last."""
     samples: PositiveInt
     """Number of samples, spread evenly over the benchmarks."""
     seed: Annotated[int, Field(ge=0)]

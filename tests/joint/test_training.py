@@ -10,6 +10,8 @@ from segcompass.backbone.prompt import canonical, status_of
 from segcompass.joint.batches import Batch
 from segcompass.joint.inference import Predictor, leading_slots
 from segcompass.joint.trainer import JointTrainer
+from segcompass.joint.validation import KeptWeights
+from segcompass.optimisation.resume import ResumePoint
 from segcompass.study.joint import JointSettings
 from segcompass.study.study import changed
 from tests.tiny import SLOTS, micro_study, pictures, tiny_joint
@@ -116,6 +118,47 @@ def test_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     assert (again.curve, again.validation, again.kept_step) == (record.curve, record.validation, record.kept_step)
     for name, value in whole.model.trained().items():
         assert torch.equal(value, resumed.model.trained()[name]), name
+
+
+def test_a_run_killed_behind_its_best_validation_ends_with_that_ones_weights(tmp_path: Path) -> None:
+    keys = {"checkpoint": "best_on_val", "validation.every": 1, "checkpoint_every": 2}
+    scores = Scores(0.1, 0.2, 0.2, 0.9, 0.3, 0.9, 0.1)  # after 0 … 6 steps
+    best = trainer(settings(**keys, steps=6), scores)
+    seen = {}
+
+    class Watching(Scores):
+        def row(self, step: int) -> dict[str, float]:
+            seen[step] = {name: value.detach().clone() for name, value in best.model.trained().items()}
+            return scores.row(step)
+
+    best.validation = Watching()  # type: ignore[assignment]
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    record = best.run(tmp_path / "whole")
+    assert record.kept_step == 3 and len(record.validation) == 7
+    killed = trainer(settings(**keys, steps=6), scores)
+    step = killed._step
+
+    def stop(number: int, optimiser: torch.optim.Optimizer) -> dict:
+        if number == 5:
+            raise KeyboardInterrupt
+        return step(number, optimiser)
+
+    killed._step = stop  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(tmp_path / "killed")
+    point = ResumePoint(tmp_path / "killed", "joint")
+    resumed = trainer(settings(**keys, steps=6), scores)
+    point.load(
+        resumed.model.trained() | KeptWeights("best_on_val", resumed.model.trained()).tensors(),
+        resumed.model.optimiser(resumed.settings.learning_rates),
+    )
+    again = resumed.run(tmp_path / "killed")
+    assert (again.curve, again.validation, again.kept_step) == (record.curve, record.validation, 3)
+    assert again.seconds["sampling"] > point.notes["seconds"]["sampling"] > 0
+    for name, value in resumed.model.trained().items():
+        assert torch.equal(value, seen[3][name]) and torch.equal(value, best.model.trained()[name]), name
+    assert any(not torch.equal(seen[6][name], seen[3][name]) for name in seen[3])
 
 
 def test_variants_of_a_seed_see_the_same_rollouts_at_the_first_step() -> None:
