@@ -1,4 +1,4 @@
-"""A run is watched on val alone, the rule keeps the weights that it names, and a run that could not see test ends with the same bytes."""
+"""A run is watched on val alone, the rule keeps the weights that it names; neither the lack of test nor a second process changes a run."""
 
 import csv
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from segcompass.datasets.artefact import LearningData, manifest
@@ -20,9 +21,10 @@ from segcompass.sae.topk import TopKDictionary
 from segcompass.stages import prepare_data
 from segcompass.study.jobs import Job, stage_params
 from segcompass.study.joint import ValidationSettings
-from tests.tiny import micro_study
+from tests.tiny import micro_study, without_key_biases
 from tests.workflow.project import ROOT, command
 
+TWO_PROCESSES = ("accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
 TEST_SPLITS = ("test", "testA", "testB")
 FILES = ("model.safetensors", "curves.csv", "validation.csv")
 WIDTH, HOOK = 128, 3
@@ -111,6 +113,20 @@ def test_without_anything_of_test_a_run_ends_with_the_same_bytes(artefacts: Path
     assert len(removed) > 20 and not [path for path in blind.rglob("*test*") if path.is_file()]
     run = trained(artefacts, blind, tmp_path / "run")
     assert all((run / name).read_bytes() == (whole / name).read_bytes() for name in FILES)
+
+
+@pytest.mark.study
+def test_two_processes_publish_the_run_of_one(artefacts: Path, whole: Path, tmp_path: Path) -> None:
+    run = trained(artefacts, artefacts / "data", tmp_path / "run", (*TWO_PROCESSES, "--dynamo_backend", "no"))
+    assert json.loads((run / "run.json").read_text())["facts"]["processes"] == 2
+    assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+    one, two = (without_key_biases(load_file(folder / "model.safetensors")) for folder in (whole, run))
+    assert all(torch.allclose(two[name], one[name], atol=1e-5) for name in one)
+    for name in ("curves.csv", "validation.csv"):
+        ours, theirs = (list(csv.reader((folder / name).open())) for folder in (run, whole))
+        assert ours[0] == theirs[0] and len(ours) == len(theirs)
+        for mine, other in zip(ours[1:], theirs[1:], strict=True):
+            assert [float(value or -1) for value in mine] == pytest.approx([float(value or -1) for value in other], abs=1e-5), name
 
 
 @pytest.mark.study

@@ -73,7 +73,7 @@ def _panels(drawn: pd.DataFrame, panels: dict[str, str], rows: int, columns: int
     for axis, (name, label) in zip(axes.flat, panels.items(), strict=True):
         for index, (variant, part) in enumerate(drawn.groupby("variant", sort=False)):
             style = LINES[index // len(pyplot.rcParams["axes.prop_cycle"]) % len(LINES)]
-            axis.plot(part["step"], part[name], style + marker, label=variant)
+            axis.plot(part["step"], part[name], linestyle=style, marker=marker, label=variant)
         axis.set_title(label, loc="left")
     for axis in axes[-1]:
         axis.set_xlabel("step")
