@@ -1,11 +1,12 @@
 """Two processes that share every step's prompts end where one process ends that has them all."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator, debug_launcher
+from accelerate import Accelerator, DistributedType, debug_launcher
 from safetensors.torch import load_file, save_file
 
 from segcompass.errors import InputError
@@ -93,3 +94,9 @@ def test_prompts_that_the_processes_cannot_share_are_one_sentence() -> None:
     model = tiny_joint()
     with pytest.raises(InputError, match=r"joint\.prompts: is 4, which 3 processes cannot share evenly"):
         JointTrainer(model, FourPrompts(16), Silent(), settings(), micro_study().answer, 0.5, 0, three)  # type: ignore[arg-type]
+
+
+def test_a_launch_that_would_divide_the_weights_is_one_sentence() -> None:
+    sharded = SimpleNamespace(num_processes=1, process_index=0, distributed_type=DistributedType.FSDP)
+    with pytest.raises(InputError, match="distributed_type: is FSDP, but every process of this stage holds the whole model"):
+        Processes(sharded)  # type: ignore[arg-type]
