@@ -14,6 +14,7 @@ from segcompass.backbone.interface import Image, Segmenter
 from segcompass.datasets.artefact import LearningData
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample
+from segcompass.optimisation.processes import Processes
 
 EMBEDDING_BYTES = 1 << 30
 """Bound on the memory of kept embeddings; the image seen longest ago goes first."""
@@ -38,15 +39,19 @@ class Batch:
 class TrainingPrompts:
     """The train splits of the joint benchmarks."""
 
-    def __init__(self, data: LearningData, benchmarks: list[str], segmenter: Segmenter, seed: int) -> None:
+    def __init__(
+        self, data: LearningData, benchmarks: list[str], segmenter: Segmenter, seed: int, processes: Processes | None = None
+    ) -> None:
+        """`processes` None: this one alone."""
         self.data, self.segmenter, self.seed = data, segmenter, seed
+        self.processes = processes or Processes()
         self.samples = [sample for benchmark in benchmarks for sample in data.samples(benchmark, "train")]
         self.gold = data.gold_thoughts("train")
         self._embeddings: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
 
-    def batch(self, positions: range) -> Batch:
-        """The prompts at some positions of the order, which begins at 0 and goes on over the epochs."""
-        samples = [self._at(position) for position in positions]
+    def batch(self, step: int, size: int) -> Batch:
+        """This process's share of the `size` prompts of one step."""
+        samples = [self._at(step * size + index) for index in self.processes.share(size)]
         images = [self.data.image(sample) for sample in samples]
         embedded = [self._embedded(sample.image, image) for sample, image in zip(samples, images, strict=True)]
         targets = [self._targets(sample) for sample in samples]

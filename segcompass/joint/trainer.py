@@ -68,7 +68,6 @@ class JointTrainer:
         self,
         model: JointModel,
         prompts: TrainingPrompts,
-        validation: Validation,
         settings: JointSettings,
         answer_settings: AnswerSettings,
         confidence_threshold: float,
@@ -80,7 +79,7 @@ class JointTrainer:
         Raises:
             InputError: the processes cannot share a step's prompts evenly.
         """
-        self.model, self.prompts, self.validation, self.settings, self.seed = model, prompts, validation, settings, seed
+        self.model, self.prompts, self.settings, self.seed = model, prompts, settings, seed
         self.confidence_threshold = confidence_threshold
         self.longest = answer_settings.longest
         self.processes = processes or Processes()
@@ -90,8 +89,14 @@ class JointTrainer:
         self.reference = model.vlm.reference_copy()
         self.clock = Stopwatch(model.vlm.device)
 
-    def run(self, resume: Path) -> JointRecord:
+    def run(self, resume: Path, validation: Validation) -> JointRecord:
         """Trains from the last resume point on, and leaves the weights in the model that the checkpoint rule keeps."""
+
+        def validate(done: int) -> None:
+            with self.clock("validation"):
+                validated.append(validation.row(done))
+            kept.consider(done, validated[-1]["gIoU"])
+
         settings, trained = self.settings, self.model.trained()
         optimiser = self.model.optimiser(settings.learning_rates)
         kept = KeptWeights(settings.checkpoint, trained)
@@ -101,7 +106,7 @@ class JointTrainer:
         kept.step, kept.score = point.notes.get("kept", (kept.step, kept.score))
         self.clock.seconds = point.notes.get("seconds", {})
         if not done:
-            self._validate(0, validated, kept)
+            validate(0)
         for step in tqdm(range(done, settings.steps), desc="joint", initial=done, total=settings.steps, disable=None):
             factor = rate_factor(step, settings.steps, settings.warmup_fraction, settings.final_fraction)
             for group in optimiser.param_groups:
@@ -109,25 +114,17 @@ class JointTrainer:
             rows.append({"step": step} | self._step(step, optimiser))
             done, ended = step + 1, step + 1 == settings.steps
             if ended or done % settings.validation.every == 0:
-                self._validate(done, validated, kept)
+                validate(done)
             if self.processes.main and (ended or done % settings.checkpoint_every == 0):
                 notes = {"validation": validated, "kept": [kept.step, kept.score], "seconds": self.clock.seconds}
                 point.save(done, trained | kept.tensors(), optimiser, rows, notes=notes)
         kept.restore()
         return JointRecord(rows, validated, kept.step, self.clock.seconds)
 
-    def _validate(self, done: int, validated: list[Row], kept: KeptWeights) -> None:
-        with self.clock("validation"):
-            validated.append(self.validation.row(done))
-        kept.consider(done, validated[-1]["gIoU"])
-
     def _step(self, step: int, optimiser: torch.optim.Optimizer) -> Row:
         with self.clock("batch"):
-            first = step * self.settings.prompts
-            own = self.processes.share(self.settings.prompts)
-            positions = range(first + own.start, first + own.stop)
-            batch = self.prompts.batch(positions)
-        losses, row = self.losses(batch, positions)
+            batch = self.prompts.batch(step, self.settings.prompts)
+        losses, row = self.losses(batch, step)
         with self.clock("backward"):
             total = torch.stack(list(losses.values())).sum()
             optimiser.zero_grad()
@@ -145,17 +142,14 @@ class JointTrainer:
         row["thought_accuracy"] = row["thought_accuracy"] / known if known else ""
         return row | norms
 
-    def losses(self, batch: Batch, positions: range) -> tuple[dict[str, Tensor], Row]:
-        """Named, weighted losses of a batch, whose sum is minimised, and the step's record of rewards and policy.
-
-        Args:
-            batch: B prompts.
-            positions: their places in the order of prompts, which choose their random draws.
-        """
+    def losses(self, batch: Batch, step: int) -> tuple[dict[str, Tensor], Row]:
+        """Named, weighted losses of this process's prompts, whose sum is minimised, and the step's record of rewards and policy."""
         policy, vlm = self.settings.policy, self.model.vlm
         with self.clock("sampling"):
             prompts = vlm.prompts(batch.images, batch.texts)
-            generators = [torch.Generator(vlm.device).manual_seed(self.seed * 1_000_003 + position) for position in positions]
+            first = self.seed * 1_000_003 + step * self.settings.prompts
+            places = self.processes.share(self.settings.prompts)
+            generators = [torch.Generator(vlm.device).manual_seed(first + place) for place in places]
             answers = answer(vlm, prompts, policy.group, policy.temperature, self.longest, generators)
         raw, states = answers.sampled, answers.formed
         with self.clock("policy"):

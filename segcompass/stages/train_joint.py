@@ -41,13 +41,13 @@ def work(stage: Stage) -> None:
     prepare_torch(stage.params["threads"], seed)
     model = build_model(stage.inputs["backbone"], stage.inputs["sae"], settings.interface, runtime, answer)
     data = LearningData(stage.inputs["data"])
-    prompts = TrainingPrompts(data, settings.benchmarks, model.segmenter, seed)
+    prompts = TrainingPrompts(data, settings.benchmarks, model.segmenter, seed, processes)
     predictor = Predictor(model, answer.longest, threshold)
     # A pass on val is as large as a step of training, so it needs no more memory.
     batch = settings.prompts * settings.policy.group
     validation = Validation(data, settings.benchmarks, settings.validation, predictor, batch, processes)
-    trainer = JointTrainer(model, prompts, validation, settings, answer, threshold, seed, processes)
-    record = trainer.run(stage.resume_folder())
+    trainer = JointTrainer(model, prompts, settings, answer, threshold, seed, processes)
+    record = trainer.run(stage.resume_folder(), validation)
     if not processes.main:
         return
     save_run(model, settings.interface, stage.folder)

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from segcompass.errors import InputError
 from segcompass.joint.batches import Batch
 from segcompass.joint.trainer import JointTrainer
+from segcompass.joint.validation import Validation
 from segcompass.optimisation.processes import Processes
 from segcompass.study.joint import JointSettings
 from segcompass.study.study import changed
@@ -25,22 +26,26 @@ OBJECTS = (1, 2, 0, 0)
 class FourPrompts:
     """Four prompts that come back in every step, with different numbers of objects and lengths of text."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, side: int, processes: Processes) -> None:
+        self.processes = processes
         generator = torch.Generator().manual_seed(3)
         self.targets = [torch.rand(count, side, side, generator=generator).round() for count in OBJECTS]
         self.embeddings = torch.randn(4, 32, side // 4, side // 4, generator=generator)
         self.side = side
 
-    def batch(self, positions: range) -> Batch:
-        own = [position % 4 for position in positions]
+    def batch(self, step: int, size: int) -> Batch:
+        own = list(self.processes.share(size))
         images, valid = pictures(4), torch.ones(len(own), self.side, self.side, dtype=torch.bool)
         gold = ["target : no such object", None, None, "target : no such object"]
         picked = [[values[place] for place in own] for values in (TEXTS, images, self.targets, gold)]
         return Batch(picked[0], picked[1], picked[2], self.embeddings[own], valid, picked[3])
 
 
-class Silent:
+class Silent(Validation):
     """Validations that measure nothing."""
+
+    def __init__(self) -> None:
+        pass
 
     def row(self, step: int) -> dict[str, float]:
         return {"step": step, "gIoU": 0.0}
@@ -51,17 +56,16 @@ def settings(**changes: object) -> JointSettings:
     return JointSettings.model_validate(changed(raw, {"steps": 3, "prompts": 4, "checkpoint_every": 2, **changes}))
 
 
-def train(folder: Path, chosen: JointSettings, processes: Processes | None) -> None:
+def train(folder: Path, chosen: JointSettings, processes: Processes) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
     model = tiny_joint(chosen)
-    prompts = FourPrompts(model.segmenter.mask_side)
-    trainer = JointTrainer(model, prompts, Silent(), chosen, micro_study().answer, 0.5, 0, processes)  # type: ignore[arg-type]
-    rows = trainer.run(folder).curve
+    prompts = FourPrompts(model.segmenter.mask_side, processes)
+    trainer = JointTrainer(model, prompts, chosen, micro_study().answer, 0.5, 0, processes)  # type: ignore[arg-type]
+    rows = trainer.run(folder, Silent()).curve
     values = [[float(value) for value in row.values()] for row in rows]
     state = {name: value.detach().contiguous() for name, value in model.trained().items()}
-    rank = processes.rank if processes else 0
-    save_file(state | {"curve": torch.tensor(values, dtype=torch.float64)}, folder / f"end{rank}.safetensors")
+    save_file(state | {"curve": torch.tensor(values, dtype=torch.float64)}, folder / f"end{processes.rank}.safetensors")
 
 
 def train_in_one_of_two(folder: Path, chosen: JointSettings) -> None:
@@ -78,7 +82,7 @@ def test_two_processes_train_as_one_with_all_prompts(weight: float, tmp_path: Pa
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
-    train(one, chosen, None)
+    train(one, chosen, Processes())
     debug_launcher(train_in_one_of_two, (two, chosen), num_processes=2)
     expected = without_key_biases(load_file(one / "end0.safetensors"))
     for rank in range(2):
@@ -93,7 +97,7 @@ def test_prompts_that_the_processes_cannot_share_are_one_sentence() -> None:
     three.count = 3
     model = tiny_joint()
     with pytest.raises(InputError, match=r"joint\.prompts: is 4, which 3 processes cannot share evenly"):
-        JointTrainer(model, FourPrompts(16), Silent(), settings(), micro_study().answer, 0.5, 0, three)  # type: ignore[arg-type]
+        JointTrainer(model, FourPrompts(16, three), settings(), micro_study().answer, 0.5, 0, three)  # type: ignore[arg-type]
 
 
 def test_a_launch_that_would_divide_the_weights_is_one_sentence() -> None:
