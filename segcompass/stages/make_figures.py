@@ -104,7 +104,7 @@ def _of_runs(stage: Stage, name: str) -> pd.DataFrame:
     """The rows of one CSV of every run, one run below the other."""
     runs = zip(stage.collections["joint"], stage.params["runs"], strict=True)
     frames = [pd.read_csv(folder / f"{name}.csv").assign(variant=variant, seed=seed) for folder, (variant, seed) in runs]
-    return pd.concat(frames, ignore_index=True)
+    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
 
 
 def main(argv: list[str] | None = None) -> int:
