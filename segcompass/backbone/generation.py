@@ -8,14 +8,14 @@ takes no block mask, so sampling runs with sdpa where it is chosen, and agrees w
 Shape letters: B prompts, G rollouts a prompt, P prompt tokens, A answer tokens, H key heads, L stored keys, d width.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from segcompass.backbone.interface import Prompts, Randomness, Rollouts
+from segcompass.backbone.interface import Prompts, Randomness, Rollouts, SharedGenerator
 from segcompass.backbone.split import SplitModel
 
 WORTH_DROPPING = 0.25
@@ -142,12 +142,10 @@ class SamplingModel(SplitModel):
         else:
             # Every place draws its noise in every step, so that an answer does not depend on which others have ended. The quotient with
             # exponential noise is what `torch.multinomial` takes the maximum of.
-            noise = torch.empty(count, logits.shape[1], device=logits.device)
-            if isinstance(generator, Sequence):
-                for part, own in zip(noise.chunk(len(generator)), generator, strict=True):
-                    part.exponential_(generator=own)
+            if isinstance(generator, SharedGenerator):
+                noise = generator.exponential(count, logits.shape[1])
             else:
-                noise.exponential_(generator=generator)
+                noise = torch.empty(count, logits.shape[1], device=logits.device).exponential_(generator=generator)
             token = (distribution.exp() / noise[places.flatten()]).argmax(-1)
         return token, distribution.gather(1, token[:, None])[:, 0]
 

@@ -22,8 +22,27 @@ from segcompass.backbone.token_types import VISUAL as VISUAL
 
 Image = np.ndarray
 """uint8 [height, width, 3]."""
-Randomness = torch.Generator | Sequence[torch.Generator] | None
-"""One generator for a batch of prompts, or one for each of them, so that its answers do not depend on the prompts beside it."""
+
+
+@dataclass(frozen=True)
+class SharedGenerator:
+    """Random numbers for the prompts of several processes: each draws those of all and uses its own, so the number of processes changes none."""
+
+    generator: torch.Generator
+    """Seeded alike in every process."""
+    count: int
+    """Number of processes."""
+    rank: int
+    """This process's number, from 0."""
+
+    def exponential(self, rows: int, columns: int) -> Tensor:
+        """Exponential noise [rows, columns], as many rows for each process."""
+        noise = torch.empty(self.count * rows, columns, device=self.generator.device).exponential_(generator=self.generator)
+        return noise[self.rank * rows : (self.rank + 1) * rows]
+
+
+Randomness = torch.Generator | SharedGenerator | None
+"""What answers are drawn with; None draws from torch's own generator."""
 
 
 @dataclass(frozen=True)

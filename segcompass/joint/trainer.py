@@ -8,8 +8,8 @@ Departures from the paper:
 3. Sampling leaves the states at the hook behind, so the frozen blocks run once; where every answer keeps the form, the policy's own pass
    above the hook carries the reference tokens that the masks are read from.
 
-Several processes share the prompts of every step: each prompt draws from a generator of its own, losses are means over all prompts or over
-all matched pairs, gradients are averaged, so P processes take the steps of one, up to rounding.
+Several processes share the prompts of every step: each draws the random numbers of all of them and uses its own, losses are means over all
+prompts or over all matched pairs, gradients are averaged, so P processes take the steps of one, up to rounding.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from segcompass.backbone.interface import HookStates
+from segcompass.backbone.interface import HookStates, SharedGenerator
 from segcompass.errors import InputError
 from segcompass.joint.batches import Batch, TrainingPrompts
 from segcompass.joint.grpo import clip_fraction, low_variance_kl, policy_loss, token_mean
@@ -147,10 +147,9 @@ class JointTrainer:
         policy, vlm = self.settings.policy, self.model.vlm
         with self.clock("sampling"):
             prompts = vlm.prompts(batch.images, batch.texts)
-            first = self.seed * 1_000_003 + step * self.settings.prompts
-            places = self.processes.share(self.settings.prompts)
-            generators = [torch.Generator(vlm.device).manual_seed(first + place) for place in places]
-            answers = answer(vlm, prompts, policy.group, policy.temperature, self.longest, generators)
+            generator = torch.Generator(vlm.device).manual_seed(self.seed * 1_000_003 + step)
+            shared = SharedGenerator(generator, self.processes.count, self.processes.rank)
+            answers = answer(vlm, prompts, policy.group, policy.temperature, self.longest, shared)
         raw, states = answers.sampled, answers.formed
         with self.clock("policy"):
             last = vlm.upper(raw)
