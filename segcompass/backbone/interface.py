@@ -26,7 +26,7 @@ Image = np.ndarray
 
 @dataclass(frozen=True)
 class SharedGenerator:
-    """Random numbers for the prompts of several processes: each draws those of all and uses its own, so the number of processes changes none."""
+    """Random numbers for the prompts of several processes: each draws those of all and uses its own, so their count changes none."""
 
     generator: torch.Generator
     """Seeded alike in every process."""
