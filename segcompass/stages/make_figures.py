@@ -45,7 +45,7 @@ def work(stage: Stage) -> None:
     save_figure(lambda: necessity_figure(summary), summary, stage.folder, "necessity")
     _qualitative(stage)
     curves = [_curves(folder, run) for folder, run in zip(stage.collections["joint"], stage.params["runs"], strict=True)]
-    drawn = smoothed(pd.concat(curves, ignore_index=True))
+    drawn = smoothed(pd.concat([curve for curve in curves if len(curve)], ignore_index=True))
     save_figure(lambda: training_figure(drawn), drawn, stage.folder, "training")
     _concepts(stage)
     stage.rows["figures"] = len(list(stage.folder.glob("*.png")))

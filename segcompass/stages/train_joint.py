@@ -1,4 +1,7 @@
-"""Trains one variant with one seed: GRPO on the thoughts, segmentation losses on the masks, and writes checkpoint and curve."""
+"""Trains one variant with one seed: GRPO on the thoughts, segmentation losses on the masks, and writes checkpoint and curve.
+
+No steps at all leave the model as it was drawn and the curve without a row.
+"""
 
 import csv
 import json
@@ -33,7 +36,7 @@ def work(stage: Stage) -> None:
     rows = trainer.run(stage.resume_folder())
     save_run(model, settings.interface, stage.folder)
     with (stage.folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["step"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     stage.rows |= {"steps": len(rows), "training_samples": len(prompts.samples)}

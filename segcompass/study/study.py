@@ -89,6 +89,8 @@ class Study(Section):
         found = []
         if "full" not in self.variants:
             found.append("variants: the variant `full` is missing; every other one is compared with it")
+        if not self.joint.steps:
+            found.append("joint.steps: 0 trains nothing; only a variant may change it to 0")
         for name, dictionary in self.saes.items():
             if isinstance(dictionary, RandomDictionary):
                 like = self.saes.get(dictionary.like)

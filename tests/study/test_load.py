@@ -41,7 +41,8 @@ def test_unknown_key_names_the_nearest_valid_one(tmp_path: Path) -> None:
     ("changes", "field", "words"),
     [
         ({"joint.steps": "many"}, "joint.steps", "integer"),
-        ({"joint.steps": 0}, "joint.steps", "greater than 0"),
+        ({"joint.steps": -1}, "joint.steps", "greater than or equal to 0"),
+        ({"joint.steps": 0}, "joint.steps", "trains nothing"),
         ({"joint.policy.reward": {"format": 0.5, "mask": 0.7}}, "joint.policy.reward", "add to 1"),
         ({"joint.interface.sae": "missing"}, "variants.full", "not in `saes`"),
         ({"evaluation.splits": {"refcoco": ["testC"]}}, "evaluation.splits.refcoco", "choose from val, testA, testB"),

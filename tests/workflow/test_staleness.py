@@ -9,7 +9,7 @@ from tests.workflow.project import ROOT, command, copy_project, edit, planned, p
 
 REPORT = {"correlate", "make_tables", "make_figures", "write_summary"}
 DRAWN = REPORT - {"correlate"}
-RUNS = {"full_0", "full_1", "seg_only_0", "dense_0", "sae_only_0"}
+RUNS = {"full_0", "full_1", "seg_only_0", "dense_0", "sae_only_0", "untrained_0"}
 JOINT = {f"{rule}:{run}" for rule in ("train_joint", "evaluate") for run in RUNS} | {"intervene:full_0", "intervene:full_1"}
 SWEPT = {f"train_sae:topk_layer{layer}_width256_k{k}" for layer in (1, 2) for k in (4, 32)}
 OWN_SAES = {f"train_sae:{name}" for name in ("relu_l1", "topk", "random", "dense")}
