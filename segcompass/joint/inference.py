@@ -1,19 +1,20 @@
 """Inference with a trained run: greedy thoughts, slots by confidence, masks of the original image (paper section 2; formats.md section 2).
 
-Thinking and segmenting are two calls, so that codes can be edited between them while the words stay as they are.
+Thinking and segmenting are two calls, so that codes can be edited between them while the words stay as they are, and so that a thought can
+be given instead of generated: with the gold one, the masks are those of a policy that never thinks wrong.
 Shape letters: N samples, T tokens, F concepts, K slots, m side of low-resolution maps.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segcompass.backbone.interface import HookStates, Image
+from segcompass.backbone.interface import HookStates, Image, Prompts
 from segcompass.joint.model import JointModel, Segmentation
-from segcompass.joint.rollouts import Answers, answer
+from segcompass.joint.rollouts import answer, read_answers
 from segcompass.protocols.no_target import confident_slots
 
 
@@ -21,7 +22,11 @@ from segcompass.protocols.no_target import confident_slots
 class Thoughts:
     """Answers of N samples and everything that the concept interface reads."""
 
-    answers: Answers
+    prompts: Prompts
+    texts: list[str]
+    """The answers as generated or given, special tokens included."""
+    status: list[str]
+    """`ok`, or how an answer breaks the form (backbone/prompt.py)."""
     states: HookStates
     """Of the well-formed answers."""
     codes: Tensor
@@ -72,11 +77,27 @@ class Predictor:
         vlm = self.model.vlm
         prompts = vlm.prompts(images, texts)
         answers = answer(vlm, prompts, 1, None, self.longest, None)
-        states = answers.formed
-        reference_states = self.model.reference_states(vlm.upper(states), states)
+        generated = zip(answers.rollouts.answers, answers.rollouts.answer_mask, strict=True)
+        texts = [vlm.text(ids[mask]) for ids, mask in generated]
         inputs = self.model.segmenter.inputs(images)
         embeddings = self.model.segmenter.embed(inputs)
-        return Thoughts(answers, states, self.model.codes(states), reference_states, embeddings, inputs.valid, inputs.sizes)
+        codes, reference_states = self._concepts(answers.formed)
+        parts = answers.formed, codes, reference_states, embeddings
+        return Thoughts(prompts, texts, answers.status, *parts, inputs.valid, inputs.sizes)
+
+    @torch.no_grad()
+    def read(self, thoughts: Thoughts, words: Sequence[str]) -> Thoughts:
+        """The same images and instructions with the words of N given thoughts in place of the model's own; their form is right."""
+        vlm = self.model.vlm
+        given = [vlm.answer_ids(thought) for thought in words]
+        states = read_answers(vlm, thoughts.prompts, given)
+        texts = [vlm.text(torch.tensor(ids)) for ids in given]
+        codes, reference_states = self._concepts(states)
+        return replace(thoughts, texts=texts, status=["ok"] * len(given), states=states, codes=codes, reference_states=reference_states)
+
+    def _concepts(self, states: HookStates) -> tuple[Tensor, Tensor]:
+        """Codes [N, T, F] and reference states [N, K, d]."""
+        return self.model.codes(states), self.model.reference_states(self.model.vlm.upper(states), states)
 
     def segment(self, thoughts: Thoughts, codes: Tensor | None = None) -> Segmentation:
         """Maps of all slots, from the thoughts' own codes or from edited ones [N, T, F]."""
@@ -90,7 +111,7 @@ class Predictor:
             confidences = output.confidence[index].detach().double().cpu().numpy()
             slots = confident_slots(confidences.tolist(), self.confidence_threshold)
             masks = self.model.segmenter.to_image(output.mask_logits[index].detach(), size)
-            found.append(Prediction(thoughts.answers.status[index], confidences, slots, masks))
+            found.append(Prediction(thoughts.status[index], confidences, slots, masks))
         return found
 
 

@@ -114,6 +114,7 @@ class Study(Section):
                 elif missing := [name for name in names if name not in self.evaluation.splits.get(benchmark, [])]:
                     found.append(f"{place}.{benchmark}: `{missing[0]}` is not evaluated; add it to evaluation.splits")
         for place, names in {
+            "evaluation.oracle_thoughts": self.evaluation.oracle_thoughts,
             "analysis.correlation.variants": self.analysis.correlation.variants,
             "analysis.intervention.variants": self.analysis.intervention.variants,
         }.items():

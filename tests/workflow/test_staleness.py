@@ -41,6 +41,7 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
         ("shuffles: 20", "shuffles: 30", {"correlate", "make_figures", "write_summary"}),
         ("    samples: 24", "    samples: 20", {"intervene:full_0", "intervene:full_1", "make_figures", "write_summary"}),
         ("coverage_fraction: 0.1", "coverage_fraction: 0.2", {job for job in JOINT if job.startswith("evaluate")} | REPORT),
+        ("oracle_thoughts: [full]", "oracle_thoughts: [full, dense]", {"evaluate:dense_0", *DRAWN}),
         ("comment", "comment", set()),
         ("k: 16, ", "k: 8, ", {"train_sae:topk", "train_sae:random"} | SCORES | JOINT - {"train_joint:dense_0"} | REPORT),
         ("activations:\n  hook_layer: 2", "activations:\n  hook_layer: 1", OWN_SAES | {"label_tokens"} | SCORES | JOINT | REPORT),
