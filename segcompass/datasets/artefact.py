@@ -1,5 +1,6 @@
-"""What later stages take from the artefact of `prepare_data`: where images lie, and the manifests."""
+"""What later stages take from the artefact of `prepare_data`: where images lie, the manifests, and the gold thoughts."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,15 @@ def data_root(artefact: Path) -> Path:
 def manifest(artefact: Path, benchmark: str, split: str) -> Path:
     """The manifest of a split, one sample a line."""
     return artefact / "manifests" / benchmark / f"{split}.jsonl"
+
+
+def gold_thoughts(artefact: Path, split: str) -> dict[str, str]:
+    """Gold thoughts of a split by sample id; empty where the data has none (benchmarks of photographs)."""
+    path = artefact / "supervision" / f"{split}.jsonl"
+    if not path.is_file():
+        return {}
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {row["sample_id"]: row["thought"] for row in rows}
 
 
 def each_sample(artefact: Path, split: str) -> Iterator[Sample]:

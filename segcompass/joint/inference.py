@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from segcompass.backbone.interface import HookStates, Image, Prompts
+from segcompass.joint.embeddings import Embeddings
 from segcompass.joint.model import JointModel, Segmentation
 from segcompass.joint.rollouts import answer, read_answers
 from segcompass.protocols.no_target import confident_slots
@@ -70,6 +71,7 @@ class Predictor:
 
     def __init__(self, model: JointModel, longest: int, confidence_threshold: float) -> None:
         self.model, self.longest, self.confidence_threshold = model, longest, confidence_threshold
+        self._embeddings = Embeddings(model.segmenter)
 
     @torch.no_grad()
     def think(self, images: Sequence[Image], texts: Sequence[str]) -> Thoughts:
@@ -79,11 +81,9 @@ class Predictor:
         answers = answer(vlm, prompts, 1, None, self.longest, None)
         generated = zip(answers.rollouts.answers, answers.rollouts.answer_mask, strict=True)
         texts = [vlm.text(ids[mask]) for ids, mask in generated]
-        inputs = self.model.segmenter.inputs(images)
-        embeddings = self.model.segmenter.embed(inputs)
         codes, reference_states = self._concepts(answers.formed)
-        parts = answers.formed, codes, reference_states, embeddings
-        return Thoughts(prompts, texts, answers.status, *parts, inputs.valid, inputs.sizes)
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        return Thoughts(prompts, texts, answers.status, answers.formed, codes, reference_states, *self._embeddings.of(images), sizes)
 
     @torch.no_grad()
     def read(self, thoughts: Thoughts, words: Sequence[str]) -> Thoughts:

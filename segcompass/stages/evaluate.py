@@ -6,7 +6,6 @@ with the gold thought in place of their own too.
 
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from segcompass.backbone.interface import OTHER
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.concepts.coverage import coverage
 from segcompass.concepts.quality import heat_iou, reconstruction, thought_scores
-from segcompass.datasets.artefact import data_root, manifest
+from segcompass.datasets.artefact import data_root, gold_thoughts, manifest
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import Rle, decode, encode
 from segcompass.datasets.samples import Sample, read_samples
@@ -149,15 +148,6 @@ class Evaluator:
         row["coverage"], row["random_token_coverage"] = covered(codes)
         row["random_coverage"] = covered(control)[0]
         return row
-
-
-def gold_thoughts(data: Path, split: str) -> dict[str, str]:
-    """Gold thoughts of a split by sample id; empty where the data has none (benchmarks of photographs)."""
-    path = data / "supervision" / f"{split}.jsonl"
-    if not path.is_file():
-        return {}
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return {row["sample_id"]: row["thought"] for row in rows}
 
 
 def main(argv: list[str] | None = None) -> int:
