@@ -6,13 +6,13 @@ Shape letters: N samples, T tokens, F concepts, K slots, m side of low-resolutio
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segcompass.backbone.interface import HookStates, Image, Prompts
+from segcompass.backbone.interface import HookStates, Image
 from segcompass.joint.embeddings import Embeddings
 from segcompass.joint.model import JointModel, Segmentation
 from segcompass.joint.rollouts import answer, read_answers
@@ -23,7 +23,6 @@ from segcompass.protocols.no_target import confident_slots
 class Thoughts:
     """Answers of N samples and everything that the concept interface reads."""
 
-    prompts: Prompts
     texts: list[str]
     """The answers as generated or given, special tokens included."""
     status: list[str]
@@ -77,27 +76,26 @@ class Predictor:
     def think(self, images: Sequence[Image], texts: Sequence[str]) -> Thoughts:
         """Greedy answers for N images and instructions."""
         vlm = self.model.vlm
-        prompts = vlm.prompts(images, texts)
-        answers = answer(vlm, prompts, 1, None, self.longest, None)
+        answers = answer(vlm, vlm.prompts(images, texts), 1, None, self.longest, None)
         generated = zip(answers.rollouts.answers, answers.rollouts.answer_mask, strict=True)
-        texts = [vlm.text(ids[mask]) for ids, mask in generated]
-        codes, reference_states = self._concepts(answers.formed)
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        return Thoughts(prompts, texts, answers.status, answers.formed, codes, reference_states, *self._embeddings.of(images), sizes)
+        return self._thoughts(images, [vlm.text(ids[mask]) for ids, mask in generated], answers.status, answers.formed)
 
     @torch.no_grad()
-    def read(self, thoughts: Thoughts, words: Sequence[str]) -> Thoughts:
-        """The same images and instructions with the words of N given thoughts in place of the model's own; their form is right."""
+    def read(self, images: Sequence[Image], texts: Sequence[str], words: Sequence[str]) -> Thoughts:
+        """Well-formed answers to N images and instructions with the words of given thoughts, none generated."""
         vlm = self.model.vlm
-        given = [vlm.answer_ids(thought) for thought in words]
-        states = read_answers(vlm, thoughts.prompts, given)
-        texts = [vlm.text(torch.tensor(ids)) for ids in given]
-        codes, reference_states = self._concepts(states)
-        return replace(thoughts, texts=texts, status=["ok"] * len(given), states=states, codes=codes, reference_states=reference_states)
+        states = read_answers(vlm, vlm.prompts(images, texts), [vlm.answer_ids(thought) for thought in words])
+        return self._thoughts(images, [self.written(thought) for thought in words], ["ok"] * len(words), states)
 
-    def _concepts(self, states: HookStates) -> tuple[Tensor, Tensor]:
-        """Codes [N, T, F] and reference states [N, K, d]."""
-        return self.model.codes(states), self.model.reference_states(self.model.vlm.upper(states), states)
+    def written(self, thought: str) -> str:
+        """The text of the well-formed answer with a thought."""
+        vlm = self.model.vlm
+        return vlm.text(torch.tensor(vlm.answer_ids(thought)))
+
+    def _thoughts(self, images: Sequence[Image], answers: list[str], status: list[str], states: HookStates) -> Thoughts:
+        reference_states = self.model.reference_states(self.model.vlm.upper(states), states)
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        return Thoughts(answers, status, states, self.model.codes(states), reference_states, *self._embeddings.of(images), sizes)
 
     def segment(self, thoughts: Thoughts, codes: Tensor | None = None) -> Segmentation:
         """Maps of all slots, from the thoughts' own codes or from edited ones [N, T, F]."""

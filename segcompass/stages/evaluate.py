@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from segcompass.backbone.interface import OTHER
+from segcompass.backbone.interface import OTHER, Image
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.concepts.coverage import coverage
 from segcompass.concepts.quality import heat_iou, reconstruction, thought_scores
@@ -87,8 +87,9 @@ class Evaluator:
             thoughts = self.predictor.think(images, [sample.text for sample in part])
             with torch.no_grad():
                 output = self.predictor.segment(thoughts)
-            taught = self._taught(thoughts, [gold[sample.sample_id] for sample in part]) if gold and asked else [None] * len(part)
-            for index, prediction in enumerate(self.predictor.predictions(thoughts, output)):
+            predictions = self.predictor.predictions(thoughts, output)
+            taught = self._taught(part, images, thoughts.texts, predictions, gold) if gold and asked else [None] * len(part)
+            for index, prediction in enumerate(predictions):
                 mask = encode(prediction.mask)
                 row = {"benchmark": benchmark, "split": split} | self.identity | sample_columns(part[index])
                 row |= self._answer_columns(thoughts, index, prediction, gold.get(part[index].sample_id))
@@ -111,10 +112,17 @@ class Evaluator:
         return len(rows)
 
     @torch.no_grad()
-    def _taught(self, thoughts: Thoughts, words: list[str]) -> list[Prediction]:
-        """Predictions for the same images and instructions from given thoughts."""
-        given = self.predictor.read(thoughts, words)
-        return self.predictor.predictions(given, self.predictor.segment(given))
+    def _taught(
+        self, samples: list[Sample], images: list[Image], answers: list[str], own: list[Prediction], gold: dict[str, str]
+    ) -> list[Prediction]:
+        """Predictions from the gold thoughts; an answer that is gold word for word has led to its own already."""
+        words = [gold[sample.sample_id] for sample in samples]
+        wrong = [i for i, (text, thought) in enumerate(zip(answers, words, strict=True)) if text != self.predictor.written(thought)]
+        if not wrong:
+            return own
+        given = self.predictor.read([images[i] for i in wrong], [samples[i].text for i in wrong], [words[i] for i in wrong])
+        taught = dict(zip(wrong, self.predictor.predictions(given, self.predictor.segment(given)), strict=True))
+        return [taught.get(i, prediction) for i, prediction in enumerate(own)]
 
     def _answer_columns(self, thoughts: Thoughts, index: int, prediction: Prediction, gold: str | None) -> Row:
         text = thoughts.texts[index]
