@@ -112,6 +112,7 @@ def test_a_table_in_three_formats(tmp_path: Path) -> None:
     table = Table("t", "Caption, 95 % of it.", ["a_b", "c"])
     table.add("x & y", {"a_b": Value(12.345, 0.5, 2), "c": Value(1.0, low=-0.5, high=2.5)})
     table.add("other", {"a_b": Value(70.0)}, tables.ANOTHER_WORLD)
+    assert Value(-0.01, low=-0.02, high=0.01).text(1) == "0.0 [0.0, 0.0]", "zero has no sign"
     table.write(tmp_path)
     tidy = pd.read_csv(tmp_path / "t.csv")
     assert tidy.loc[0, ["row", "column", "mean", "sd", "seeds"]].tolist() == ["x & y", "a_b", 12.345, 0.5, 2]
