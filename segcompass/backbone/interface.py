@@ -172,6 +172,10 @@ class VisionLanguageModel(nn.Module, ABC):
         """Runs the model with a `reference_copy` in the place of its own upper part."""
 
     @abstractmethod
+    def answer_ids(self, thought: str) -> list[int]:
+        """Ids of the well-formed answer with this thought, up to and including the end of the sequence."""
+
+    @abstractmethod
     def text(self, ids: Tensor) -> str:
         """The text of one answer's valid ids [A], special tokens included."""
 

@@ -4,6 +4,7 @@ Departure from the paper: 1. a malformed answer still gets segmentation supervis
 closed, followed by K reference tokens); its mask reward is 0. Otherwise the masks would learn nothing until the policy knows the form.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,12 @@ def answer(
     sampled = vlm.rollout_states(prompts, rollouts)
     if all(state == "ok" for state in status):
         return Answers(rollouts, status, sampled, sampled)
-    length = max(len(ids) for ids in formed)
-    padded = torch.tensor([ids + [vlm.pad_id] * (length - len(ids)) for ids in formed])
-    mask = torch.arange(length)[None] < torch.tensor([len(ids) for ids in formed])[:, None]
-    return Answers(rollouts, status, sampled, vlm.lower(prompts, padded.to(vlm.device), mask.to(vlm.device)))
+    return Answers(rollouts, status, sampled, read_answers(vlm, prompts, formed))
+
+
+def read_answers(vlm: VisionLanguageModel, prompts: Prompts, answers: Sequence[list[int]]) -> HookStates:
+    """Hook states of N answers that are given by their ids, prompt-major, instead of generated."""
+    length = max(len(ids) for ids in answers)
+    padded = torch.tensor([ids + [vlm.pad_id] * (length - len(ids)) for ids in answers])
+    mask = torch.arange(length)[None] < torch.tensor([len(ids) for ids in answers])[:, None]
+    return vlm.lower(prompts, padded.to(vlm.device), mask.to(vlm.device))

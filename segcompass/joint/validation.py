@@ -64,13 +64,11 @@ class Validation:
     def _terms(self, batch: list[tuple[str, Sample]]) -> np.ndarray:
         """Sum and count [2, 4] of each measure over some samples."""
         thoughts = self.predictor.think([self.data.image(sample) for _, sample in batch], [sample.text for _, sample in batch])
-        rollouts = thoughts.answers.rollouts
         terms = np.zeros((2, len(MEASURES)))
         for index, prediction in enumerate(self.predictor.predictions(thoughts, self.predictor.segment(thoughts))):
             benchmark, sample = batch[index]
             gold = self.gold.get(sample.sample_id)
-            text = self.predictor.model.vlm.text(rollouts.answers[index][rollouts.answer_mask[index]])
-            right = gold is not None and thought_is_right(text, gold)
+            right = gold is not None and thought_is_right(thoughts.texts[index], gold)
             rejected = sample.no_target and prediction.no_target
             terms[0] += [_iou(benchmark, sample, prediction), right, prediction.status == "ok", rejected]
             terms[1] += [1, gold is not None, 1, sample.no_target]

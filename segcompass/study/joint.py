@@ -113,7 +113,8 @@ class JointSettings(Section):
 
     benchmarks: list[str]
     """Benchmarks whose train split is trained on; ReasonSeg stays zero-shot."""
-    steps: PositiveInt
+    steps: Annotated[int, Field(ge=0)]
+    """0 leaves a variant as it was drawn: the lower bound `untrained`."""
     prompts: PositiveInt
     """Prompts per step."""
     warmup_fraction: Fraction

@@ -71,6 +71,13 @@ def test_trained_parts_move_frozen_parts_do_not(tmp_path: Path) -> None:
     assert not [name for name in moved if any(mark in name for mark in frozen)]
 
 
+def test_no_steps_leave_a_model_as_it_was_drawn(tmp_path: Path) -> None:
+    run = trainer(settings(steps=0))
+    before = {name: value.detach().clone() for name, value in run.model.trained().items()}
+    assert run.run(tmp_path, Scores(0.0)).curve == []
+    assert all(torch.equal(value, before[name]) for name, value in run.model.trained().items())
+
+
 def test_losses_fall_on_prompts_that_repeat(tmp_path: Path) -> None:
     rows = trainer(settings(steps=30, checkpoint_every=30, **{"policy.weight": 0.0})).run(tmp_path, Scores(0.0)).curve
     supervised = [sum(row[name] for name in ("heat_bce", "heat_dice", "mask_dice")) for row in rows]

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from segcompass.protocols.records import COLUMNS
-from segcompass.reporting import tables
+from segcompass.reporting import comparisons, tables
 from segcompass.reporting.concepts import blind_sentence, purity_sentence, sparse_only
 from segcompass.reporting.figures.concepts import (
     active_features_figure,
@@ -56,6 +56,7 @@ def records(variant: str, seed: int, gain: float = 0.0) -> pd.DataFrame:
         row |= {"no_target": int(absent), "predicted_no_target": int(absent), "truth_area": 0 if absent else 100}
         row |= {"intersection": 0 if absent else round(100 * (0.25 + gain)), "union": 0 if absent else 100, "format_valid": 1}
         row |= {"iou": 1.0 if absent else 0.25 + gain, "thought_correct": index % 2, "oracle_iou": math.nan if absent else 0.5}
+        row |= dict.fromkeys((name for name in COLUMNS if name.startswith("oracle_thought")), math.nan)
         rows.append(row | {"oracle_intersection": 0 if absent else 50, "oracle_union": 0 if absent else 100})
     return pd.DataFrame(rows)
 
@@ -119,6 +120,7 @@ def test_a_table_in_three_formats(tmp_path: Path) -> None:
     table = Table("t", "Caption, 95 % of it.", ["a_b", "c"])
     table.add("x & y", {"a_b": Value(12.345, 0.5, 2), "c": Value(1.0, low=-0.5, high=2.5)})
     table.add("other", {"a_b": Value(70.0)}, tables.ANOTHER_WORLD)
+    assert Value(-0.01, low=-0.02, high=0.01).text(1) == "0.0 [0.0, 0.0]", "zero has no sign"
     table.write(tmp_path)
     tidy = pd.read_csv(tmp_path / "t.csv")
     assert tidy.loc[0, ["row", "column", "mean", "sd", "seeds"]].tolist() == ["x & y", "a_b", 12.345, 0.5, 2]
@@ -138,16 +140,6 @@ def test_paper_tables_place_ours_beside_the_published_numbers() -> None:
     assert ours["full"]["gR val cIoU"].mean == pytest.approx(30.0)
     assert ours["SegCompass LLaVA-13B"]["gR val gIoU"].mean == 76.8
     assert "gR val N-acc" not in ours["SegCompass LLaVA-13B"], "unknown numbers are not filled in"
-
-
-def test_controls_are_paired_over_common_seeds() -> None:
-    table = tables.controls(over_seeds(run_metrics(ALL)), ALL, BOOTSTRAP)
-    found = {label: values for label, _, values in table.rows}
-    difference = found["dense, gR val"]["gIoU - full"]
-    # Seed 0 alone is common: -10 points on eleven of twelve expressions, 0 on the last.
-    assert difference.mean == pytest.approx(-10 * 11 / 12) and difference.seeds == 1
-    assert difference.low <= difference.mean <= difference.high < 0
-    assert "gIoU - full" not in found["full, gR val"]
 
 
 def test_an_ablation_takes_the_variants_that_differ_in_its_key_alone() -> None:
@@ -309,9 +301,13 @@ def test_numbers_are_valid_json_without_nan() -> None:
     effects = pd.DataFrame([{"variant": "full", "seed": 0, "benchmark": "b", "split": "s", "m": 1, "contrast": "top", "outcome": "o"}])
     effects = effects.assign(mean=0.5, low=0.1, high=0.9, n=3)
     scores = concept_scores("topk")
-    numbers = study_numbers(over_seeds(run_metrics(ALL)), pd.DataFrame(), effects, metrics, scores["metrics"], scores["purity"])
+    bounds = comparisons.bounds(over_seeds(run_metrics(ALL)), {"full": {}}).tidy()
+    numbers = study_numbers(
+        over_seeds(run_metrics(ALL)), pd.DataFrame(), effects, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}
+    )
     text = json.dumps(numbers, allow_nan=False)
     assert numbers["metrics"]["full"]["grefcoco"]["val"]["gres"]["gIoU"]["seeds"] == 2
+    assert numbers["comparisons"]["bounds"]["gR val N-acc"]["full"]["mean"] == 100.0
     assert numbers["necessity"]["full"]["seed0"]["b"]["s"]["m1"]["top"]["o"]["mean"] == 0.5
     assert numbers["dictionaries"]["topk"]["all"]["explained_variance"] is None and "NaN" not in text
     assert numbers["concepts"]["topk"]["purity"]["colour"]["red"]["auroc"]["difference"] == 0.3
