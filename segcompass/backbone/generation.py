@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segcompass.backbone.interface import Prompts, Rollouts
+from segcompass.backbone.interface import Prompts, Randomness, Rollouts, SharedGenerator
 from segcompass.backbone.split import SplitModel
 
 WORTH_DROPPING = 0.25
@@ -88,14 +88,12 @@ class Running:
 class SamplingModel(SplitModel):
     """A split model that samples."""
 
-    def generate(
-        self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: torch.Generator | None
-    ) -> Rollouts:
+    def generate(self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: Randomness) -> Rollouts:
         """See `VisionLanguageModel.generate`."""
         with torch.no_grad(), self.arithmetic(), _block_mask_attention(self.language.config):
             return self._sample(prompts, rollouts, temperature, max_new_tokens, generator)
 
-    def _sample(self, prompts: Prompts, group: int, temperature: float | None, longest: int, generator: torch.Generator | None) -> Rollouts:
+    def _sample(self, prompts: Prompts, group: int, temperature: float | None, longest: int, generator: Randomness) -> Rollouts:
         hidden = self.embedded(prompts)
         running = Running(prompts.mask, group, longest, self._answer_rotary(hidden, prompts, longest))
         cache = SharedPrefixCache(running.capacity)
@@ -136,9 +134,7 @@ class SamplingModel(SplitModel):
         cache.length += tokens.shape[1]
         return at_hook, hidden
 
-    def _draw(
-        self, last: Tensor, places: Tensor, count: int, temperature: float | None, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
+    def _draw(self, last: Tensor, places: Tensor, count: int, temperature: float | None, generator: Randomness) -> tuple[Tensor, Tensor]:
         logits = self.model.lm_head(self.language.norm(last)).flatten(0, 1).float()
         distribution = torch.log_softmax(logits / (temperature or 1.0), -1)
         if temperature is None:
@@ -146,7 +142,10 @@ class SamplingModel(SplitModel):
         else:
             # Every place draws its noise in every step, so that an answer does not depend on which others have ended. The quotient with
             # exponential noise is what `torch.multinomial` takes the maximum of.
-            noise = torch.empty(count, logits.shape[1], device=logits.device).exponential_(generator=generator)
+            if isinstance(generator, SharedGenerator):
+                noise = generator.exponential(count, logits.shape[1])
+            else:
+                noise = torch.empty(count, logits.shape[1], device=logits.device).exponential_(generator=generator)
             token = (distribution.exp() / noise[places.flatten()]).argmax(-1)
         return token, distribution.gather(1, token[:, None])[:, 0]
 

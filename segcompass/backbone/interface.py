@@ -25,6 +25,27 @@ Image = np.ndarray
 
 
 @dataclass(frozen=True)
+class SharedGenerator:
+    """Random numbers for the prompts of several processes: each draws those of all and uses its own, so their count changes none."""
+
+    generator: torch.Generator
+    """Seeded alike in every process."""
+    count: int
+    """Number of processes."""
+    rank: int
+    """This process's number, from 0."""
+
+    def exponential(self, rows: int, columns: int) -> Tensor:
+        """Exponential noise [rows, columns], as many rows for each process."""
+        noise = torch.empty(self.count * rows, columns, device=self.generator.device).exponential_(generator=self.generator)
+        return noise[self.rank * rows : (self.rank + 1) * rows]
+
+
+Randomness = torch.Generator | SharedGenerator | None
+"""What answers are drawn with; None draws from torch's own generator."""
+
+
+@dataclass(frozen=True)
 class Prompts:
     """Tokenised prompts with their images, left-padded to one length."""
 
@@ -128,9 +149,7 @@ class VisionLanguageModel(nn.Module, ABC):
         """Prompts for B images and instructions, in the chat wording that the model was trained on."""
 
     @abstractmethod
-    def generate(
-        self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: torch.Generator | None
-    ) -> Rollouts:
+    def generate(self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: Randomness) -> Rollouts:
         """G answers a prompt from one shared prefix with a KV cache; `temperature` None decodes greedily."""
 
     @abstractmethod
@@ -156,6 +175,10 @@ class VisionLanguageModel(nn.Module, ABC):
     @abstractmethod
     def using(self, part: nn.Module) -> AbstractContextManager[None]:
         """Runs the model with a `reference_copy` in the place of its own upper part."""
+
+    @abstractmethod
+    def answer_ids(self, thought: str) -> list[int]:
+        """Ids of the well-formed answer with this thought, up to and including the end of the sequence."""
 
     @abstractmethod
     def text(self, ids: Tensor) -> str:

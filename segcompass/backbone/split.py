@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import create_causal_mask
 
 from segcompass.backbone.interface import INSTRUCTION, OTHER, THOUGHT, VISUAL, HookStates, Image, Prompts, Rollouts, VisionLanguageModel
-from segcompass.backbone.prompt import REFERENCE, THINK_CLOSE, THINK_OPEN, SpecialIds, chat_request, prompt_parts
+from segcompass.backbone.prompt import REFERENCE, THINK_CLOSE, THINK_OPEN, SpecialIds, canonical, chat_request, prompt_parts
 
 
 class SplitModel(VisionLanguageModel):
@@ -118,6 +118,10 @@ class SplitModel(VisionLanguageModel):
             yield
         finally:
             self._place(own)
+
+    def answer_ids(self, thought: str) -> list[int]:
+        """See `VisionLanguageModel.answer_ids`."""
+        return canonical(self.processor.tokenizer(thought, add_special_tokens=False).input_ids, self.special)
 
     def text(self, ids: Tensor) -> str:
         """See `VisionLanguageModel.text`."""

@@ -38,8 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     predictor = load_predictor(arguments.model)
     thoughts = predictor.think([image], [arguments.instruction])
     (prediction,) = predictor.predictions(thoughts, predictor.segment(thoughts))
-    rollouts = thoughts.answers.rollouts
-    text = predictor.model.vlm.text(rollouts.answers[0][rollouts.answer_mask[0]])
+    (text,) = thoughts.texts
     partial = arguments.out.with_name(f".{arguments.out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -1,8 +1,12 @@
-"""What later stages take from the artefact of `prepare_data`: where images lie, and the manifests."""
+"""What later stages take from the artefact of `prepare_data`: where images lie, the manifests, and the gold thoughts."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from segcompass.datasets.files import read_image
 from segcompass.datasets.samples import Sample, read_samples
 from segcompass.datasets.splits import BENCHMARKS
 
@@ -19,6 +23,44 @@ def data_root(artefact: Path) -> Path:
 def manifest(artefact: Path, benchmark: str, split: str) -> Path:
     """The manifest of a split, one sample a line."""
     return artefact / "manifests" / benchmark / f"{split}.jsonl"
+
+
+def gold_thoughts(artefact: Path, split: str) -> dict[str, str]:
+    """Gold thoughts of a split by sample id; empty where the data has none (benchmarks of photographs)."""
+    path = artefact / "supervision" / f"{split}.jsonl"
+    if not path.is_file():
+        return {}
+    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {row["sample_id"]: row["thought"] for row in rows}
+
+
+class LearningData:
+    """The splits that training may see: it learns from `train` and is watched on `val`; any other is refused.
+
+    Joint training is given this in place of the artefact's folder, so none of its parts can open a test split.
+    """
+
+    SPLITS = ("train", "val")
+
+    def __init__(self, artefact: Path) -> None:
+        self._artefact = artefact
+
+    def samples(self, benchmark: str, split: str) -> list[Sample]:
+        """Samples of one split of a benchmark."""
+        return list(read_samples(manifest(self._artefact, benchmark, self._allowed(split))))
+
+    def gold_thoughts(self, split: str) -> dict[str, str]:
+        """See the function of this name."""
+        return gold_thoughts(self._artefact, self._allowed(split))
+
+    def image(self, sample: Sample) -> np.ndarray:
+        """uint8 [height, width, 3]."""
+        return read_image(data_root(self._artefact) / sample.image)
+
+    def _allowed(self, split: str) -> str:
+        if split not in self.SPLITS:
+            raise ValueError(f"training may not see the split {split}, only {' and '.join(self.SPLITS)}")
+        return split
 
 
 def each_sample(artefact: Path, split: str) -> Iterator[Sample]:

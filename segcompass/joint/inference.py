@@ -1,6 +1,7 @@
 """Inference with a trained run: greedy thoughts, slots by confidence, masks of the original image (paper section 2; formats.md section 2).
 
-Thinking and segmenting are two calls, so that codes can be edited between them while the words stay as they are.
+Thinking and segmenting are two calls, so that codes can be edited between them while the words stay as they are, and so that a thought can
+be given instead of generated: with the gold one, the masks are those of a policy that never thinks wrong.
 Shape letters: N samples, T tokens, F concepts, K slots, m side of low-resolution maps.
 """
 
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from segcompass.backbone.interface import HookStates, Image
+from segcompass.joint.embeddings import Embeddings
 from segcompass.joint.model import JointModel, Segmentation
-from segcompass.joint.rollouts import Answers, answer
+from segcompass.joint.rollouts import answer, read_answers
 from segcompass.protocols.no_target import confident_slots
 
 
@@ -21,7 +23,10 @@ from segcompass.protocols.no_target import confident_slots
 class Thoughts:
     """Answers of N samples and everything that the concept interface reads."""
 
-    answers: Answers
+    texts: list[str]
+    """The answers as generated or given, special tokens included."""
+    status: list[str]
+    """`ok`, or how an answer breaks the form (backbone/prompt.py)."""
     states: HookStates
     """Of the well-formed answers."""
     codes: Tensor
@@ -65,18 +70,32 @@ class Predictor:
 
     def __init__(self, model: JointModel, longest: int, confidence_threshold: float) -> None:
         self.model, self.longest, self.confidence_threshold = model, longest, confidence_threshold
+        self._embeddings = Embeddings(model.segmenter)
 
     @torch.no_grad()
     def think(self, images: Sequence[Image], texts: Sequence[str]) -> Thoughts:
         """Greedy answers for N images and instructions."""
         vlm = self.model.vlm
-        prompts = vlm.prompts(images, texts)
-        answers = answer(vlm, prompts, 1, None, self.longest, None)
-        states = answers.formed
-        reference_states = self.model.reference_states(vlm.upper(states), states)
-        inputs = self.model.segmenter.inputs(images)
-        embeddings = self.model.segmenter.embed(inputs)
-        return Thoughts(answers, states, self.model.codes(states), reference_states, embeddings, inputs.valid, inputs.sizes)
+        answers = answer(vlm, vlm.prompts(images, texts), 1, None, self.longest, None)
+        generated = zip(answers.rollouts.answers, answers.rollouts.answer_mask, strict=True)
+        return self._thoughts(images, [vlm.text(ids[mask]) for ids, mask in generated], answers.status, answers.formed)
+
+    @torch.no_grad()
+    def read(self, images: Sequence[Image], texts: Sequence[str], words: Sequence[str]) -> Thoughts:
+        """Well-formed answers to N images and instructions with the words of given thoughts, none generated."""
+        vlm = self.model.vlm
+        states = read_answers(vlm, vlm.prompts(images, texts), [vlm.answer_ids(thought) for thought in words])
+        return self._thoughts(images, [self.written(thought) for thought in words], ["ok"] * len(words), states)
+
+    def written(self, thought: str) -> str:
+        """The text of the well-formed answer with a thought."""
+        vlm = self.model.vlm
+        return vlm.text(torch.tensor(vlm.answer_ids(thought)))
+
+    def _thoughts(self, images: Sequence[Image], answers: list[str], status: list[str], states: HookStates) -> Thoughts:
+        reference_states = self.model.reference_states(self.model.vlm.upper(states), states)
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        return Thoughts(answers, status, states, self.model.codes(states), reference_states, *self._embeddings.of(images), sizes)
 
     def segment(self, thoughts: Thoughts, codes: Tensor | None = None) -> Segmentation:
         """Maps of all slots, from the thoughts' own codes or from edited ones [N, T, F]."""
@@ -90,7 +109,7 @@ class Predictor:
             confidences = output.confidence[index].detach().double().cpu().numpy()
             slots = confident_slots(confidences.tolist(), self.confidence_threshold)
             masks = self.model.segmenter.to_image(output.mask_logits[index].detach(), size)
-            found.append(Prediction(thoughts.answers.status[index], confidences, slots, masks))
+            found.append(Prediction(thoughts.status[index], confidences, slots, masks))
         return found
 
 

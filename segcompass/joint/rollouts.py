@@ -4,13 +4,14 @@ Departure from the paper: 1. a malformed answer still gets segmentation supervis
 closed, followed by K reference tokens); its mask reward is 0. Otherwise the masks would learn nothing until the policy knows the form.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segcompass.backbone.interface import HookStates, Prompts, Rollouts, VisionLanguageModel
+from segcompass.backbone.interface import HookStates, Prompts, Randomness, Rollouts, VisionLanguageModel
 from segcompass.backbone.prompt import canonical, status_of
 
 
@@ -34,7 +35,7 @@ class Answers:
 
 
 def answer(
-    vlm: VisionLanguageModel, prompts: Prompts, group: int, temperature: float | None, longest: int, generator: torch.Generator | None
+    vlm: VisionLanguageModel, prompts: Prompts, group: int, temperature: float | None, longest: int, generator: Randomness
 ) -> Answers:
     """G answers a prompt, at most `longest` tokens each; `temperature` None decodes greedily."""
     rollouts = vlm.generate(prompts, group, temperature, longest, generator)
@@ -44,10 +45,15 @@ def answer(
     sampled = vlm.rollout_states(prompts, rollouts)
     if all(state == "ok" for state in status):
         return Answers(rollouts, status, sampled, sampled)
-    length = max(len(ids) for ids in formed)
-    padded = torch.tensor([ids + [vlm.pad_id] * (length - len(ids)) for ids in formed])
-    mask = torch.arange(length)[None] < torch.tensor([len(ids) for ids in formed])[:, None]
-    return Answers(rollouts, status, sampled, vlm.lower(prompts, padded.to(vlm.device), mask.to(vlm.device)))
+    return Answers(rollouts, status, sampled, read_answers(vlm, prompts, formed))
+
+
+def read_answers(vlm: VisionLanguageModel, prompts: Prompts, answers: Sequence[list[int]]) -> HookStates:
+    """Hook states of N answers that are given by their ids, prompt-major, instead of generated."""
+    length = max(len(ids) for ids in answers)
+    padded = torch.tensor([ids + [vlm.pad_id] * (length - len(ids)) for ids in answers])
+    mask = torch.arange(length)[None] < torch.tensor([len(ids) for ids in answers])[:, None]
+    return vlm.lower(prompts, padded.to(vlm.device), mask.to(vlm.device))
 
 
 def distinct(states: HookStates) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,8 +9,12 @@ Departures from the paper:
    above the hook carries the reference tokens that the masks are read from.
 4. Answers of one prompt that are word for word the same have the same masks: they are read once and counted as often as they were sampled.
    Only slots matched to an object are decoded with gradient; matching and reward need none.
+
+Several processes share the prompts of every step: each draws the random numbers of all of them and uses its own, losses are means over all
+prompts or over all matched pairs, gradients are averaged, so P processes take the steps of one, up to rounding.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +23,48 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from segcompass.backbone.interface import HookStates
+from segcompass.backbone.interface import HookStates, SharedGenerator
+from segcompass.errors import InputError
 from segcompass.joint.batches import Batch, TrainingPrompts
 from segcompass.joint.grpo import clip_fraction, low_variance_kl, policy_loss, token_mean
 from segcompass.joint.model import JointModel, Segmentation
 from segcompass.joint.rewards import advantages, as_tensor, mask_reward
 from segcompass.joint.rollouts import Answers, answer, distinct
 from segcompass.joint.supervision import confidence_loss, mask_losses, matched_pairs
+from segcompass.joint.validation import KeptWeights, Validation
+from segcompass.optimisation.processes import Processes
 from segcompass.optimisation.resume import ResumePoint
 from segcompass.optimisation.schedule import rate_factor
+from segcompass.optimisation.stopwatch import Stopwatch
 from segcompass.study.backbone import AnswerSettings
 from segcompass.study.joint import JointSettings
+from segcompass.world.thoughts import thought_is_right
 
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class JointRecord:
+    """What a run leaves behind beside the weights."""
+
+    curve: list[Row]
+    """One row a step."""
+    validation: list[Row]
+    """One row a validation, the first of them before the first step."""
+    kept_step: int
+    """Steps done when the weights were there that the run ends with."""
+    seconds: dict[str, float]
+    """Wall time by phase of the main process, over all runs that it took."""
+
+
 class JointTrainer:
-    """Trains one variant with one seed. `entropy` is the Monte-Carlo estimate: minus the mean log-probability of sampled tokens."""
+    """Trains one variant with one seed.
+
+    In the curve, losses are weighted, as they are added up; `kl_to_reference` is the estimate itself, in nats a token, and `entropy` the
+    Monte-Carlo estimate, minus the mean log-probability of sampled tokens. `reward_spread` and `advantage_spread` are standard deviations
+    within a prompt's rollouts, `thought_accuracy` the share of rollouts whose thought ends in the gold thought's targets, `norm_*` each
+    part's gradient before clipping.
+    """
 
     def __init__(
         self,
@@ -45,74 +74,121 @@ class JointTrainer:
         answer_settings: AnswerSettings,
         confidence_threshold: float,
         seed: int,
+        processes: Processes | None = None,
     ) -> None:
+        """`processes` None: this one alone.
+
+        Raises:
+            InputError: the processes cannot share a step's prompts evenly.
+        """
         self.model, self.prompts, self.settings, self.seed = model, prompts, settings, seed
         self.confidence_threshold = confidence_threshold
         self.longest = answer_settings.longest
+        self.processes = processes or Processes()
+        if settings.prompts % self.processes.count:
+            problem = f"is {settings.prompts}, which {self.processes.count} processes cannot share evenly; take a multiple"
+            raise InputError(None, "joint.prompts", problem)
         self.reference = model.vlm.reference_copy()
+        self.clock = Stopwatch(model.vlm.device)
 
-    def run(self, resume: Path) -> list[Row]:
-        """Trains from the last resume point on.
+    def run(self, resume: Path, validation: Validation) -> JointRecord:
+        """Trains from the last resume point on, and leaves the weights in the model that the checkpoint rule keeps."""
 
-        Returns:
-            The curve, one row a step.
-        """
-        settings = self.settings
+        def validate(done: int) -> None:
+            with self.clock("validation"):
+                validated.append(validation.row(done))
+            kept.consider(done, validated[-1]["gIoU"])
+
+        settings, trained = self.settings, self.model.trained()
         optimiser = self.model.optimiser(settings.learning_rates)
+        kept = KeptWeights(settings.checkpoint, trained)
         point = ResumePoint(resume, "joint")
-        done, rows = point.load(self.model.trained(), optimiser)
+        done, rows = point.load(trained | kept.tensors(), optimiser)
+        validated: list[Row] = point.notes.get("validation", [])
+        kept.step, kept.score = point.notes.get("kept", (kept.step, kept.score))
+        self.clock.seconds = point.notes.get("seconds", {})
+        if not done:
+            validate(0)
         for step in tqdm(range(done, settings.steps), desc="joint", initial=done, total=settings.steps, disable=None):
             factor = rate_factor(step, settings.steps, settings.warmup_fraction, settings.final_fraction)
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * factor
             rows.append({"step": step} | self._step(step, optimiser))
-            if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
-                point.save(step + 1, self.model.trained(), optimiser, rows)
-        return rows
+            done, ended = step + 1, step + 1 == settings.steps
+            if ended or done % settings.validation.every == 0:
+                validate(done)
+            if self.processes.main and (ended or done % settings.checkpoint_every == 0):
+                notes = {"validation": validated, "kept": [kept.step, kept.score], "seconds": self.clock.seconds}
+                point.save(done, trained | kept.tensors(), optimiser, rows, notes=notes)
+        kept.restore()
+        return JointRecord(rows, validated, kept.step, self.clock.seconds)
 
     def _step(self, step: int, optimiser: torch.optim.Optimizer) -> Row:
-        batch = self.prompts.batch(step, self.settings.prompts)
+        with self.clock("batch"):
+            batch = self.prompts.batch(step, self.settings.prompts)
         losses, row = self.losses(batch, step)
-        total = torch.stack(list(losses.values())).sum()
-        optimiser.zero_grad()
-        total.backward()
-        norms = {f"norm_{name}": _norm(parameters) for name, parameters in self.model.parts().items()}
-        nn.utils.clip_grad_norm_(list(self.model.trained().values()), self.settings.clip_norm)
-        optimiser.step()
+        with self.clock("backward"):
+            total = torch.stack(list(losses.values())).sum()
+            optimiser.zero_grad()
+            total.backward()
+            trained = list(self.model.trained().values())
+            self.processes.average_gradients(trained)
+        with self.clock("optimiser"):
+            norms = {f"norm_{name}": _norm(parameters) for name, parameters in self.model.parts().items()}
+            nn.utils.clip_grad_norm_(trained, self.settings.clip_norm)
+            optimiser.step()
         names = ("policy", "kl", "heat_bce", "heat_dice", "mask_dice", "mask_focal", "confidence")
-        return (
-            row
-            | {name: float(losses[name].detach()) if name in losses else 0.0 for name in names}
-            | {"total": float(total.detach())}
-            | norms
-        )
+        row |= {name: float(losses[name].detach()) if name in losses else 0.0 for name in names}
+        row = self._averaged(row | {"total": float(total.detach())})
+        known = row.pop("thought_known")
+        row["thought_accuracy"] = row["thought_accuracy"] / known if known else ""
+        return row | norms
 
     def losses(self, batch: Batch, step: int) -> tuple[dict[str, Tensor], Row]:
-        """Named, weighted losses of a batch, whose sum is minimised, and the step's record of rewards and policy."""
+        """Named, weighted losses of this process's prompts, whose sum is minimised, and the step's record of rewards and policy."""
         policy, vlm = self.settings.policy, self.model.vlm
-        prompts = vlm.prompts(batch.images, batch.texts)
-        generator = torch.Generator(vlm.device).manual_seed(self.seed * 1_000_003 + step)
-        answers = answer(vlm, prompts, policy.group, policy.temperature, self.longest, generator)
+        with self.clock("sampling"):
+            prompts = vlm.prompts(batch.images, batch.texts)
+            generator = torch.Generator(vlm.device).manual_seed(self.seed * 1_000_003 + step)
+            shared = SharedGenerator(generator, self.processes.count, self.processes.rank)
+            answers = answer(vlm, prompts, policy.group, policy.temperature, self.longest, shared)
         raw, states = answers.sampled, answers.formed
-        last = vlm.upper(raw)
-        formed = last if states is raw else vlm.upper(states)
-        once, of, counts = distinct(states)
-        read, prompt = states.rows(once), once // policy.group
-        embeddings, valid = batch.embeddings[prompt], batch.valid[prompt]
-        targets = [batch.targets[index] for index in prompt.tolist()]
-        reference_states = self.model.reference_states(formed[once], read)
-        heat, confidence = self.model.read(self.model.codes(read), read, reference_states, embeddings, valid)
-        with torch.no_grad():
-            output = Segmentation(heat, confidence, self.model.masks(heat, embeddings, valid))
-        format_reward, masks = answers.valid.astype(float), self._mask_rewards(output, targets, valid)[of.cpu().numpy()]
-        masks *= format_reward
+        with self.clock("policy"):
+            last = vlm.upper(raw)
+            formed = last if states is raw else vlm.upper(states)
+        with self.clock("masks"):
+            once, of, counts = distinct(states)
+            read, prompt = states.rows(once), once // policy.group
+            embeddings, valid = batch.embeddings[prompt], batch.valid[prompt]
+            targets = [batch.targets[index] for index in prompt.tolist()]
+            reference_states = self.model.reference_states(formed[once], read)
+            heat, confidence = self.model.read(self.model.codes(read), read, reference_states, embeddings, valid)
+            with torch.no_grad():
+                output = Segmentation(heat, confidence, self.model.masks(heat, embeddings, valid))
+            format_reward, masks = answers.valid.astype(float), self._mask_rewards(output, targets, valid)[of.cpu().numpy()]
+            masks *= format_reward
+            supervised = {}
+            if self.settings.segmentation.weight:
+                supervised = self._segmentation_losses(output, embeddings, targets, valid, counts)
         rewards = (policy.reward.format * format_reward + policy.reward.mask * masks).reshape(-1, policy.group)
-        losses, row = self._policy_losses(raw, last, answers, as_tensor(advantages(rewards)).to(vlm.device))
-        if self.settings.segmentation.weight:
-            losses |= self._segmentation_losses(output, embeddings, targets, valid, counts)
-        spread = rewards.std(1, ddof=1).mean() if policy.group > 1 else 0.0
-        record = {"reward": rewards.mean(), "reward_format": format_reward.mean(), "reward_mask": masks.mean(), "reward_spread": spread}
-        return losses, {name: float(value) for name, value in record.items()} | row
+        advantage = advantages(rewards)
+        losses, row = self._policy_losses(raw, last, answers, as_tensor(advantage).to(vlm.device))
+        record = {"reward": rewards.mean(), "reward_format": format_reward.mean(), "reward_mask": masks.mean()}
+        record |= {"reward_spread": _spread(rewards), "advantage_spread": _spread(advantage)} | self._thoughts(answers, batch.gold)
+        return losses | supervised, {name: float(value) for name, value in record.items()} | row
+
+    def _thoughts(self, answers: Answers, gold: list[str | None]) -> Row:
+        """Shares of all rollouts: those whose thought is right, and those whose truth is known."""
+        rollouts, group = answers.rollouts, self.settings.policy.group
+        wanted = [thought for thought in gold for _ in range(group)]
+        texts = [self.model.vlm.text(ids[mask]) for ids, mask in zip(rollouts.answers, rollouts.answer_mask, strict=True)]
+        right = [thought is not None and thought_is_right(text, thought) for text, thought in zip(texts, wanted, strict=True)]
+        return {"thought_accuracy": np.mean(right), "thought_known": np.mean([thought is not None for thought in wanted])}
+
+    def _averaged(self, row: Row) -> Row:
+        values = torch.tensor(list(row.values()), dtype=torch.float64, device=self.model.vlm.device)
+        self.processes.average([values])
+        return dict(zip(row, values.tolist(), strict=True))
 
     @torch.no_grad()
     def _mask_rewards(self, output: Segmentation, targets: list[Tensor], valid: Tensor) -> np.ndarray:
@@ -123,32 +199,46 @@ class JointTrainer:
     def _segmentation_losses(
         self, output: Segmentation, embeddings: Tensor, targets: list[Tensor], valid: Tensor, counts: Tensor
     ) -> dict[str, Tensor]:
+        """This process's losses; those of matched slots are scaled so that their mean over processes counts all slots alike."""
         settings = self.settings.segmentation
         with torch.no_grad():
             seen = output.mask_logits.sigmoid() * valid[:, None]
             pairs = matched_pairs(seen, settings.match_confidence * output.confidence, targets)
         index, slot, item = pairs.unbind(1)
         heat, where = output.heat[index, slot], valid[index]
-        masks = self.model.masks(heat[:, None], embeddings[index], where)[:, 0]
-        truth = torch.stack([targets[i][j] for i, j in zip(index.tolist(), item.tolist(), strict=True)]) if len(pairs) else heat
+        truth = masks = heat  # of no slot at all, which SAM would not decode
+        if len(pairs):
+            masks = self.model.masks(heat[:, None], embeddings[index], where)[:, 0]
+            truth = torch.stack([targets[i][j] for i, j in zip(index.tolist(), item.tolist(), strict=True)])
         losses = {"confidence": settings.confidence * confidence_loss(output.confidence_logits, pairs, counts)}
-        return losses | mask_losses(heat, masks, truth, where, counts[index], settings)
+        weights = counts[index]
+        total = float(self.processes.total(weights.sum()))
+        share = self.processes.count * float(weights.sum()) / total if total else 0.0
+        return losses | {name: share * loss for name, loss in mask_losses(heat, masks, truth, where, weights, settings).items()}
 
     def _policy_losses(self, states: HookStates, last: Tensor, answers: Answers, advantage: Tensor) -> tuple[dict[str, Tensor], Row]:
         policy, vlm, mask = self.settings.policy, self.model.vlm, answers.rollouts.answer_mask
-        log_probs, old = vlm.answer_log_probs(last, states, policy.temperature), answers.rollouts.log_probs
-        with torch.no_grad(), vlm.using(self.reference):
+        with self.clock("reference"), torch.no_grad(), vlm.using(self.reference):
             reference = vlm.answer_log_probs(vlm.upper(states), states, policy.temperature)
-        losses = {"kl": policy.kl * low_variance_kl(log_probs, reference, mask)}
-        if policy.weight:
-            losses["policy"] = policy.weight * policy_loss(log_probs, old, advantage, mask, policy.clip)
+        with self.clock("policy"):
+            log_probs, old = vlm.answer_log_probs(last, states, policy.temperature), answers.rollouts.log_probs
+            divergence = low_variance_kl(log_probs, reference, mask)
+            losses = {"kl": policy.kl * divergence}
+            if policy.weight:
+                losses["policy"] = policy.weight * policy_loss(log_probs, old, advantage, mask, policy.clip)
         with torch.no_grad():
             row = {
+                "kl_to_reference": float(divergence),
                 "entropy": float(-token_mean(log_probs, mask)),
                 "clip_fraction": float(clip_fraction(log_probs, old, mask, policy.clip)),
                 "answer_tokens": float(mask.sum(1).float().mean()),
             }
         return losses, row
+
+
+def _spread(values: np.ndarray) -> float:
+    """Mean over prompts of the standard deviation within a group: [B, G] -> scalar; 0 for groups of one."""
+    return float(values.std(1, ddof=1).mean()) if values.shape[1] > 1 else 0.0
 
 
 def _norm(parameters: list[nn.Parameter]) -> float:

@@ -5,11 +5,11 @@ together, so their number changes a result by rounding alone.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor
+from accelerate import Accelerator, DistributedType
+from torch import Tensor, nn
 
 from segcompass.errors import InputError
 
@@ -21,8 +21,11 @@ class Processes:
         """Waits for all processes.
 
         Raises:
-            InputError: accelerate runs in fewer processes than were started.
+            InputError: accelerate runs in fewer processes than were started, or was told to divide the weights among them.
         """
+        if accelerator and accelerator.distributed_type == DistributedType.FSDP:
+            problem = "is FSDP, but every process of this stage holds the whole model; take MULTI_GPU or MULTI_CPU"
+            raise InputError(None, "distributed_type", problem)
         self._accelerator = accelerator
         self.count = accelerator.num_processes if accelerator else 1
         self.rank = accelerator.process_index if accelerator else 0
@@ -39,8 +42,13 @@ class Processes:
 
     def part(self, batch: Tensor) -> Tensor:
         """This process's rows of a batch [T, ..], whose length the number of processes divides."""
-        size = len(batch) // self.count
-        return batch[self.rank * size : (self.rank + 1) * size]
+        places = self.share(len(batch))
+        return batch[places.start : places.stop]
+
+    def share(self, size: int) -> range:
+        """This process's places of a batch of `size`, which the number of processes divides: `part` without a tensor."""
+        size //= self.count
+        return range(self.rank * size, (self.rank + 1) * size)
 
     @torch.no_grad()
     def average(self, tensors: Iterable[Tensor]) -> None:
@@ -48,6 +56,17 @@ class Processes:
         if self._accelerator and self.count > 1:
             for tensor in tensors:
                 tensor.copy_(self._accelerator.reduce(tensor, "mean"))
+
+    @torch.no_grad()
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Gives each parameter its mean gradient over the processes; one that has none in any of them keeps none."""
+        if self.count == 1:
+            return
+        present = [0.0 if parameter.grad is None else 1.0 for parameter in parameters]
+        for parameter, somewhere in zip(parameters, self.total(torch.tensor(present, device=parameters[0].device)).tolist(), strict=True):
+            if somewhere and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.average(parameter.grad for parameter in parameters if parameter.grad is not None)
 
     @torch.no_grad()
     def total(self, tensor: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ class ResumePoint:
         self.path = folder / f"{name}.safetensors"
         self.seconds = 0.0
         """Wall time of the runs before this one, as the last of them told `save`."""
+        self.notes: dict[str, Any] = {}
+        """What else the last of them told `save`."""
 
     def save(
         self,
@@ -29,15 +31,17 @@ class ResumePoint:
         optimiser: torch.optim.Optimizer,
         rows: list[dict[str, Any]],
         seconds: float = 0.0,
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
-        """Replaces the resume point by the state after `step` steps; `tensors` are the trained ones by name."""
+        """Replaces the resume point by the state after `step` steps; `tensors` are the trained ones by name, `notes` values of JSON."""
         saved = {f"trained.{key}": value.detach().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
         for index, state in optimiser.state_dict()["state"].items():
             saved |= {
                 f"optimiser.{index}.{key}": value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()
             }
         draft = self.path.with_suffix(".tmp")
-        save_file(saved, draft, {"step": str(step), "rows": json.dumps(rows), "seconds": str(seconds)})
+        metadata = {"step": str(step), "rows": json.dumps(rows), "seconds": str(seconds), "notes": json.dumps(dict(notes or {}))}
+        save_file(saved, draft, metadata)
         draft.replace(self.path)
 
     @torch.no_grad()
@@ -52,6 +56,7 @@ class ResumePoint:
         with safe_open(self.path, "pt") as file:
             metadata = file.metadata()
             self.seconds = float(metadata["seconds"])
+            self.notes = json.loads(metadata["notes"])
             saved = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in saved.items():

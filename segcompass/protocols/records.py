@@ -37,6 +37,10 @@ COLUMNS: dict[str, str] = {
     "oracle_intersection": "int64",
     "oracle_union": "int64",
     "oracle_iou": "float64",
+    "oracle_thought_intersection": "float64",
+    "oracle_thought_union": "float64",
+    "oracle_thought_iou": "float64",
+    "oracle_thought_predicted_no_target": "float64",
     "confidences": "str",
     "n_targets": "int64",
     "text_length": "int64",
@@ -51,7 +55,7 @@ COLUMNS: dict[str, str] = {
     "random_sae_mse": "float64",
     "random_coverage": "float64",
 }
-"""Column -> type; `thought_correct` and the concept-quality columns may be empty."""
+"""Column -> type; `thought_correct`, what the gold thought leads to, and the concept-quality columns may be empty."""
 
 
 def write_records(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

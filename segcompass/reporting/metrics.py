@@ -6,8 +6,9 @@ import pandas as pd
 
 from segcompass.protocols.scoring import HEADLINE, summarise
 
-SEG_ZERO, ORACLE = "reasonseg_seg_zero", "oracle_slots"
-"""Conventions beside the headline one; `oracle_slots` picks slots with the truth, as the release does."""
+SEG_ZERO, ORACLE, ORACLE_THOUGHT = "reasonseg_seg_zero", "oracle_slots", "oracle_thought"
+"""Conventions beside the headline one; `oracle_slots` picks slots with the truth, as the release does; `oracle_thought` is the headline
+convention for what the gold thought leads to, where the run was given it."""
 
 
 def run_metrics(records: pd.DataFrame) -> pd.DataFrame:
@@ -24,6 +25,13 @@ def run_metrics(records: pd.DataFrame) -> pd.DataFrame:
             found[SEG_ZERO] = (part, summarise(_as_headline(part, "seg_zero"), SEG_ZERO))
         present = part[part["no_target"] == 0]
         found[ORACLE] = (present, summarise(_as_headline(present, "oracle"), "refcoco"))
+        taught = part[part["oracle_thought_iou"].notna()]
+        if len(taught):
+            rejected = taught["oracle_thought_predicted_no_target"]
+            found[ORACLE_THOUGHT] = (
+                taught,
+                summarise(_as_headline(taught, "oracle_thought").assign(predicted_no_target=rejected), headline),
+            )
         for protocol, (rows_used, metrics) in found.items():
             named = {name: value for name, value in metrics.items() if name != "n"}
             if protocol == headline:

@@ -16,6 +16,7 @@ def study_numbers(
     dictionaries: Mapping[str, Mapping[str, Any]],
     scores: pd.DataFrame,
     purity: pd.DataFrame,
+    comparisons: Mapping[str, pd.DataFrame],
 ) -> Numbers:
     """Metrics as fractions; a standard deviation or interval that does not exist is null.
 
@@ -26,6 +27,7 @@ def study_numbers(
         dictionaries: name -> metrics.json.
         scores: metrics.csv of every scored dictionary, with its name in column `sae`.
         purity: purity.csv, likewise.
+        comparisons: the tables of bounds and differences by name, in their own unit.
     """
     metrics: Numbers = {}
     for row in _rows(summary):
@@ -49,7 +51,19 @@ def study_numbers(
         _nested(concepts, row["sae"], "fidelity", row["token_type"])[row["metric"]] = _contrast(row)
     for row in _rows(purity):
         _nested(concepts, row["sae"], "purity", row["attribute"], row["value"])[row["metric"]] = _contrast(row)
-    return {"metrics": metrics, "correlation": correlation, "necessity": necessity, "dictionaries": saes, "concepts": concepts}
+    compared: Numbers = {}
+    for name, table in comparisons.items():
+        for row in _rows(table):
+            place = _nested(compared, name, row["row"], row["column"])
+            place |= {key: _number(row[key]) for key in ("mean", "sd", "low", "high")}
+    return {
+        "metrics": metrics,
+        "comparisons": compared,
+        "correlation": correlation,
+        "necessity": necessity,
+        "dictionaries": saes,
+        "concepts": concepts,
+    }
 
 
 def _contrast(row: dict[str, Any]) -> Numbers:

@@ -18,8 +18,10 @@ FIGURES = {
     "necessity": "What zeroing a slot's top concepts does to its masks, against matched random concepts and the sham edit.",
     "qualitative": "The first sample of each of the first images of the split, not chosen ones.",
     "training": "Training curves, mean over seeds, smoothed.",
+    "validation": "Greedy answers to samples of val while training, mean over seeds; `joint.checkpoint` says whether they choose.",
 }
-TABLES = ("table1", "table2", "table3", "table4", "controls", "dictionaries", "fidelity", "purity")
+COMPARISONS = ("bounds", "differences", "reinforcement")
+TABLES = ("table1", "table2", "table3", "table4", *COMPARISONS, "trained_parameters", "dictionaries", "fidelity", "purity")
 
 
 def summary_page(
@@ -58,7 +60,8 @@ def summary_page(
         *concept_sentences(scores),
         "## Tables",
         *[(tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES],
-        "Each also as CSV and LaTeX in `tables/`; every number of this page in `numbers.json`.",
+        "Each also as CSV and LaTeX in `tables/`, beside every variant on every split (`tables/variants.md`)."
+        " Every number of this page stands in `numbers.json`.",
         "## Figures",
         *[
             f"![{name}](figures/{name}.png)\n\n{caption} ([PDF](figures/{name}.pdf), [CSV](figures/{name}.csv))"

@@ -19,15 +19,17 @@ class Value:
     seeds: int = 0
     low: float = math.nan
     high: float = math.nan
+    marked: bool = False
+    """Whether a `*` follows it; the table's caption says what for."""
 
     def text(self, decimals: int) -> str:
         """`mean ± sd`, `mean [low, high]`, or the mean alone; a dash where it is unknown."""
         if math.isnan(self.mean):
             return UNKNOWN
-        shown = f"{self.mean:.{decimals}f}"
+        shown = f"{self.mean:z.{decimals}f}"
         if not math.isnan(self.low):
-            return f"{shown} [{self.low:.{decimals}f}, {self.high:.{decimals}f}]"
-        return shown if math.isnan(self.sd) else f"{shown} ± {self.sd:.{decimals}f}"
+            return f"{shown} [{self.low:z.{decimals}f}, {self.high:z.{decimals}f}]" + " *" * self.marked
+        return shown if math.isnan(self.sd) else f"{shown} ± {self.sd:z.{decimals}f}"
 
 
 @dataclass

@@ -1,6 +1,5 @@
-"""The paper's Tables 1-4 from our runs, and the tables of controls: one function a table."""
+"""The paper's Tables 1-4 and 6 and Figure 6 from our runs, and tables of what was trained: one function a table."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,9 +7,8 @@ import pandas as pd
 
 from segcompass.protocols.scoring import HEADLINE
 from segcompass.reporting import published
-from segcompass.reporting.metrics import ORACLE, SEG_ZERO
+from segcompass.reporting.metrics import SEG_ZERO
 from segcompass.reporting.table import Table, Value
-from segcompass.stats.bootstrap import paired_difference
 
 ANOTHER_WORLD = "published, another world"
 SHORT = {"refcoco": "R", "refcoco+": "R+", "refcocog": "Rg", "grefcoco": "gR", "reasonseg": "RS"}
@@ -90,6 +88,15 @@ def trained_parameters(runs: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def seed_values(summary: pd.DataFrame, variant: str, columns: dict[str, Column]) -> dict[str, Value]:
+    """A variant's metrics over seeds, in per cent, by the label of their column; unknown ones are left out."""
+    mine = summary[summary["variant"] == variant]
+    places = zip(mine["benchmark"], mine["split"], mine["protocol"], mine["metric"], strict=True)
+    numbers = zip(mine["mean"], mine["sd"], mine["seeds"], strict=True)
+    known = {place: Value(100 * mean, 100 * sd, int(seeds)) for place, (mean, sd, seeds) in zip(places, numbers, strict=True)}
+    return {label: known[place] for label, place in columns.items() if place in known}
+
+
 def _differing(variants: Mapping[str, Any], place: tuple[str, str]) -> list[str]:
     """`full` and the variants whose settings equal its own but for one place."""
     section, key = place
@@ -108,32 +115,9 @@ def _ablation(
     table = Table(name, f"{caption} {CELLS}", list(columns))
     for variant, label in labels.items():
         if variant in set(summary["variant"]):
-            table.add(label, _values(summary, variant, columns))
+            table.add(label, seed_values(summary, variant, columns))
     for label, values in others.items():
         table.add(label, _published(values, columns), ANOTHER_WORLD)
-    return table
-
-
-def controls(summary: pd.DataFrame, records: pd.DataFrame, bootstrap: Mapping[str, Any]) -> Table:
-    """Every variant on the first split of each benchmark, and its paired difference to `full` over the same expressions and seeds."""
-    splits = records.groupby("benchmark")["split"].first()
-    first = {benchmark: splits[benchmark] for benchmark in HEADLINE if benchmark in splits}
-    names = ["gIoU", f"gIoU - {REFERENCE}", "thought accuracy", "valid answers", "oracle_slots gIoU (uses the truth)"]
-    caption = (
-        f"Controls. {CELLS} `gIoU - {REFERENCE}`: paired difference over the same expressions and common seeds, in points, with its"
-        f" {100 * bootstrap['level']:.0f} % bootstrap interval clustered by image. `oracle_slots` picks slots with the truth."
-    )
-    table = Table("controls", caption, names)
-    for variant in dict.fromkeys(summary["variant"]):
-        for benchmark, split in first.items():
-            protocols = (HEADLINE[benchmark], HEADLINE[benchmark], HEADLINE[benchmark], ORACLE)
-            metrics = ("gIoU", "thought accuracy", "format", "gIoU")
-            places = [(benchmark, split, protocol, metric) for protocol, metric in zip(protocols, metrics, strict=True)]
-            values = _values(summary, variant, dict(zip([names[0], *names[2:]], places, strict=True)))
-            if variant != REFERENCE:
-                part = records[(records["benchmark"] == benchmark) & (records["split"] == split)]
-                values[names[1]] = _difference(part, variant, bootstrap)
-            table.add(f"{variant}, {SHORT[benchmark]} {split}", values)
     return table
 
 
@@ -215,33 +199,13 @@ def _benchmark_table(
 ) -> Table:
     table = Table(name, caption, list(columns))
     for variant in dict.fromkeys(summary["variant"]):
-        table.add(variant, _values(summary, variant, columns))
+        table.add(variant, seed_values(summary, variant, columns))
     for label, values in others.items():
         if known := _published(values, columns):
             table.add(label, known, ANOTHER_WORLD)
     return table
 
 
-def _values(summary: pd.DataFrame, variant: str, columns: dict[str, Column]) -> dict[str, Value]:
-    mine = summary[summary["variant"] == variant]
-    places = zip(mine["benchmark"], mine["split"], mine["protocol"], mine["metric"], strict=True)
-    numbers = zip(mine["mean"], mine["sd"], mine["seeds"], strict=True)
-    known = {place: Value(100 * mean, 100 * sd, int(seeds)) for place, (mean, sd, seeds) in zip(places, numbers, strict=True)}
-    return {label: known[place] for label, place in columns.items() if place in known}
-
-
 def _published(values: Mapping[published.Cell, float], columns: dict[str, Column]) -> dict[str, Value]:
     wanted = {label: (benchmark, split, metric) for label, (benchmark, split, protocol, metric) in columns.items() if protocol != SEG_ZERO}
     return {label: Value(values[cell]) for label, cell in wanted.items() if cell in values}
-
-
-def _difference(records: pd.DataFrame, variant: str, bootstrap: Mapping[str, Any]) -> Value:
-    mine, reference = (records[records["variant"] == name] for name in (variant, REFERENCE))
-    common = set(mine["seed"]) & set(reference["seed"])
-    if not common:
-        return Value(math.nan)
-    a, b = (part[part["seed"].isin(common)].groupby(["sample_id", "image"])["iou"].mean().sort_index() for part in (mine, reference))
-    images = a.index.get_level_values("image").to_numpy()
-    found = paired_difference(a.to_numpy(), b.to_numpy(), images, bootstrap["samples"], bootstrap["level"], bootstrap["seed"])
-    mean, low, high = (100 * value for value in found)
-    return Value(mean, seeds=len(common), low=low, high=high)

@@ -1,34 +1,31 @@
 """Evaluates a trained run on every benchmark and split of the study: greedy answers, slots by confidence, one record a sample.
 
-One job evaluates all splits of a run, because loading the models costs more than most splits do.
+One job evaluates all splits of a run, because loading the models costs more than most splits do. Runs that the study names are evaluated
+with the gold thought in place of their own too.
 """
 
 import json
 import time
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from segcompass.backbone.interface import OTHER
+from segcompass.backbone.interface import OTHER, Image
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.concepts.coverage import coverage
 from segcompass.concepts.quality import heat_iou, reconstruction, thought_scores
-from segcompass.datasets.artefact import data_root, manifest
+from segcompass.datasets.artefact import data_root, gold_thoughts, manifest
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import Rle, decode, encode
 from segcompass.datasets.samples import Sample, read_samples
 from segcompass.joint.checkpoint import load_run
 from segcompass.joint.inference import Prediction, Predictor, Thoughts, leading_slots
-from segcompass.joint.matching import match
 from segcompass.joint.model import Segmentation
-from segcompass.joint.rewards import hard_iou
+from segcompass.joint.scores import Row, oracle_thought_columns, sample_columns, score_columns
 from segcompass.protocols.coco_results import write_predictions, write_truth
 from segcompass.protocols.records import write_records
-from segcompass.protocols.scoring import HEADLINE, score_sample
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.sae.checkpoint import load_dictionary
 from segcompass.sae.dictionary import Dictionary
@@ -43,7 +40,6 @@ FLAGS = {
     "control-sae": "artefact of train_sae, the untrained dictionary",
     "run": "artefact of train_joint",
 }
-Row = dict[str, Any]
 
 
 def work(stage: Stage) -> None:
@@ -80,6 +76,7 @@ class Evaluator:
         """
         samples = list(read_samples(manifest(self.data, benchmark, split)))
         gold = gold_thoughts(self.data, split)
+        asked = self.identity["variant"] in self.settings.oracle_thoughts
         rows: list[Row] = []
         masks: list[Rle] = []
         heat: dict[str, np.ndarray] = {}
@@ -90,11 +87,14 @@ class Evaluator:
             thoughts = self.predictor.think(images, [sample.text for sample in part])
             with torch.no_grad():
                 output = self.predictor.segment(thoughts)
-            for index, prediction in enumerate(self.predictor.predictions(thoughts, output)):
+            predictions = self.predictor.predictions(thoughts, output)
+            taught = self._taught(part, images, thoughts.texts, predictions, gold) if gold and asked else [None] * len(part)
+            for index, prediction in enumerate(predictions):
                 mask = encode(prediction.mask)
                 row = {"benchmark": benchmark, "split": split} | self.identity | sample_columns(part[index])
                 row |= self._answer_columns(thoughts, index, prediction, gold.get(part[index].sample_id))
                 row |= score_columns(benchmark, part[index], prediction, mask)
+                row |= oracle_thought_columns(benchmark, part[index], taught[index])
                 row |= self._quality_columns(thoughts, output, index, prediction, part[index])
                 rows.append(row)
                 masks.append(mask)
@@ -111,9 +111,21 @@ class Evaluator:
         np.savez(folder / "heatmaps.npz", **heat)  # type: ignore[arg-type]
         return len(rows)
 
+    @torch.no_grad()
+    def _taught(
+        self, samples: list[Sample], images: list[Image], answers: list[str], own: list[Prediction], gold: dict[str, str]
+    ) -> list[Prediction]:
+        """Predictions from the gold thoughts; an answer that is gold word for word has led to its own already."""
+        words = [gold[sample.sample_id] for sample in samples]
+        wrong = [i for i, (text, thought) in enumerate(zip(answers, words, strict=True)) if text != self.predictor.written(thought)]
+        if not wrong:
+            return own
+        given = self.predictor.read([images[i] for i in wrong], [samples[i].text for i in wrong], [words[i] for i in wrong])
+        taught = dict(zip(wrong, self.predictor.predictions(given, self.predictor.segment(given)), strict=True))
+        return [taught.get(i, prediction) for i, prediction in enumerate(own)]
+
     def _answer_columns(self, thoughts: Thoughts, index: int, prediction: Prediction, gold: str | None) -> Row:
-        rollouts = thoughts.answers.rollouts
-        text = self.predictor.model.vlm.text(rollouts.answers[index][rollouts.answer_mask[index]])
+        text = thoughts.texts[index]
         right = thought_is_right(text, gold) if gold is not None else None
         return {
             "answer": text,
@@ -144,63 +156,6 @@ class Evaluator:
         row["coverage"], row["random_token_coverage"] = covered(codes)
         row["random_coverage"] = covered(control)[0]
         return row
-
-
-def sample_columns(sample: Sample) -> Row:
-    """What the manifest says of a sample."""
-    return {
-        "sample_id": sample.sample_id,
-        "image": sample.image,
-        "text": sample.text,
-        "no_target": sample.no_target,
-        "n_targets": len(sample.instances),
-        "text_length": len(sample.text.split()),
-        "height": sample.height,
-        "width": sample.width,
-    }
-
-
-def score_columns(benchmark: str, sample: Sample, prediction: Prediction, mask: Rle) -> Row:
-    """Headline score, the Seg-Zero convention and the oracle that picks slots with the truth."""
-
-    def scored(protocol: str, predicted: Rle, no_target: bool) -> Any:
-        return score_sample(protocol, sample.target, sample.ignore, sample.no_target, predicted, no_target)
-
-    headline = scored(HEADLINE[benchmark], mask, prediction.no_target)
-    other = scored("reasonseg_seg_zero", mask, prediction.no_target) if benchmark == "reasonseg" else headline
-    row = {
-        "intersection": headline.intersection,
-        "union": headline.union,
-        "iou": headline.iou,
-        "truth_area": headline.truth_area,
-        "predicted_area": headline.predicted_area,
-        "ignore_area": int(decode(sample.ignore).sum()) if sample.ignore else 0,
-        "seg_zero_intersection": other.intersection,
-        "seg_zero_union": other.union,
-        "seg_zero_iou": other.iou,
-    }
-    if sample.no_target:
-        return row | {"oracle_intersection": 0, "oracle_union": 0, "oracle_iou": ""}
-    oracle = scored(HEADLINE[benchmark], encode(oracle_mask(prediction, sample)), False)
-    return row | {"oracle_intersection": oracle.intersection, "oracle_union": oracle.union, "oracle_iou": oracle.iou}
-
-
-def oracle_mask(prediction: Prediction, sample: Sample) -> np.ndarray:
-    """Union of the slots that match the objects best, bool [height, width]: the release's evaluation, which uses the truth."""
-    if not sample.instances:
-        return np.zeros(prediction.masks.shape[1:], bool)
-    objects = np.stack([decode(rle) for rle in sample.instances])
-    iou = hard_iou(torch.from_numpy(prediction.masks), torch.from_numpy(objects)).numpy()
-    return np.asarray(prediction.masks[[slot for slot, _ in match(iou)]].any(0))
-
-
-def gold_thoughts(data: Path, split: str) -> dict[str, str]:
-    """Gold thoughts of a split by sample id; empty where the data has none (benchmarks of photographs)."""
-    path = data / "supervision" / f"{split}.jsonl"
-    if not path.is_file():
-        return {}
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return {row["sample_id"]: row["thought"] for row in rows}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -80,13 +80,14 @@ class Battery:
         before = self._predicted(thoughts, thoughts.codes)
         slots = [leading_slots(prediction) for prediction in before]
         contribution = contributions(self.predictor, thoughts, slots)
+        sham = self._predicted(thoughts, zeroed(thoughts.codes, [[]] * len(samples)))  # the same whatever m is
         rows = []
         for m in self.settings["top_concepts"]:
             top = [top_concepts(values, m) for values in contribution]
             draws = [np.random.default_rng([self.settings["seed"], m, offset + index]) for index in range(len(samples))]
             random = [matched_random(codes, chosen, draw) for codes, chosen, draw in zip(thoughts.codes, top, draws, strict=True)]
             for edit, concepts in (("top", top), ("random", random), ("identity", [[]] * len(samples))):
-                after = self._predicted(thoughts, zeroed(thoughts.codes, concepts))
+                after = sham if edit == "identity" else self._predicted(thoughts, zeroed(thoughts.codes, concepts))
                 for index, sample in enumerate(samples):
                     row = {"sample_id": sample.sample_id, "image": sample.image, "m": m, "edit": edit}
                     row["edited_concepts"] = len(concepts[index])

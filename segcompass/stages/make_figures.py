@@ -1,8 +1,7 @@
 """Draws the report's figures, each with the CSV it drew: active features (Figure 4), coverage (Figure 5), purity, the frontier, correlation
-(Figure 8), necessity, qualitative samples and training curves."""
+(Figure 8), necessity, qualitative samples, training curves and validation."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,7 +24,7 @@ from segcompass.reporting.figures.correlation import correlation_figure
 from segcompass.reporting.figures.necessity import necessity_figure
 from segcompass.reporting.figures.qualitative import Example, qualitative_figure
 from segcompass.reporting.figures.save import save_figure
-from segcompass.reporting.figures.training import smoothed, training_figure
+from segcompass.reporting.figures.training import smoothed, training_figure, validation_figure, validation_means
 
 FLAGS = {
     "data": "artefact of prepare_data",
@@ -44,9 +43,10 @@ def work(stage: Stage) -> None:
     summary = pd.read_csv(stage.collections["intervene"][0] / "summary.csv")
     save_figure(lambda: necessity_figure(summary), summary, stage.folder, "necessity")
     _qualitative(stage)
-    curves = [_curves(folder, run) for folder, run in zip(stage.collections["joint"], stage.params["runs"], strict=True)]
-    drawn = smoothed(pd.concat(curves, ignore_index=True))
+    drawn = smoothed(_of_runs(stage, "curves"))
     save_figure(lambda: training_figure(drawn), drawn, stage.folder, "training")
+    validated = validation_means(_of_runs(stage, "validation"))
+    save_figure(lambda: validation_figure(validated), validated, stage.folder, "validation")
     _concepts(stage)
     stage.rows["figures"] = len(list(stage.folder.glob("*.png")))
 
@@ -100,8 +100,11 @@ def _qualitative(stage: Stage) -> None:
     save_figure(lambda: qualitative_figure(examples), drawn, stage.folder, "qualitative")
 
 
-def _curves(folder: Path, run: tuple[str, int]) -> pd.DataFrame:
-    return pd.read_csv(folder / "curves.csv").assign(variant=run[0], seed=run[1])
+def _of_runs(stage: Stage, name: str) -> pd.DataFrame:
+    """The rows of one CSV of every run, one run below the other."""
+    runs = zip(stage.collections["joint"], stage.params["runs"], strict=True)
+    frames = [pd.read_csv(folder / f"{name}.csv").assign(variant=variant, seed=seed) for folder, (variant, seed) in runs]
+    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
 
 
 def main(argv: list[str] | None = None) -> int:

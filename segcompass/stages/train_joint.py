@@ -1,14 +1,25 @@
-"""Trains one variant with one seed: GRPO on the thoughts, segmentation losses on the masks, and writes checkpoint and curve."""
+"""Trains one variant with one seed: GRPO on the thoughts, segmentation losses on the masks, and writes checkpoint and curves.
+
+Of the data it sees the splits that `LearningData` lets through, train and val. No steps at all leave the model as it was drawn and
+`curves.csv` without a row.
+"""
 
 import csv
 import json
+from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import Accelerator
 
 from segcompass.backbone.runtime import prepare_torch
+from segcompass.datasets.artefact import LearningData
 from segcompass.joint.batches import TrainingPrompts
 from segcompass.joint.checkpoint import build_model, save_run
+from segcompass.joint.inference import Predictor
 from segcompass.joint.trainer import JointTrainer
+from segcompass.joint.validation import Validation
+from segcompass.optimisation.processes import Processes
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
 from segcompass.study.joint import JointSettings
@@ -21,29 +32,45 @@ FLAGS = {
 
 
 def work(stage: Stage) -> None:
-    """Fills `model.safetensors`, `interface.json` and `curves.csv`."""
+    """Fills `model.safetensors`, `interface.json`, `curves.csv` and `validation.csv`."""
     settings = JointSettings.model_validate_json(json.dumps(stage.params["joint"]))
     answer = AnswerSettings.model_validate_json(json.dumps(stage.params["answer"]))
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
     seed = int(stage.params["seed"])
+    threshold = stage.params["confidence_threshold"]
+    processes = Processes(Accelerator(cpu=runtime.device == "cpu"))
     prepare_torch(stage.params["threads"], seed)
     model = build_model(stage.inputs["backbone"], stage.inputs["sae"], settings.interface, runtime, answer)
-    prompts = TrainingPrompts(stage.inputs["data"], settings.benchmarks, model.segmenter, seed)
-    trainer = JointTrainer(model, prompts, settings, answer, stage.params["confidence_threshold"], seed)
-    rows = trainer.run(stage.resume_folder())
+    data = LearningData(stage.inputs["data"])
+    prompts = TrainingPrompts(data, settings.benchmarks, model.segmenter, seed, processes)
+    predictor = Predictor(model, answer.longest, threshold)
+    # A pass on val is as large as a step of training, so it needs no more memory.
+    batch = settings.prompts * settings.policy.group
+    validation = Validation(data, settings.benchmarks, settings.validation, predictor, batch, processes)
+    trainer = JointTrainer(model, prompts, settings, answer, threshold, seed, processes)
+    record = trainer.run(stage.resume_folder(), validation)
+    if not processes.main:
+        return
     save_run(model, settings.interface, stage.folder)
-    with (stage.folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    _write(record.curve, stage.folder / "curves.csv")
+    _write(record.validation, stage.folder / "validation.csv")
+    stage.rows |= {"steps": len(record.curve), "training_samples": len(prompts.samples)}
+    trained = {name: sum(parameter.numel() for parameter in parameters) for name, parameters in model.parts().items()}
+    stage.facts |= {"seed": seed, "device": runtime.device, "processes": processes.count, "torch_threads": torch.get_num_threads()}
+    stage.facts |= {"trained_parameters": trained, "kept_step": record.kept_step}
+    stage.facts["seconds_per_phase"] = {phase: round(seconds, 2) for phase, seconds in record.seconds.items()}
+
+
+def _write(rows: list[dict[str, Any]], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["step"], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    stage.rows |= {"steps": len(rows), "training_samples": len(prompts.samples)}
-    trained = {name: sum(parameter.numel() for parameter in parameters) for name, parameters in model.parts().items()}
-    stage.facts |= {"seed": seed, "device": runtime.device, "trained_parameters": trained, "torch_threads": torch.get_num_threads()}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line of the stage."""
-    return run_stage("train_joint", __doc__ or "", FLAGS, work, argv)
+    return run_stage("train_joint", __doc__ or "", FLAGS, work, argv, several_processes=True)
 
 
 if __name__ == "__main__":

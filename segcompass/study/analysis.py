@@ -24,6 +24,8 @@ class EvaluationSettings(Section):
     """q: share of the visual tokens, by concept activation, whose coverage of the target is recorded."""
     control_sae: str
     """The untrained dictionary whose concept quality is recorded beside the trained one's."""
+    oracle_thoughts: list[str]
+    """Variants that are also evaluated with the gold thought in place of their own, an upper bound; only the embedded world has it."""
 
 
 class BootstrapSettings(Section):

@@ -142,7 +142,8 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
             threshold = raw["evaluation"]["confidence_threshold"]
             return {"joint": joint, "seed": int(wildcards["seed"]), "confidence_threshold": threshold} | model
         case "evaluate":
-            return {"evaluation": raw["evaluation"]} | model
+            own = [name for name in study.evaluation.oracle_thoughts if name == wildcards["variant"]]
+            return {"evaluation": raw["evaluation"] | {"oracle_thoughts": own}} | model
         case "intervene":
             return {
                 "intervention": {key: value for key, value in analysis["intervention"].items() if key != "variants"},

@@ -97,12 +97,24 @@ class LearningRates(Section):
     mask_decoder: PositiveFloat
 
 
+class ValidationSettings(Section):
+    """What a run is watched on: samples of the val splits of the joint benchmarks, the same ones for every variant and seed."""
+
+    every: PositiveInt
+    """Steps from one validation to the next; one more stands before the first step, and one behind the last."""
+    samples: PositiveInt
+    """Number of samples, spread evenly over the benchmarks."""
+    seed: Annotated[int, Field(ge=0)]
+    """Of their choice."""
+
+
 class JointSettings(Section):
     """One variant of joint training; `full` is the paper's model."""
 
     benchmarks: list[str]
     """Benchmarks whose train split is trained on; ReasonSeg stays zero-shot."""
-    steps: PositiveInt
+    steps: Annotated[int, Field(ge=0)]
+    """0 leaves a variant as it was drawn: the lower bound `untrained`."""
     prompts: PositiveInt
     """Prompts per step."""
     warmup_fraction: Fraction
@@ -112,4 +124,12 @@ class JointSettings(Section):
     interface: InterfaceSettings
     policy: PolicySettings
     segmentation: SegmentationSettings
+    validation: ValidationSettings
+    checkpoint: Literal["last", "best_on_val"]
+    """The weights that a run ends with: those of the last step, or of the best gIoU on the validation samples (the earlier of equals).
+
+    With `best_on_val` the numbers on val are chosen by themselves, and too high; those on test are not. No rule can look at test: training
+    reads train and val alone.
+    """
     checkpoint_every: PositiveInt
+    """Steps from one resume point to the next."""

@@ -89,6 +89,8 @@ class Study(Section):
         found = []
         if "full" not in self.variants:
             found.append("variants: the variant `full` is missing; every other one is compared with it")
+        if not self.joint.steps:
+            found.append("joint.steps: 0 trains nothing; only a variant may change it to 0")
         for name, dictionary in self.saes.items():
             if isinstance(dictionary, RandomDictionary):
                 like = self.saes.get(dictionary.like)
@@ -112,6 +114,7 @@ class Study(Section):
                 elif missing := [name for name in names if name not in self.evaluation.splits.get(benchmark, [])]:
                     found.append(f"{place}.{benchmark}: `{missing[0]}` is not evaluated; add it to evaluation.splits")
         for place, names in {
+            "evaluation.oracle_thoughts": self.evaluation.oracle_thoughts,
             "analysis.correlation.variants": self.analysis.correlation.variants,
             "analysis.intervention.variants": self.analysis.intervention.variants,
         }.items():

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from segcompass.joint.grpo import clip_fraction, low_variance_kl, policy_loss, token_mean
 from segcompass.joint.losses import dice, focal, masked_bce
 from segcompass.joint.matching import match, soft_iou
-from segcompass.joint.model import Segmentation
 from segcompass.joint.rewards import advantages, mask_reward
-from segcompass.joint.supervision import matched_pairs, segmentation_losses
+from segcompass.joint.supervision import confidence_loss, mask_losses, matched_pairs
 from segcompass.study.joint import SegmentationSettings
 
 
@@ -130,30 +129,45 @@ def test_token_mean_weighs_answers_alike() -> None:
 WEIGHTS = SegmentationSettings(weight=0.5, heat_bce=1.0, heat_dice=0.0, mask_dice=0.0, mask_focal=0.0, confidence=0.2, match_confidence=0.0)
 
 
-def test_segmentation_losses_match_weigh_and_ignore_padding() -> None:
+def test_matching_takes_the_slot_whose_mask_fits_not_the_first() -> None:
     sure = torch.tensor([[[[9.0, -9.0]], [[-9.0, 9.0]]]])
-    output = Segmentation(torch.zeros(1, 2, 1, 2), torch.zeros(1, 2), sure)
-    target = [torch.tensor([[[0.0, 1.0]]])]
-    valid = torch.ones(1, 1, 2, dtype=torch.bool)
-    assert matched_pairs(sure.sigmoid(), torch.zeros(1, 2), target) == [(0, 1, 0)], "the slot whose mask fits, not the first"
-    losses = segmentation_losses(output, target, valid, WEIGHTS)
-    assert losses["heat_bce"] == pytest.approx(0.5 * math.log(2))
-    # The confidence loss has its own weight; both slots cost ln 2 at logit 0.
-    assert losses["confidence"] == pytest.approx(0.2 * math.log(2))
+    pairs = matched_pairs(sure.sigmoid(), torch.zeros(1, 2), [torch.tensor([[[0.0, 1.0]]])])
+    assert pairs.tolist() == [[0, 1, 0]]
 
 
 def test_confidence_decides_between_slots_that_are_alike() -> None:
     alike = torch.full((1, 2, 1, 2), 0.5)
     target = [torch.tensor([[[0.0, 1.0]]])]
-    assert matched_pairs(alike, torch.tensor([[0.0, 0.1]]), target) == [(0, 1, 0)]
-    assert matched_pairs(alike, torch.tensor([[0.1, 0.0]]), target) == [(0, 0, 0)]
+    assert matched_pairs(alike, torch.tensor([[0.0, 0.1]]), target).tolist() == [[0, 1, 0]]
+    assert matched_pairs(alike, torch.tensor([[0.1, 0.0]]), target).tolist() == [[0, 0, 0]]
     # Soft IoU 1 against 0 outweighs a preference of 0.1.
     clear = torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]])
-    assert matched_pairs(clear, torch.tensor([[0.0, 0.1]]), target) == [(0, 0, 0)]
+    assert matched_pairs(clear, torch.tensor([[0.0, 0.1]]), target).tolist() == [[0, 0, 0]]
 
 
 def test_an_expression_without_target_teaches_confidence_alone() -> None:
-    output = Segmentation(torch.zeros(1, 2, 1, 2), torch.full((1, 2), 3.0), torch.zeros(1, 2, 1, 2))
-    losses = segmentation_losses(output, [torch.zeros(0, 1, 2)], torch.ones(1, 1, 2, dtype=torch.bool), WEIGHTS)
-    assert set(losses) == {"confidence"}
-    assert losses["confidence"] == pytest.approx(0.2 * math.log(1 + math.exp(3)))
+    pairs = matched_pairs(torch.zeros(1, 2, 1, 2), torch.zeros(1, 2), [torch.zeros(0, 1, 2)])
+    assert pairs.shape == (0, 3)
+    assert confidence_loss(torch.full((1, 2), 3.0), pairs, torch.ones(1)) == pytest.approx(math.log(1 + math.exp(3)))
+    nothing = torch.zeros(0, 1, 2)
+    assert mask_losses(nothing, nothing, nothing, nothing.bool(), torch.zeros(0), WEIGHTS) == {}
+
+
+def test_losses_count_an_answer_as_often_as_it_was_sampled() -> None:
+    logits = torch.tensor([[[0.0, 2.0]], [[4.0, -1.0]]])
+    truth = torch.tensor([[[0.0, 1.0]], [[1.0, 1.0]]])
+    valid, weights = (
+        torch.ones(2, 1, 2, dtype=torch.bool),
+        WEIGHTS.model_copy(update={"mask_dice": 1.0, "mask_focal": 1.0, "heat_dice": 1.0}),
+    )
+    counted = mask_losses(logits, 2 * logits, truth, valid, torch.tensor([3.0, 1.0]), weights)
+    rows = torch.tensor([0, 0, 0, 1])
+    repeated = mask_losses(logits[rows], 2 * logits[rows], truth[rows], valid[rows], torch.ones(4), weights)
+    for name, loss in repeated.items():
+        assert counted[name] == pytest.approx(float(loss))
+    # The first mask alone: 0.5 (lambda_s) times the mean of ln 2 and ln(1 + exp(-2)).
+    alone = mask_losses(logits, logits, truth, valid, torch.tensor([1.0, 0.0]), weights)
+    assert alone["heat_bce"] == pytest.approx(0.5 * (math.log(2) + math.log(1 + math.exp(-2))) / 2)
+    # Both slots of each sequence cost ln 2 at logit 0, and ln(1 + exp(-3)) where a matched one is sure.
+    confidence = confidence_loss(torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[1, 0, 0]]), torch.tensor([1.0, 3.0]))
+    assert confidence == pytest.approx(math.log(2) / 4 + 3 / 4 * (math.log(2) + math.log(1 + math.exp(-3))) / 2)

@@ -10,6 +10,8 @@ from segcompass.backbone.prompt import canonical, status_of
 from segcompass.joint.batches import Batch
 from segcompass.joint.inference import Predictor, leading_slots
 from segcompass.joint.trainer import JointTrainer
+from segcompass.joint.validation import KeptWeights, Validation
+from segcompass.optimisation.resume import ResumePoint
 from segcompass.study.joint import JointSettings
 from segcompass.study.study import changed
 from tests.tiny import SLOTS, micro_study, pictures, tiny_joint
@@ -27,7 +29,17 @@ class TwoPrompts:
 
     def batch(self, step: int, size: int) -> Batch:
         valid = torch.ones(2, self.side, self.side, dtype=torch.bool)
-        return Batch(["left red ring", "right red ring"], pictures(2), self.targets, self.embeddings, valid)
+        return Batch(["left red ring", "right red ring"], pictures(2), self.targets, self.embeddings, valid, [None, None])
+
+
+class Scores(Validation):
+    """Validations whose gIoU is given."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+
+    def row(self, step: int) -> dict[str, float]:
+        return {"step": step, "gIoU": self.scores[step % len(self.scores)]}
 
 
 def settings(**changes: object) -> JointSettings:
@@ -44,7 +56,7 @@ def trainer(chosen: JointSettings) -> JointTrainer:
 def test_trained_parts_move_frozen_parts_do_not(tmp_path: Path) -> None:
     run = trainer(settings())
     before = {name: value.detach().clone() for name, value in run.model.named_parameters()}
-    run.run(tmp_path)
+    run.run(tmp_path, Scores(0.0))
     moved = {name for name, value in run.model.named_parameters() if not torch.equal(value, before[name])}
     assert moved <= set(run.model.trained())
     for part, mark in {
@@ -59,8 +71,15 @@ def test_trained_parts_move_frozen_parts_do_not(tmp_path: Path) -> None:
     assert not [name for name in moved if any(mark in name for mark in frozen)]
 
 
+def test_no_steps_leave_a_model_as_it_was_drawn(tmp_path: Path) -> None:
+    run = trainer(settings(steps=0))
+    before = {name: value.detach().clone() for name, value in run.model.trained().items()}
+    assert run.run(tmp_path, Scores(0.0)).curve == []
+    assert all(torch.equal(value, before[name]) for name, value in run.model.trained().items())
+
+
 def test_losses_fall_on_prompts_that_repeat(tmp_path: Path) -> None:
-    rows = trainer(settings(steps=30, checkpoint_every=30, **{"policy.weight": 0.0})).run(tmp_path)
+    rows = trainer(settings(steps=30, checkpoint_every=30, **{"policy.weight": 0.0})).run(tmp_path, Scores(0.0)).curve
     supervised = [sum(row[name] for name in ("heat_bce", "heat_dice", "mask_dice")) for row in rows]
     assert np.mean(supervised[-5:]) < 0.9 * np.mean(supervised[:5])
 
@@ -73,12 +92,12 @@ def test_reinforcement_raises_the_reward_it_is_given_and_its_null_twin_does_not(
     for weight in (1.0, 0.0):
         keys = {"policy.weight": weight, "policy.kl": 0.0, "policy.group": 8, "segmentation.weight": 0.0, "learning_rates.language": 3e-3}
         run = trainer(settings(steps=25, checkpoint_every=25, **keys))
-        for name in ("segment", "reference_states"):
-            monkeypatch.setattr(run.model, name, lambda *parts: None)
+        for name, nothing in {"read": (None, None), "masks": None, "reference_states": None}.items():
+            monkeypatch.setattr(run.model, name, lambda *parts, nothing=nothing: nothing)
         monkeypatch.setattr(run, "_mask_rewards", lambda output, targets, valid: np.zeros(len(targets)))
         folder = tmp_path / str(weight)
         folder.mkdir()
-        share = [row["reward_format"] for row in run.run(folder)]
+        share = [row["reward_format"] for row in run.run(folder, Scores(0.0)).curve]
         gains[weight] = np.mean(share[-5:]) - np.mean(share[:5])
     assert gains[1.0] > 0.2 > abs(gains[0.0])
 
@@ -87,7 +106,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     whole = trainer(settings())
-    rows = whole.run(tmp_path / "whole")
+    record = whole.run(tmp_path / "whole", Scores(0.0))
 
     killed = trainer(settings())
     step = killed._step
@@ -99,11 +118,52 @@ def test_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
 
     killed._step = stop  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        killed.run(tmp_path / "killed")
+        killed.run(tmp_path / "killed", Scores(0.0))
     resumed = trainer(settings())
-    assert resumed.run(tmp_path / "killed") == rows
+    again = resumed.run(tmp_path / "killed", Scores(0.0))
+    assert (again.curve, again.validation, again.kept_step) == (record.curve, record.validation, record.kept_step)
     for name, value in whole.model.trained().items():
         assert torch.equal(value, resumed.model.trained()[name]), name
+
+
+def test_a_run_killed_behind_its_best_validation_ends_with_that_ones_weights(tmp_path: Path) -> None:
+    keys = {"checkpoint": "best_on_val", "validation.every": 1, "checkpoint_every": 2}
+    scores = Scores(0.1, 0.2, 0.2, 0.9, 0.3, 0.9, 0.1)  # after 0 … 6 steps
+    best = trainer(settings(**keys, steps=6))
+    seen = {}
+
+    class Watching(Scores):
+        def row(self, step: int) -> dict[str, float]:
+            seen[step] = {name: value.detach().clone() for name, value in best.model.trained().items()}
+            return scores.row(step)
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    record = best.run(tmp_path / "whole", Watching())
+    assert record.kept_step == 3 and len(record.validation) == 7
+    killed = trainer(settings(**keys, steps=6))
+    step = killed._step
+
+    def stop(number: int, optimiser: torch.optim.Optimizer) -> dict:
+        if number == 5:
+            raise KeyboardInterrupt
+        return step(number, optimiser)
+
+    killed._step = stop  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(tmp_path / "killed", scores)
+    point = ResumePoint(tmp_path / "killed", "joint")
+    resumed = trainer(settings(**keys, steps=6))
+    point.load(
+        resumed.model.trained() | KeptWeights("best_on_val", resumed.model.trained()).tensors(),
+        resumed.model.optimiser(resumed.settings.learning_rates),
+    )
+    again = resumed.run(tmp_path / "killed", scores)
+    assert (again.curve, again.validation, again.kept_step) == (record.curve, record.validation, 3)
+    assert again.seconds["sampling"] > point.notes["seconds"]["sampling"] > 0
+    for name, value in resumed.model.trained().items():
+        assert torch.equal(value, seen[3][name]) and torch.equal(value, best.model.trained()[name]), name
+    assert any(not torch.equal(seen[6][name], seen[3][name]) for name in seen[3])
 
 
 def test_variants_of_a_seed_see_the_same_rollouts_at_the_first_step() -> None:
@@ -152,7 +212,7 @@ VARIANTS = {
 def test_every_variant_trains_what_it_has_and_predicts(name: str, tmp_path: Path) -> None:
     run = trainer(settings(steps=2, checkpoint_every=2, **VARIANTS[name]))
     before = {key: value.detach().clone() for key, value in run.model.trained().items()}
-    rows = run.run(tmp_path)
+    rows = run.run(tmp_path, Scores(0.0)).curve
     moved = {key for key, value in run.model.trained().items() if not torch.equal(value, before[key])}
     assert len(rows) == 2 and {row["reward"] for row in rows} == {0.0}
     # Without any reward the language model learns through the reference states alone.

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from segcompass.protocols.records import COLUMNS
-from segcompass.reporting import tables
+from segcompass.reporting import comparisons, tables
 from segcompass.reporting.concepts import blind_sentence, purity_sentence, sparse_only
 from segcompass.reporting.figures.concepts import (
     active_features_figure,
@@ -22,9 +22,17 @@ from segcompass.reporting.figures.correlation import correlation_figure
 from segcompass.reporting.figures.necessity import necessity_figure
 from segcompass.reporting.figures.qualitative import Example, heat_overlay, overlay, qualitative_figure
 from segcompass.reporting.figures.save import save_figure
-from segcompass.reporting.figures.training import PANELS, smoothed, training_figure
+from segcompass.reporting.figures.training import (
+    PANELS,
+    VALIDATION_PANELS,
+    smoothed,
+    training_figure,
+    validation_figure,
+    validation_means,
+)
 from segcompass.reporting.metrics import ORACLE, over_seeds, run_metrics
 from segcompass.reporting.numbers import study_numbers
+from segcompass.reporting.phases import phase_shares
 from segcompass.reporting.summary import correlation_sentence, necessity_sentence
 from segcompass.reporting.table import UNKNOWN, Table, Value
 
@@ -48,6 +56,7 @@ def records(variant: str, seed: int, gain: float = 0.0) -> pd.DataFrame:
         row |= {"no_target": int(absent), "predicted_no_target": int(absent), "truth_area": 0 if absent else 100}
         row |= {"intersection": 0 if absent else round(100 * (0.25 + gain)), "union": 0 if absent else 100, "format_valid": 1}
         row |= {"iou": 1.0 if absent else 0.25 + gain, "thought_correct": index % 2, "oracle_iou": math.nan if absent else 0.5}
+        row |= dict.fromkeys((name for name in COLUMNS if name.startswith("oracle_thought")), math.nan)
         rows.append(row | {"oracle_intersection": 0 if absent else 50, "oracle_union": 0 if absent else 100})
     return pd.DataFrame(rows)
 
@@ -111,6 +120,7 @@ def test_a_table_in_three_formats(tmp_path: Path) -> None:
     table = Table("t", "Caption, 95 % of it.", ["a_b", "c"])
     table.add("x & y", {"a_b": Value(12.345, 0.5, 2), "c": Value(1.0, low=-0.5, high=2.5)})
     table.add("other", {"a_b": Value(70.0)}, tables.ANOTHER_WORLD)
+    assert Value(-0.01, low=-0.02, high=0.01).text(1) == "0.0 [0.0, 0.0]", "zero has no sign"
     table.write(tmp_path)
     tidy = pd.read_csv(tmp_path / "t.csv")
     assert tidy.loc[0, ["row", "column", "mean", "sd", "seeds"]].tolist() == ["x & y", "a_b", 12.345, 0.5, 2]
@@ -130,16 +140,6 @@ def test_paper_tables_place_ours_beside_the_published_numbers() -> None:
     assert ours["full"]["gR val cIoU"].mean == pytest.approx(30.0)
     assert ours["SegCompass LLaVA-13B"]["gR val gIoU"].mean == 76.8
     assert "gR val N-acc" not in ours["SegCompass LLaVA-13B"], "unknown numbers are not filled in"
-
-
-def test_controls_are_paired_over_common_seeds() -> None:
-    table = tables.controls(over_seeds(run_metrics(ALL)), ALL, BOOTSTRAP)
-    found = {label: values for label, _, values in table.rows}
-    difference = found["dense, gR val"]["gIoU - full"]
-    # Seed 0 alone is common: -10 points on eleven of twelve expressions, 0 on the last.
-    assert difference.mean == pytest.approx(-10 * 11 / 12) and difference.seeds == 1
-    assert difference.low <= difference.mean <= difference.high < 0
-    assert "gIoU - full" not in found["full, gR val"]
 
 
 def test_an_ablation_takes_the_variants_that_differ_in_its_key_alone() -> None:
@@ -191,6 +191,8 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
     mask = np.zeros((40, 60), bool)
     example = Example(image, "the left $ring$", "<think> target : ring </think>", mask, generator.random((32, 32)), mask, 0.5)
     drawn = smoothed(curves)
+    rows = {name: [0.1, 0.2, 0.3] for name in VALIDATION_PANELS}
+    validated = validation_means(pd.DataFrame({"variant": "full", "seed": 0, "step": [0, 20, 40], **rows}))
     scores = concept_scores("topk")
     shown = scores["purity"][(scores["purity"]["metric"] == "auroc") & (scores["purity"]["value"] != "(mean)")]
     active = scores["metrics"][scores["metrics"]["metric"] == "l0"]
@@ -204,9 +206,10 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
         save_figure(lambda: frontier_figure(points), points, folder, "frontier")
         save_figure(lambda: necessity_figure(effects), effects, folder, "necessity")
         save_figure(lambda: training_figure(drawn), drawn, folder, "training")
+        save_figure(lambda: validation_figure(validated), validated, folder, "validation")
         save_figure(lambda: qualitative_figure([example]), samples, folder, "qualitative")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(names) == 24
+    assert len(names) == 27
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     assert pd.read_csv(tmp_path / "a" / "correlation.csv").equals(pd.read_csv(tmp_path / "b" / "correlation.csv"))
 
@@ -242,9 +245,31 @@ def test_sentences_say_which_values_are_told_and_which_metrics_tell_nothing() ->
 
 def test_smoothing_is_a_mean_over_seeds_then_a_running_mean() -> None:
     base = pd.DataFrame({"step": range(40), **dict.fromkeys(PANELS, 0.0)})
-    two = pd.concat([base.assign(variant="v", seed=0, kl=range(40)), base.assign(variant="v", seed=1, kl=0)])
+    two = pd.concat([base.assign(variant="v", seed=0, entropy=range(40)), base.assign(variant="v", seed=1, entropy=0)])
     found = smoothed(two)
-    assert found["kl"][:3].tolist() == [0.0, 0.25, 0.75]  # means 0, 0.5, 1; window 40 // 20 = 2
+    assert found["entropy"][:3].tolist() == [0.0, 0.25, 0.75]  # means 0, 0.5, 1; window 40 // 20 = 2
+
+
+def test_validations_are_averaged_over_seeds_and_a_blank_stays_blank() -> None:
+    one = {"variant": "v", "step": [0, 5], "thought_accuracy": math.nan, "valid_answers": 1.0, "N-acc": 0.5}
+    rows = pd.concat([pd.DataFrame(one | {"seed": 0, "gIoU": [0.1, 0.2]}), pd.DataFrame(one | {"seed": 1, "gIoU": [0.3, 0.6]})])
+    found = validation_means(rows)
+    assert found["step"].tolist() == [0, 5] and found["gIoU"].tolist() == pytest.approx([0.2, 0.4])
+    assert found["thought_accuracy"].isna().all()
+
+
+def test_phases_are_averaged_over_seeds_and_shared_out_within_a_variant() -> None:
+    runs = [
+        {"wildcards": {"variant": variant}, "facts": {"seconds_per_phase": seconds}}
+        for variant, seconds in (
+            ("full", {"sampling": 2.0, "backward": 5.0}),
+            ("full", {"sampling": 4.0, "backward": 7.0}),
+            ("untrained", {"x": 1.0}),
+        )
+    ]
+    found = phase_shares(runs)
+    assert found["full"] == {"sampling": {"seconds": 3.0, "share": 0.3333}, "backward": {"seconds": 6.0, "share": 0.6667}}
+    assert found["untrained"] == {"x": {"seconds": 1.0, "share": 1.0}}
 
 
 def test_overlays_tint_the_mask_and_cut_the_padding_off() -> None:
@@ -276,9 +301,13 @@ def test_numbers_are_valid_json_without_nan() -> None:
     effects = pd.DataFrame([{"variant": "full", "seed": 0, "benchmark": "b", "split": "s", "m": 1, "contrast": "top", "outcome": "o"}])
     effects = effects.assign(mean=0.5, low=0.1, high=0.9, n=3)
     scores = concept_scores("topk")
-    numbers = study_numbers(over_seeds(run_metrics(ALL)), pd.DataFrame(), effects, metrics, scores["metrics"], scores["purity"])
+    bounds = comparisons.bounds(over_seeds(run_metrics(ALL)), {"full": {}}).tidy()
+    numbers = study_numbers(
+        over_seeds(run_metrics(ALL)), pd.DataFrame(), effects, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}
+    )
     text = json.dumps(numbers, allow_nan=False)
     assert numbers["metrics"]["full"]["grefcoco"]["val"]["gres"]["gIoU"]["seeds"] == 2
+    assert numbers["comparisons"]["bounds"]["gR val N-acc"]["full"]["mean"] == 100.0
     assert numbers["necessity"]["full"]["seed0"]["b"]["s"]["m1"]["top"]["o"]["mean"] == 0.5
     assert numbers["dictionaries"]["topk"]["all"]["explained_variance"] is None and "NaN" not in text
     assert numbers["concepts"]["topk"]["purity"]["colour"]["red"]["auroc"]["difference"] == 0.3

@@ -41,7 +41,8 @@ def test_unknown_key_names_the_nearest_valid_one(tmp_path: Path) -> None:
     ("changes", "field", "words"),
     [
         ({"joint.steps": "many"}, "joint.steps", "integer"),
-        ({"joint.steps": 0}, "joint.steps", "greater than 0"),
+        ({"joint.steps": -1}, "joint.steps", "greater than or equal to 0"),
+        ({"joint.steps": 0}, "joint.steps", "trains nothing"),
         ({"joint.policy.reward": {"format": 0.5, "mask": 0.7}}, "joint.policy.reward", "add to 1"),
         ({"joint.interface.sae": "missing"}, "variants.full", "not in `saes`"),
         ({"evaluation.splits": {"refcoco": ["testC"]}}, "evaluation.splits.refcoco", "choose from val, testA, testB"),
@@ -50,6 +51,7 @@ def test_unknown_key_names_the_nearest_valid_one(tmp_path: Path) -> None:
         ({"study": "other"}, "study", "make them equal"),
         ({"variants": {"full": {"seeds": [0], "changes": {"steps": 3}}}}, "variants.full.changes", "changes nothing"),
         ({"variants": {"full": {"seeds": [0], "changes": {}}, "a": {"seeds": [0], "changes": {"policy.wait": 1}}}}, "variants.a", "no key"),
+        ({"evaluation.oracle_thoughts": ["fool"]}, "evaluation.oracle_thoughts", "not in `variants`"),
         ({"data.seed": True}, "data.seed", "integer"),
         ({"saes.topk.k": -1}, "saes.topk.k", "greater than 0"),
         ({"sweep.lines": [LINE | {"like": "dense"}]}, "sweep.lines.0.like", "architecture relu_l1, topk"),

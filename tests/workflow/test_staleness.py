@@ -9,7 +9,7 @@ from tests.workflow.project import ROOT, command, copy_project, edit, planned, p
 
 REPORT = {"correlate", "make_tables", "make_figures", "write_summary"}
 DRAWN = REPORT - {"correlate"}
-RUNS = {"full_0", "full_1", "seg_only_0", "dense_0", "sae_only_0"}
+RUNS = {"full_0", "full_1", "seg_only_0", "dense_0", "sae_only_0", "untrained_0"}
 JOINT = {f"{rule}:{run}" for rule in ("train_joint", "evaluate") for run in RUNS} | {"intervene:full_0", "intervene:full_1"}
 SWEPT = {f"train_sae:topk_layer{layer}_width256_k{k}" for layer in (1, 2) for k in (4, 32)}
 OWN_SAES = {f"train_sae:{name}" for name in ("relu_l1", "topk", "random", "dense")}
@@ -41,6 +41,7 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
         ("shuffles: 20", "shuffles: 30", {"correlate", "make_figures", "write_summary"}),
         ("    samples: 24", "    samples: 20", {"intervene:full_0", "intervene:full_1", "make_figures", "write_summary"}),
         ("coverage_fraction: 0.1", "coverage_fraction: 0.2", {job for job in JOINT if job.startswith("evaluate")} | REPORT),
+        ("oracle_thoughts: [full]", "oracle_thoughts: [full, dense]", {"evaluate:dense_0", *DRAWN}),
         ("comment", "comment", set()),
         ("k: 16, ", "k: 8, ", {"train_sae:topk", "train_sae:random"} | SCORES | JOINT - {"train_joint:dense_0"} | REPORT),
         ("activations:\n  hook_layer: 2", "activations:\n  hook_layer: 1", OWN_SAES | {"label_tokens"} | SCORES | JOINT | REPORT),

@@ -1,4 +1,6 @@
-"""Training curves of every variant: rewards, divergence from the reference, losses."""
+"""Training curves of every variant: rewards, policy, losses, gradients, and what greedy answers to samples of val were worth meanwhile."""
+
+from collections.abc import Iterator
 
 import pandas as pd
 from matplotlib import pyplot
@@ -7,35 +9,74 @@ from matplotlib.figure import Figure
 PANELS = {
     "reward_mask": "mask reward",
     "reward_format": "format reward",
-    "kl": "KL to the reference (weighted)",
+    "advantage_spread": "spread of advantages in a group",
+    "thought_accuracy": "right thoughts, sampled",
+    "kl_to_reference": "KL to the reference (nats a token)",
     "entropy": "entropy of a token (nats)",
-    "mask_dice": "mask Dice loss",
-    "confidence": "confidence loss (weighted)",
+    "clip_fraction": "tokens beyond the clip",
+    "policy": "policy loss (weighted)",
+    "heat_bce": "heat-map BCE (weighted)",
+    "heat_dice": "heat-map Dice (weighted)",
+    "mask_dice": "mask Dice (weighted)",
+    "mask_focal": "mask focal (weighted)",
+    "confidence": "confidence BCE (weighted)",
+    "norm_language": "gradient, language",
+    "norm_codebook": "gradient, codebook",
+    "norm_mapper": "gradient, mapper",
+    "norm_prompt_encoder": "gradient, prompt encoder",
+    "norm_mask_decoder": "gradient, mask decoder",
+}
+VALIDATION_PANELS = {
+    "gIoU": "gIoU on samples of val",
+    "thought_accuracy": "right thoughts",
+    "valid_answers": "answers that keep the form",
+    "N-acc": "no-target answers that are right (N-acc)",
 }
 WINDOW = 20
 """The curves are running means over this share of the steps (one step in WINDOW)."""
+LINES = ("-", "--", ":")
+"""Line styles, the next one when the colours are used up."""
 
 
 def smoothed(curves: pd.DataFrame) -> pd.DataFrame:
     """Mean over seeds of each variant's curves, as a running mean over a WINDOW-th of the steps."""
-    columns = list(PANELS)
     rows = []
-    for variant, part in curves.groupby("variant", sort=False):
-        mean = part.groupby("step")[columns].mean()
+    for variant, mean in _over_seeds(curves, list(PANELS)):
         running = mean.rolling(max(1, len(mean) // WINDOW), min_periods=1).mean()
         rows.append(running.reset_index().assign(variant=variant))
-    return pd.concat(rows, ignore_index=True)[["variant", "step", *columns]]
+    return pd.concat(rows, ignore_index=True)[["variant", "step", *PANELS]]
+
+
+def validation_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds of each variant's validations, as they are."""
+    means = [mean.reset_index().assign(variant=variant) for variant, mean in _over_seeds(rows, list(VALIDATION_PANELS))]
+    return pd.concat(means, ignore_index=True)[["variant", "step", *VALIDATION_PANELS]]
 
 
 def training_figure(drawn: pd.DataFrame) -> Figure:
     """One panel a quantity, one line a variant, from `smoothed` curves."""
-    figure, axes = pyplot.subplots(2, 3, figsize=(9.5, 5), sharex=True)
-    for axis, (name, label) in zip(axes.flat, PANELS.items(), strict=True):
-        for variant, part in drawn.groupby("variant", sort=False):
-            axis.plot(part["step"], part[name], label=variant)
+    return _panels(drawn, PANELS, 6, 3, (9.5, 11), "")
+
+
+def validation_figure(drawn: pd.DataFrame) -> Figure:
+    """One panel a measure, one line a variant, from `validation_means`; a dot stands at each validation."""
+    return _panels(drawn, VALIDATION_PANELS, 2, 2, (7.5, 5), ".")
+
+
+def _over_seeds(curves: pd.DataFrame, columns: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    for variant, part in curves.groupby("variant", sort=False):
+        yield str(variant), part.groupby("step")[columns].mean()
+
+
+def _panels(drawn: pd.DataFrame, panels: dict[str, str], rows: int, columns: int, size: tuple[float, float], marker: str) -> Figure:
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, sharex=True)
+    for axis, (name, label) in zip(axes.flat, panels.items(), strict=True):
+        for index, (variant, part) in enumerate(drawn.groupby("variant", sort=False)):
+            style = LINES[index // len(pyplot.rcParams["axes.prop_cycle"]) % len(LINES)]
+            axis.plot(part["step"], part[name], linestyle=style, marker=marker, label=variant)
         axis.set_title(label, loc="left")
-    for axis in axes[1]:
+    for axis in axes[-1]:
         axis.set_xlabel("step")
-    handles, labels = axes[0][0].get_legend_handles_labels()
+    handles, labels = axes.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
     return figure

@@ -1,0 +1,78 @@
+"""What a record says of one prediction: the sample's own facts, scores under every convention, and two oracles that use the truth.
+
+`oracle` picks the slots that match the objects best, as the release's evaluation does; `oracle_thought` keeps the run's own slots and
+confidences and gives it the gold thought to read.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from segcompass.datasets.masks import Rle, decode, encode
+from segcompass.datasets.samples import Sample
+from segcompass.joint.inference import Prediction
+from segcompass.joint.matching import match
+from segcompass.joint.rewards import hard_iou
+from segcompass.protocols.scoring import HEADLINE, score_sample
+
+Row = dict[str, Any]
+
+
+def sample_columns(sample: Sample) -> Row:
+    """What the manifest says of a sample."""
+    return {
+        "sample_id": sample.sample_id,
+        "image": sample.image,
+        "text": sample.text,
+        "no_target": sample.no_target,
+        "n_targets": len(sample.instances),
+        "text_length": len(sample.text.split()),
+        "height": sample.height,
+        "width": sample.width,
+    }
+
+
+def score_columns(benchmark: str, sample: Sample, prediction: Prediction, mask: Rle) -> Row:
+    """Headline score, the Seg-Zero convention and the oracle that picks slots with the truth."""
+
+    def scored(protocol: str, predicted: Rle, no_target: bool) -> Any:
+        return score_sample(protocol, sample.target, sample.ignore, sample.no_target, predicted, no_target)
+
+    headline = scored(HEADLINE[benchmark], mask, prediction.no_target)
+    other = scored("reasonseg_seg_zero", mask, prediction.no_target) if benchmark == "reasonseg" else headline
+    row = {
+        "intersection": headline.intersection,
+        "union": headline.union,
+        "iou": headline.iou,
+        "truth_area": headline.truth_area,
+        "predicted_area": headline.predicted_area,
+        "ignore_area": int(decode(sample.ignore).sum()) if sample.ignore else 0,
+        "seg_zero_intersection": other.intersection,
+        "seg_zero_union": other.union,
+        "seg_zero_iou": other.iou,
+    }
+    if sample.no_target:
+        return row | {"oracle_intersection": 0, "oracle_union": 0, "oracle_iou": ""}
+    oracle = scored(HEADLINE[benchmark], encode(oracle_mask(prediction, sample)), False)
+    return row | {"oracle_intersection": oracle.intersection, "oracle_union": oracle.union, "oracle_iou": oracle.iou}
+
+
+def oracle_thought_columns(benchmark: str, sample: Sample, prediction: Prediction | None) -> Row:
+    """Headline score of what the gold thought leads to; empty cells without such a prediction."""
+    names = ("intersection", "union", "iou", "predicted_no_target")
+    if prediction is None:
+        return {f"oracle_thought_{name}": "" for name in names}
+    mask, rejected = encode(prediction.mask), prediction.no_target
+    found = score_sample(HEADLINE[benchmark], sample.target, sample.ignore, sample.no_target, mask, rejected)
+    values = (found.intersection, found.union, found.iou, int(rejected))
+    return {f"oracle_thought_{name}": value for name, value in zip(names, values, strict=True)}
+
+
+def oracle_mask(prediction: Prediction, sample: Sample) -> np.ndarray:
+    """Union of the slots that match the objects best, bool [height, width]: the release's evaluation, which uses the truth."""
+    if not sample.instances:
+        return np.zeros(prediction.masks.shape[1:], bool)
+    objects = np.stack([decode(rle) for rle in sample.instances])
+    iou = hard_iou(torch.from_numpy(prediction.masks), torch.from_numpy(objects)).numpy()
+    return np.asarray(prediction.masks[[slot for slot, _ in match(iou)]].any(0))

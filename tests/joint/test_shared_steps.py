@@ -1,0 +1,106 @@
+"""Two processes that share every step's prompts end where one process ends that has them all."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator, DistributedType, debug_launcher
+from safetensors.torch import load_file, save_file
+
+from segcompass.errors import InputError
+from segcompass.joint.batches import Batch
+from segcompass.joint.trainer import JointTrainer
+from segcompass.joint.validation import Validation
+from segcompass.optimisation.processes import Processes
+from segcompass.study.joint import JointSettings
+from segcompass.study.study import changed
+from tests.tiny import micro_study, pictures, tiny_joint, without_key_biases
+
+TEXTS = ("left red ring", "both blue squares", "the striped triangle on the left of the large green cross", "red")
+OBJECTS = (1, 2, 0, 0)
+"""Of the prompts, in turn: the second process has no matched pair, and the first has all of them."""
+
+
+class FourPrompts:
+    """Four prompts that come back in every step, with different numbers of objects and lengths of text."""
+
+    def __init__(self, side: int, processes: Processes) -> None:
+        self.processes = processes
+        generator = torch.Generator().manual_seed(3)
+        self.targets = [torch.rand(count, side, side, generator=generator).round() for count in OBJECTS]
+        self.embeddings = torch.randn(4, 32, side // 4, side // 4, generator=generator)
+        self.side = side
+
+    def batch(self, step: int, size: int) -> Batch:
+        own = list(self.processes.share(size))
+        images, valid = pictures(4), torch.ones(len(own), self.side, self.side, dtype=torch.bool)
+        gold = ["target : no such object", None, None, "target : no such object"]
+        picked = [[values[place] for place in own] for values in (TEXTS, images, self.targets, gold)]
+        return Batch(picked[0], picked[1], picked[2], self.embeddings[own], valid, picked[3])
+
+
+class Silent(Validation):
+    """Validations that measure nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    def row(self, step: int) -> dict[str, float]:
+        return {"step": step, "gIoU": 0.0}
+
+
+def settings(**changes: object) -> JointSettings:
+    raw = micro_study().joint.model_dump(mode="json")
+    return JointSettings.model_validate(changed(raw, {"steps": 3, "prompts": 4, "checkpoint_every": 2, **changes}))
+
+
+def train(folder: Path, chosen: JointSettings, processes: Processes) -> None:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    model = tiny_joint(chosen)
+    prompts = FourPrompts(model.segmenter.mask_side, processes)
+    trainer = JointTrainer(model, prompts, chosen, micro_study().answer, 0.5, 0, processes)  # type: ignore[arg-type]
+    rows = trainer.run(folder, Silent()).curve
+    values = [[float(value) for value in row.values()] for row in rows]
+    state = {name: value.detach().contiguous() for name, value in model.trained().items()}
+    save_file(state | {"curve": torch.tensor(values, dtype=torch.float64)}, folder / f"end{processes.rank}.safetensors")
+
+
+def train_in_one_of_two(folder: Path, chosen: JointSettings) -> None:
+    accelerator = Accelerator(cpu=True)
+    assert accelerator.num_processes == 2
+    train(folder, chosen, Processes(accelerator))
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.0], ids=["both losses", "rl_only"])
+def test_two_processes_train_as_one_with_all_prompts(weight: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Untrained answers are all worth nothing; the policy learns from advantages that are given.
+    monkeypatch.setattr("segcompass.joint.trainer.advantages", lambda rewards: np.tile([-1.0, 1.0], (len(rewards), 1)))
+    chosen = settings(**{"segmentation.weight": weight})
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    train(one, chosen, Processes())
+    debug_launcher(train_in_one_of_two, (two, chosen), num_processes=2)
+    expected = without_key_biases(load_file(one / "end0.safetensors"))
+    for rank in range(2):
+        found = without_key_biases(load_file(two / f"end{rank}.safetensors"))
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            assert torch.allclose(found[name], value, atol=1e-5, rtol=1e-5), (name, float((found[name] - value).abs().max()))
+
+
+def test_prompts_that_the_processes_cannot_share_are_one_sentence() -> None:
+    three = Processes()
+    three.count = 3
+    model = tiny_joint()
+    with pytest.raises(InputError, match=r"joint\.prompts: is 4, which 3 processes cannot share evenly"):
+        JointTrainer(model, FourPrompts(16, three), settings(), micro_study().answer, 0.5, 0, three)  # type: ignore[arg-type]
+
+
+def test_a_launch_that_would_divide_the_weights_is_one_sentence() -> None:
+    sharded = SimpleNamespace(num_processes=1, process_index=0, distributed_type=DistributedType.FSDP)
+    with pytest.raises(InputError, match="distributed_type: is FSDP, but every process of this stage holds the whole model"):
+        Processes(sharded)  # type: ignore[arg-type]
