@@ -90,16 +90,13 @@ class PlainTrainer:
         return Sampled(ids, mask, token_log_probs(torch.stack(output.logits, 1), ids, temperature) * mask)
 
     def losses(self, batch: Batch, prompts: Prompts, sampled: Sampled) -> dict[str, Tensor]:
-        """Named, weighted losses whose sum is minimised."""
-        policy, first = self.settings.policy, prompts.ids.shape[1]
-        logits = full_pass(self.vlm.model, prompts, sampled.ids, sampled.mask).logits
-        log_probs = token_log_probs(logits[:, first - 1 : -1], sampled.ids, policy.temperature)
+        """Named, weighted losses of a batch and answers to its N repeated prompts; their sum is minimised."""
+        policy = self.settings.policy
+        log_probs = self.log_probs(self.vlm.model, prompts, sampled)
         with torch.no_grad():
-            logits = full_pass(self.reference, prompts, sampled.ids, sampled.mask).logits
-            reference = token_log_probs(logits[:, first - 1 : -1], sampled.ids, policy.temperature)
-
+            reference = self.log_probs(self.reference, prompts, sampled)
         well_formed, formed, formed_mask = self.formed(sampled)
-        states = full_pass(self.vlm.model, prompts, formed, formed_mask, output_hidden_states=True).hidden_states
+        states = self.states(prompts, formed, formed_mask)
         embeddings, valid = (part.repeat_interleave(policy.group, 0) for part in (batch.embeddings, batch.valid))
         output = self.segment(prompts, formed, states, embeddings, valid)
 
@@ -111,6 +108,15 @@ class PlainTrainer:
             "policy": policy.weight * policy_loss(log_probs, sampled.log_probs, advantage, sampled.mask, policy.clip),
             "kl": policy.kl * low_variance_kl(log_probs, reference, sampled.mask),
         } | segmentation_losses(output, targets, valid, self.settings.segmentation)
+
+    def log_probs(self, model: Any, prompts: Prompts, sampled: Sampled) -> Tensor:
+        """Log-probabilities [N, A] of answers under the policy or the reference."""
+        logits = full_pass(model, prompts, sampled.ids, sampled.mask).logits
+        return token_log_probs(logits[:, prompts.ids.shape[1] - 1 : -1], sampled.ids, self.settings.policy.temperature)
+
+    def states(self, prompts: Prompts, answers: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Hidden states [N, T, d] of the embeddings and behind every block of the policy; the last ones have passed the final norm."""
+        return full_pass(self.vlm.model, prompts, answers, mask, output_hidden_states=True).hidden_states
 
     def formed(self, sampled: Sampled) -> tuple[np.ndarray, Tensor, Tensor]:
         """Which answers keep the form, float [N]; and answers that all do, int64 and bool [N, A']."""
@@ -130,7 +136,7 @@ class PlainTrainer:
         Args:
             prompts: N of them.
             formed: well-formed answers [N, A].
-            states: [N, T, d] of the embeddings and after every block; the last with the final norm.
+            states: what `states` gives for them.
             embeddings: [N, C, g, g].
             valid: bool [N, m, m].
         """
