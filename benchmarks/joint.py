@@ -133,7 +133,7 @@ def our_step(model: JointModel, study: Study, data: Path, clock: Clock) -> Step:
     clock.watch(interface.codebook, "forward", "codes and codebook")
     clock.watch(interface.mapper, "forward", "slot mapper")
     clock.watch(segmenter, "embed", "SAM embedding")
-    clock.watch(segmenter, "decode", "SAM decoding")
+    clock.watch(segmenter, "decode", "SAM decoding", "SAM decoding without gradient")
     return step_of(model, study, data, clock, lambda batch, step: trainer.losses(batch, step)[0])
 
 

@@ -3,8 +3,9 @@
 Sampling is transformers' `generate` over every prompt repeated G times. Then the repeated prompts, images included, run through the whole
 language model twice, once for the policy's log-probabilities and once more, with `output_hidden_states`, for the states at the hook and of
 the reference tokens, and a third time through a second whole model, the reference. Codes are dense on every token, the codebook is a
-dense product, and slots are decoded one after the other. The objectives themselves (rewards, policy and segmentation losses) are the
-trainer's: they are pure functions with tests of their own. Only the paper's model is written here, not the variants that cut it.
+dense product, slots are decoded one after the other, and losses are means over single masks. Shared with the trainer are pure functions
+that have tests of their own: policy loss and KL, rewards, matching, the form of answers. Only the paper's model is written here, not the
+variants that cut it.
 
 Shape letters: B prompts, G rollouts a prompt, N = B * G, P prompt tokens, A answer tokens, T = P + A, K slots, F concepts, q query width,
 d width of the language model, V vocabulary, C channels and g side of the image embedding, H heads of the slot mapper, m side of masks.
@@ -27,9 +28,9 @@ from segcompass.joint.batches import Batch
 from segcompass.joint.codebook import QueryCodebook
 from segcompass.joint.grpo import low_variance_kl, policy_loss
 from segcompass.joint.interface import ConceptInterface
+from segcompass.joint.matching import match, soft_iou
 from segcompass.joint.model import PADDING_LOGIT, JointModel, Segmentation
 from segcompass.joint.rewards import advantages, as_tensor, mask_reward
-from segcompass.joint.supervision import segmentation_losses
 from segcompass.study.joint import JointSettings
 
 
@@ -107,7 +108,7 @@ class PlainTrainer:
         return {
             "policy": policy.weight * policy_loss(log_probs, sampled.log_probs, advantage, sampled.mask, policy.clip),
             "kl": policy.kl * low_variance_kl(log_probs, reference, sampled.mask),
-        } | segmentation_losses(output, targets, valid, self.settings.segmentation)
+        } | self.segmentation_losses(output, targets, valid)
 
     def log_probs(self, model: Any, prompts: Prompts, sampled: Sampled) -> Tensor:
         """Log-probabilities [N, A] of answers under the policy or the reference."""
@@ -174,6 +175,42 @@ class PlainTrainer:
             confident = output.confidence[index] >= self.confidence_threshold
             rewards.append(mask_reward((output.mask_logits[index].sigmoid() * valid[index])[confident], objects))
         return np.array(rewards)
+
+    def segmentation_losses(self, output: Segmentation, targets: list[Tensor], valid: Tensor) -> dict[str, Tensor]:
+        """Weighted losses of the slots that are matched to objects, and of all confidences."""
+        weights = self.settings.segmentation
+        matched = torch.zeros_like(output.confidence_logits)
+        found: dict[str, list[Tensor]] = {"heat_bce": [], "heat_dice": [], "mask_dice": [], "mask_focal": []}
+        for index, objects in enumerate(targets):
+            if not len(objects):
+                continue
+            probabilities = output.mask_logits[index].detach().sigmoid() * valid[index]
+            preference = weights.match_confidence * output.confidence[index].detach()
+            for slot, item in match((soft_iou(probabilities, objects) + preference[:, None]).double().numpy()):
+                matched[index, slot] = 1.0
+                seen = valid[index]
+                heat, mask, truth = output.heat[index, slot][seen], output.mask_logits[index, slot][seen], objects[item][seen]
+                found["heat_bce"].append(functional.binary_cross_entropy_with_logits(heat, truth))
+                found["heat_dice"].append(dice(heat, truth))
+                found["mask_dice"].append(dice(mask, truth))
+                found["mask_focal"].append(focal(mask, (truth > 0.5).float()))
+        confidence = weights.confidence * functional.binary_cross_entropy_with_logits(output.confidence_logits, matched)
+        means = {name: weights.weight * getattr(weights, name) * torch.stack(parts).mean() for name, parts in found.items() if parts}
+        return {"confidence": confidence} | means
+
+
+def dice(logits: Tensor, truth: Tensor) -> Tensor:
+    """Dice loss of one mask's valid pixels [n]."""
+    probability = logits.sigmoid()
+    return 1 - (2 * (probability * truth).sum() + 1) / (probability.sum() + truth.sum() + 1)
+
+
+def focal(logits: Tensor, truth: Tensor) -> Tensor:
+    """Mean focal loss of one mask's valid pixels [n], `truth` 0 or 1 (Lin et al., 2017: alpha 0.25, gamma 2)."""
+    probability = logits.sigmoid()
+    right = torch.where(truth == 1, probability, 1 - probability)
+    alpha = torch.where(truth == 1, 0.25, 0.75)
+    return (alpha * (1 - right).square() * functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")).mean()
 
 
 def full_pass(model: Any, prompts: Prompts, answers: Tensor, mask: Tensor, **options: Any) -> Any:

@@ -2,7 +2,7 @@
 
 Every loss agrees to 1e-5, and every gradient to 1e-5 of the parameter's largest entry: float32 keeps seven digits of a sum, and the two
 sides add up in different orders, so an entry far below the largest has no five digits of its own. Where all of a parameter's gradient
-cancels (biases of keys, which softmax does not see), `ROUNDING` is what may be left of it, about the last bit of a loss near one.
+cancels (biases of keys, which softmax does not see), `ROUNDING` is what may be left of it: a few last bits of a loss near one.
 Trained parts are moved away from the reference, and old log-probabilities from new ones: without that, KL term and clipping would be
 nothing on both sides.
 """
@@ -28,10 +28,11 @@ from segcompass.study.study import changed
 from tests.tiny import pictures
 
 STUDY, SHIPPED = Path("params/default.yaml"), Path("backbones/embedded")
-GROUP, TOLERANCE, ROUNDING = 3, 1e-5, 2e-7
+GROUP, TOLERANCE, ROUNDING = 3, 1e-5, 5e-7
 CONFIDENT = 0.44
 """Threshold that some of the untrained slots pass."""
-WELL_FORMED = [answer_text(thought, 4) + "</s>" for thought in ("the red ring left", "a ring", "", "small blue disc above", "no", "a disc")]
+THOUGHTS = ["the red ring left", "a ring", "the red ring left", "", "blue disc above", "blue disc above", "no", "no", "a small disc"]
+"""Of the prompts' answers in turn; some of one prompt are the same."""
 MALFORMED = ["<think> red", "red </think> <REF_POS> <REF_POS>", "<REF_POS> " * 7]
 
 
@@ -115,7 +116,7 @@ def test_both_sample_the_same_answers_from_a_seed_and_learn_the_same_from_them(p
 @pytest.mark.parametrize("malformed", [0, 1, 3])
 def test_given_answers_teach_the_same(pair: Pair, malformed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without malformed answers the trainer has one pass for policy and masks, with them it has two."""
-    texts = [*WELL_FORMED, *WELL_FORMED[3:]]
+    texts = [answer_text(thought, 4) + "</s>" for thought in THOUGHTS]
     for place, text in enumerate(MALFORMED[:malformed]):
         texts[4 * place] = text
     answers = pair.fix(texts, monkeypatch)
