@@ -155,12 +155,15 @@ def plain_step(model: JointModel, study: Study, data: Path, clock: Clock) -> Ste
 
 
 @torch.no_grad()
-def active_concepts(model: JointModel, batch: Batch) -> float:
-    """L0, active concepts of a prompt's visual or instruction token."""
-    prompts = model.vlm.prompts(batch.images, batch.texts)
-    no_answers = prompts.ids[:, :0]
-    states = model.vlm.lower(prompts, no_answers, no_answers.bool())
-    return float((model.codes(states)[states.token_types != OTHER] != 0).sum(-1).float().mean())
+def sizes(model: JointModel, study: Study, batch: Batch) -> dict[str, float]:
+    """What the time depends on: L0 of the prompts' tokens, and which share of the answers differs from others to the same prompt."""
+    vlm, policy = model.vlm, study.joint.policy
+    prompts = vlm.prompts(batch.images, batch.texts)
+    rollouts = vlm.generate(prompts, policy.group, policy.temperature, study.answer.longest, torch.Generator().manual_seed(0))
+    states = vlm.rollout_states(prompts, rollouts)
+    answers = {(row // policy.group, tuple(ids)) for row, ids in enumerate(rollouts.answers.tolist())}
+    active = (model.codes(states)[states.token_types != OTHER] != 0).sum(-1)
+    return {"active_concepts": float(active.float().mean()), "distinct_answers": len(answers) / len(rollouts.answers)}
 
 
 def print_shares(name: str, seconds: dict[str, float]) -> dict[str, float]:
@@ -176,43 +179,48 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--temperature", type=float, help="instead of the study's; the hotter, the more answers differ")
     given = parser.parse_args()
     study = load_study(STUDY)
+    if given.temperature is not None:
+        policy = study.joint.policy.model_copy(update={"temperature": given.temperature})
+        study = study.model_copy(update={"joint": study.joint.model_copy(update={"policy": policy})})
     prepare_torch(given.threads, 0)
     model = joint_model(study)
     with tempfile.TemporaryDirectory() as folder:
-        write_data(study, Path(folder))
-        batch = TrainingPrompts(Path(folder), study.joint.benchmarks, model.segmenter, seed=0).batch(0, study.joint.prompts)
+        data = Path(folder)
+        write_data(study, data)
+        first_batch = TrainingPrompts(data, study.joint.benchmarks, model.segmenter, seed=0).batch(0, study.joint.prompts)
+        measured = sizes(model, study, first_batch)
         clocks = {"ours": Clock(), "plain": Clock()}
         steps = {
-            "plain": plain_step(copy.deepcopy(model), study, Path(folder), clocks["plain"]),
-            "ours": our_step(model, study, Path(folder), clocks["ours"]),
+            "plain": plain_step(copy.deepcopy(model), study, data, clocks["plain"]),
+            "ours": our_step(model, study, data, clocks["ours"]),
         }
         first = {name: make_step(0) for name, make_step in steps.items()}
-        difference = max(float((loss - first["plain"][name]).abs()) for name, loss in first["ours"].items())
         for clock in clocks.values():
             clock.seconds.clear()
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
+        seconds: dict[str, list[float]] = {"ours": [], "plain": [], "ours, embeddings kept": []}
         for step in range(1, given.steps + 1):
             for name, make_step in steps.items():
-                before = sum(clocks[name].seconds.values())
+                before = dict(clocks[name].seconds)
                 make_step(step)
-                seconds[name].append(sum(clocks[name].seconds.values()) - before)
-    size = study.joint.prompts
-    rates = {name: size / median(values) for name, values in seconds.items()}
-    kept = clocks["ours"].seconds["SAM embedding"] / given.steps
+                spent = {phase: value - before.get(phase, 0.0) for phase, value in clocks[name].seconds.items()}
+                seconds[name].append(sum(spent.values()))
+                if name == "ours":
+                    seconds["ours, embeddings kept"].append(seconds[name][-1] - spent["SAM embedding"])
+    rates = {name: study.joint.prompts / median(values) for name, values in seconds.items()}
     shares = {name: print_shares(name, clock.seconds) for name, clock in clocks.items()}
     print(f"ours {rates['ours']:.2f} prompts/s, plain {rates['plain']:.2f} prompts/s, {rates['ours'] / rates['plain']:.2f} times")
     result = {
-        "prompts": size,
+        "prompts": study.joint.prompts,
         "group": study.joint.policy.group,
         "steps": given.steps,
         "threads": torch.get_num_threads(),
-        "active_concepts": active_concepts(model, batch),
-        "largest_loss_difference_at_first_step": difference,
+        **measured,
+        "largest_loss_difference_at_first_step": max(float((loss - first["plain"][name]).abs()) for name, loss in first["ours"].items()),
         "prompts_per_second": rates,
         "ratio": rates["ours"] / rates["plain"],
-        "prompts_per_second_with_kept_embeddings": size / (median(seconds["ours"]) - kept),
         "shares": shares,
     }
     print(json.dumps(result))
