@@ -1,0 +1,230 @@
+"""Joint training: prompts a second of a whole step against the plain step (benchmarks/plain/joint_step.py), two threads.
+
+The shipped embedded backbone, the default study's variant `full` with its prompts, group, interface and learning rates, on training scenes
+of the embedded world that are rendered here. The dictionary has the study's width and k, so codes are as sparse as the study's; its
+directions are untrained, which costs the same. A step is reading its batch, sampling, losses, backward pass and optimiser. Both sides
+begin with equal weights and take the same batches in turn; the first, which warms up, compares their losses, and rates are medians of the
+others. No image embedding is kept from one step to the next on either side, as in a run's first epoch, which is all that most images
+of the default study are seen in; the rate with kept embeddings, as in later epochs, stands beside it for ours.
+"""
+
+import argparse
+import copy
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from plain.joint_step import PlainTrainer
+from torch import Tensor, nn
+
+from segcompass.backbone.interface import OTHER
+from segcompass.backbone.load import load_segmenter, load_vlm
+from segcompass.backbone.runtime import prepare_torch
+from segcompass.joint.batches import Batch, TrainingPrompts
+from segcompass.joint.interface import ConceptInterface
+from segcompass.joint.model import JointModel
+from segcompass.joint.trainer import JointTrainer
+from segcompass.provenance.stage import Stage
+from segcompass.sae.topk import TopKDictionary
+from segcompass.stages import prepare_data
+from segcompass.study.concepts import TopK
+from segcompass.study.data import SceneCounts, WorldSettings
+from segcompass.study.load import load_study
+from segcompass.study.study import Study
+
+STUDY, SHIPPED = Path("params/default.yaml"), Path("backbones/embedded")
+SCENES = SceneCounts(train=120, val=5, testA=5, testB=5, test=5)
+Step = Callable[[int], dict[str, Tensor]]
+
+
+class Clock:
+    """Seconds in each phase; a phase within another counts for itself alone."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._running: list[str] = []
+        self._since = 0.0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Counts what happens inside."""
+        self._book()
+        self._running.append(name)
+        try:
+            yield
+        finally:
+            self._book()
+            self._running.pop()
+
+    def watch(self, owner: Any, method: str, name: str, without_gradient: str | None = None) -> None:
+        """Makes every call of a method a phase, of another name where no gradient is recorded."""
+        call = getattr(owner, method)
+
+        def timed(*args: Any, **options: Any) -> Any:
+            with self.phase(name if without_gradient is None or torch.is_grad_enabled() else without_gradient):
+                return call(*args, **options)
+
+        setattr(owner, method, timed)
+
+    def _book(self) -> None:
+        now = time.perf_counter()
+        if self._running:
+            self.seconds[self._running[-1]] += now - self._since
+        self._since = now
+
+
+def joint_model(study: Study) -> JointModel:
+    """The model of the variant `full` with an untrained dictionary."""
+    settings = study.saes[study.joint.interface.sae]
+    assert isinstance(settings, TopK)
+    vlm = load_vlm(SHIPPED / "vlm", study.runtime, study.answer)
+    dictionary = TopKDictionary(vlm.hidden_width, settings.width, settings.k)
+    dictionary.hook_layer = study.activations.hook_layer
+    return JointModel(vlm, load_segmenter(SHIPPED / "sam", study.runtime), dictionary, study.joint.interface, study.answer.slots)
+
+
+def write_data(study: Study, folder: Path) -> None:
+    """The artefact of `prepare_data` for a few scenes."""
+    assert isinstance(study.data, WorldSettings)
+    settings = study.data.model_copy(update={"scenes": SCENES})
+    prepare_data.work(Stage("prepare_data", {"data": settings.model_dump(mode="json")}, {}, folder, {}, {}))
+
+
+def step_of(model: JointModel, study: Study, data: Path, clock: Clock, losses: Callable[[Batch, int], dict[str, Tensor]]) -> Step:
+    """A function that makes one step of training by some losses; nothing is kept between its calls but the weights."""
+    optimiser, size = model.optimiser(study.joint.learning_rates), study.joint.prompts
+
+    def make_step(step: int) -> dict[str, Tensor]:
+        prompts = TrainingPrompts(data, study.joint.benchmarks, model.segmenter, seed=0)
+        with clock.phase("images and targets"):
+            batch = prompts.batch(step, size)
+        with clock.phase("rewards, matching, losses"):
+            found = losses(batch, step)
+            total = torch.stack(list(found.values())).sum()
+        with clock.phase("backward"):
+            optimiser.zero_grad()
+            total.backward()
+        with clock.phase("optimiser"):
+            nn.utils.clip_grad_norm_(list(model.trained().values()), study.joint.clip_norm)
+            optimiser.step()
+        return {name: loss.detach() for name, loss in found.items()}
+
+    return make_step
+
+
+def our_step(model: JointModel, study: Study, data: Path, clock: Clock) -> Step:
+    """The trainer's step, its phases watched from outside."""
+    trainer = JointTrainer(model, None, study.joint, study.answer, study.evaluation.confidence_threshold, 0)
+    vlm, segmenter, interface = model.vlm, model.segmenter, model.interface
+    assert isinstance(interface, ConceptInterface)
+    clock.watch(vlm, "prompts", "prompts")
+    clock.watch(vlm, "generate", "sampling")
+    clock.watch(vlm, "lower", "policy pass")
+    clock.watch(vlm, "upper", "policy pass", "reference pass")
+    clock.watch(vlm, "answer_log_probs", "policy pass", "reference pass")
+    clock.watch(model, "codes", "codes and codebook")
+    clock.watch(interface.codebook, "forward", "codes and codebook")
+    clock.watch(interface.mapper, "forward", "slot mapper")
+    clock.watch(segmenter, "embed", "SAM embedding")
+    clock.watch(segmenter, "decode", "SAM decoding", "SAM decoding without gradient")
+    return step_of(model, study, data, clock, lambda batch, step: trainer.losses(batch, step)[0])
+
+
+def plain_step(model: JointModel, study: Study, data: Path, clock: Clock) -> Step:
+    """The plain step."""
+    plain = PlainTrainer(model, study.joint, study.answer.longest, study.evaluation.confidence_threshold)
+    clock.watch(plain, "repeated_prompts", "prompts")
+    clock.watch(plain, "sample", "sampling")
+    clock.watch(plain, "log_probs", "policy pass", "reference pass")
+    clock.watch(plain, "states", "second policy pass")
+    clock.watch(plain, "segment", "codes, slots, masks")
+    clock.watch(model.segmenter, "embed", "SAM embedding")
+
+    def losses(batch: Batch, step: int) -> dict[str, Tensor]:
+        prompts = plain.repeated_prompts(batch)
+        return plain.losses(batch, prompts, plain.sample(prompts, step))
+
+    return step_of(model, study, data, clock, losses)
+
+
+@torch.no_grad()
+def sizes(model: JointModel, study: Study, batch: Batch) -> dict[str, float]:
+    """What the time depends on: L0 of the prompts' tokens, and which share of the answers differs from others to the same prompt."""
+    vlm, policy = model.vlm, study.joint.policy
+    prompts = vlm.prompts(batch.images, batch.texts)
+    rollouts = vlm.generate(prompts, policy.group, policy.temperature, study.answer.longest, torch.Generator().manual_seed(0))
+    states = vlm.rollout_states(prompts, rollouts)
+    answers = {(row // policy.group, tuple(ids)) for row, ids in enumerate(rollouts.answers.tolist())}
+    active = (model.codes(states)[states.token_types != OTHER] != 0).sum(-1)
+    return {"active_concepts": float(active.float().mean()), "distinct_answers": len(answers) / len(rollouts.answers)}
+
+
+def print_shares(name: str, seconds: dict[str, float]) -> dict[str, float]:
+    """Prints and returns each phase's share of the time."""
+    total = sum(seconds.values())
+    shares = {phase: value / total for phase, value in sorted(seconds.items(), key=lambda item: -item[1])}
+    print(f"{name}: " + ", ".join(f"{phase} {share:.1%}" for phase, share in shares.items()))
+    return shares
+
+
+def main() -> None:
+    """Prints the shares of time; the last line is one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--temperature", type=float, help="instead of the study's; the hotter, the more answers differ")
+    given = parser.parse_args()
+    study = load_study(STUDY)
+    if given.temperature is not None:
+        policy = study.joint.policy.model_copy(update={"temperature": given.temperature})
+        study = study.model_copy(update={"joint": study.joint.model_copy(update={"policy": policy})})
+    prepare_torch(given.threads, 0)
+    model = joint_model(study)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder)
+        write_data(study, data)
+        first_batch = TrainingPrompts(data, study.joint.benchmarks, model.segmenter, seed=0).batch(0, study.joint.prompts)
+        measured = sizes(model, study, first_batch)
+        clocks = {"ours": Clock(), "plain": Clock()}
+        steps = {
+            "plain": plain_step(copy.deepcopy(model), study, data, clocks["plain"]),
+            "ours": our_step(model, study, data, clocks["ours"]),
+        }
+        first = {name: make_step(0) for name, make_step in steps.items()}
+        for clock in clocks.values():
+            clock.seconds.clear()
+        seconds: dict[str, list[float]] = {"ours": [], "plain": [], "ours, embeddings kept": []}
+        for step in range(1, given.steps + 1):
+            for name, make_step in steps.items():
+                before = dict(clocks[name].seconds)
+                make_step(step)
+                spent = {phase: value - before.get(phase, 0.0) for phase, value in clocks[name].seconds.items()}
+                seconds[name].append(sum(spent.values()))
+                if name == "ours":
+                    seconds["ours, embeddings kept"].append(seconds[name][-1] - spent["SAM embedding"])
+    rates = {name: study.joint.prompts / median(values) for name, values in seconds.items()}
+    shares = {name: print_shares(name, clock.seconds) for name, clock in clocks.items()}
+    print(f"ours {rates['ours']:.2f} prompts/s, plain {rates['plain']:.2f} prompts/s, {rates['ours'] / rates['plain']:.2f} times")
+    result = {
+        "prompts": study.joint.prompts,
+        "group": study.joint.policy.group,
+        "steps": given.steps,
+        "threads": torch.get_num_threads(),
+        **measured,
+        "largest_loss_difference_at_first_step": max(float((loss - first["plain"][name]).abs()) for name, loss in first["ours"].items()),
+        "prompts_per_second": rates,
+        "ratio": rates["ours"] / rates["plain"],
+        "shares": shares,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
