@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from segcompass.backbone.interface import OTHER
 from segcompass.backbone.load import load_segmenter, load_vlm
 from segcompass.backbone.runtime import prepare_torch
+from segcompass.datasets.artefact import LearningData
 from segcompass.joint.batches import Batch, TrainingPrompts
 from segcompass.joint.interface import ConceptInterface
 from segcompass.joint.model import JointModel
@@ -102,7 +103,7 @@ def step_of(model: JointModel, study: Study, data: Path, clock: Clock, losses: C
     optimiser, size = model.optimiser(study.joint.learning_rates), study.joint.prompts
 
     def make_step(step: int) -> dict[str, Tensor]:
-        prompts = TrainingPrompts(data, study.joint.benchmarks, model.segmenter, seed=0)
+        prompts = TrainingPrompts(LearningData(data), study.joint.benchmarks, model.segmenter, seed=0)
         with clock.phase("images and targets"):
             batch = prompts.batch(step, size)
         with clock.phase("rewards, matching, losses"):
@@ -190,7 +191,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         write_data(study, data)
-        first_batch = TrainingPrompts(data, study.joint.benchmarks, model.segmenter, seed=0).batch(0, study.joint.prompts)
+        first_batch = TrainingPrompts(LearningData(data), study.joint.benchmarks, model.segmenter, seed=0).batch(0, study.joint.prompts)
         measured = sizes(model, study, first_batch)
         clocks = {"ours": Clock(), "plain": Clock()}
         steps = {

@@ -99,7 +99,7 @@ def batch(model: JointModel) -> Batch:
     left, top = torch.zeros(2, 1, side, side)
     left[..., : side // 2], top[:, : side // 3] = 1.0, 1.0
     texts = ["left red ring", "the small striped ring left of the blue disc", "red object"]
-    return Batch(texts, images, [left, torch.cat([1 - left, top]), left[:0]], model.segmenter.embed(inputs), inputs.valid)
+    return Batch(texts, images, [left, torch.cat([1 - left, top]), left[:0]], model.segmenter.embed(inputs), inputs.valid, [None] * 3)
 
 
 def test_both_sample_the_same_answers_from_a_seed_and_learn_the_same_from_them(pair: Pair) -> None:
