@@ -25,7 +25,7 @@ from segcompass.backbone.prompt import canonical, status_of
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.split import SplitModel
 from segcompass.joint.batches import Batch
-from segcompass.joint.codebook import QueryCodebook
+from segcompass.joint.codebook import PROMPT_LOGIT, QueryCodebook
 from segcompass.joint.grpo import low_variance_kl, policy_loss
 from segcompass.joint.interface import ConceptInterface
 from segcompass.joint.matching import match, soft_iou
@@ -148,8 +148,10 @@ class PlainTrainer:
             codes = self.dictionary.encode(states[self.vlm.hook_layer])
         tokens = (codes * (codes.abs() >= self.codebook.threshold)) @ self.codebook.rows
         queries = self.codebook.queries.expand(len(tokens), -1, -1)
-        padding = torch.cat([torch.zeros(queries.shape[:2], dtype=torch.bool), ~read], 1)
-        slots = self.codebook.encoder(torch.cat([queries, tokens], 1), src_key_padding_mask=padding)[:, : queries.shape[1]]
+        logits = torch.zeros(len(tokens), queries.shape[1] + read.shape[1])
+        logits[:, queries.shape[1] : queries.shape[1] + answers_from] = PROMPT_LOGIT
+        logits[:, queries.shape[1] :][~read] = -torch.inf
+        slots = self.codebook.encoder(torch.cat([queries, tokens], 1), src_key_padding_mask=logits)[:, : queries.shape[1]]
         reference_states = states[-1][:, answers_from:][formed == self.vlm.reference_id].view(*slots.shape[:2], -1)
         parts = [self.one_slot(slots[:, k], reference_states[:, k], embeddings, valid) for k in range(slots.shape[1])]
         heat, confidence, masks = (torch.stack(part, 1) for part in zip(*parts, strict=True))
@@ -158,9 +160,11 @@ class PlainTrainer:
     def one_slot(self, slot: Tensor, reference_state: Tensor, embeddings: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Heat-map logits [N, m, m], confidence logits [N] and mask logits [N, m, m] of one slot [N, q] and its r_k [N, d]."""
         mapper = self.mapper
-        fused = mapper.fuse(torch.cat([mapper.slot(slot), reference_state], -1))
+        fused = mapper.fuse(torch.cat([mapper.slot(slot), mapper.reference_whitening(reference_state)], -1))
         query = fused.view(len(fused), mapper.heads, mapper.head_width, 1, 1)
-        keys = mapper.image(embeddings).unflatten(1, (mapper.heads, mapper.head_width))
+        keys = mapper.image(mapper.embedding_whitening(embeddings.movedim(1, -1)).movedim(-1, 1)).unflatten(
+            1, (mapper.heads, mapper.head_width)
+        )
         scores = (query * keys).sum(2) / mapper.head_width**0.5
         heat = functional.interpolate(mapper.heat(scores), scale_factor=4, mode="bilinear", align_corners=False)
         prompt = torch.where(valid[:, None], heat, PADDING_LOGIT)

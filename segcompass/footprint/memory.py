@@ -81,7 +81,7 @@ def codebook_parameters(settings: InterfaceSettings, features: int, slots: int) 
 def mapper_parameters(settings: InterfaceSettings, width: int, channels: int, slots: int) -> int:
     """Slot projection, fusion, image convolution, fusion of the heads' maps, confidence, and the constant where r_k is cut."""
     heads = settings.mapper_heads
-    fused = heads * max(8, channels // heads)
+    fused = heads * settings.mapper_head_width
     projection = settings.query_width * width + width
     fusion = 2 * 2 * width + 2 * width * fused + fused
     maps = 9 * heads * 4 * heads + 4 * heads + 9 * 4 * heads + 1

@@ -1,7 +1,8 @@
-"""Checkpoints of a joint run: the trained parameters and the settings that rebuild the parts they belong to."""
+"""Checkpoints of a joint run: trained parameters and fitted statistics, and the settings that rebuild the parts they belong to."""
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from segcompass.backbone.load import load_segmenter, load_vlm
@@ -20,8 +21,8 @@ def build_model(backbone: Path, sae: Path, interface: InterfaceSettings, runtime
 
 
 def save_run(model: JointModel, interface: InterfaceSettings, folder: Path) -> None:
-    """Writes `model.safetensors` (trained parameters only) and `interface.json`."""
-    save_file({name: value.detach().contiguous() for name, value in model.trained().items()}, folder / "model.safetensors")
+    """Writes `model.safetensors` (what the run itself has made) and `interface.json`."""
+    save_file({name: value.detach().contiguous() for name, value in model.state().items()}, folder / "model.safetensors")
     (folder / "interface.json").write_text(interface.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
@@ -37,9 +38,10 @@ def load_run(run: Path, backbone: Path, sae: Path, runtime: RuntimeSettings, ans
     except (OSError, ValueError) as error:
         raise InputError(run, "model.safetensors, interface.json", f"are no run ({error}); rerun the stage train_joint") from error
     model = build_model(backbone, sae, interface, runtime, answer)
-    own = model.trained()
+    own = model.state()
     if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in trained.items()}:
         raise InputError(run / "model.safetensors", "", "does not fit this backbone and dictionary; name the ones that it was trained with")
-    for name, parameter in own.items():
-        parameter.data.copy_(trained[name])
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(trained[name])
     return model.requires_grad_(False).eval()

@@ -5,6 +5,9 @@ Departure from the paper: 1. rows of active concepts are gathered instead of mul
 the same slots, and the dense road is kept for codes that are dense or that need a gradient of their own (interventions).
 2. Rows may begin as the dictionary's own directions, rotated into the query space (study key `interface.rows`), so that tokens begin as
 what the dictionary reconstructs and concepts that lie close begin alike; how the paper draws them is not known.
+3. Tokens of the prompt enter attention with a handicap. Without it the 80 tokens of the prompt, of which most are visual, drown the dozen
+of the thought, and slots begin as the same constant for all of them: of two runs on the embedded backbone that differed in the handicap and
+in the number of heads, the one with it had a heat-map IoU of 0.26 after 240 steps, the one without 0.19.
 """
 
 import torch
@@ -13,6 +16,16 @@ from torch.nn import functional
 
 SPARSE_SHARE = 0.25
 """Above this share of active concepts in a batch the dense product is used."""
+
+
+PROMPT_LOGIT = -4.0
+"""Added to the attention logits of tokens outside the thought, wherever there is a thought to read."""
+
+
+def handicap(mask: Tensor, thought: Tensor) -> Tensor:
+    """Logits [N, T] that tokens enter with, minus infinity where `mask` is false; `mask` and `thought` are bool [N, T]."""
+    prompt = torch.where(thought.any(1, keepdim=True), PROMPT_LOGIT, 0.0)
+    return torch.where(thought, 0.0, prompt).masked_fill(~mask, -torch.inf)
 
 
 def row_spread(features: int) -> float:
@@ -57,22 +70,34 @@ class QueryCodebook(Codebook):
         block = nn.TransformerEncoderLayer(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
         self.encoder = nn.TransformerEncoder(block, layers, norm=nn.LayerNorm(width), enable_nested_tensor=False)
 
-    def forward(self, codes: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, mask: Tensor, thought: Tensor) -> Tensor:
         """Slots [N, K, q].
 
         Args:
             codes: [N, T, F].
-            mask: bool [N, T], true on tokens that carry codes.
+            mask: bool [N, T], true on tokens that are read.
+            thought: bool [N, T], those of them that belong to the thought.
         """
         tokens = self.embed(codes)
         queries = self.queries.expand(len(codes), -1, -1)
-        padding = torch.cat([mask.new_zeros(len(mask), queries.shape[1]), ~mask], 1)
-        out = self.encoder(torch.cat([queries, tokens], 1), src_key_padding_mask=padding)
-        return out[:, : queries.shape[1]]
+        logits = torch.cat([tokens.new_zeros(queries.shape[:2]), handicap(mask, thought)], 1)
+        *inner, last = self.encoder.layers
+        hidden = torch.cat([queries, tokens], 1)
+        for layer in inner:
+            hidden = layer(hidden, src_key_padding_mask=logits)
+        # Of the last layer nothing but the slots is wanted, so only they ask and pass on.
+        normed, slots = last.norm1(hidden), hidden[:, : queries.shape[1]]
+        attended, _ = last.self_attn(normed[:, : queries.shape[1]], normed, normed, key_padding_mask=logits, need_weights=False)
+        slots = slots + attended
+        slots = slots + last.linear2(last.activation(last.linear1(last.norm2(slots))))
+        return self.encoder.norm(slots)
 
 
 class PooledCodebook(Codebook):
-    """Control `no_codebook`: slots are a multilayer perceptron of the mean token embedding, about as many parameters as the encoder."""
+    """Control `no_codebook`: slots are a multilayer perceptron of the mean token, about as many parameters as the encoder.
+
+    The prompt's tokens weigh less in the mean by the same handicap, so that what is lost is attention alone.
+    """
 
     def __init__(self, features: int, width: int, heads: int, layers: int, slots: int, threshold: float) -> None:
         del heads  # of the encoder that this replaces
@@ -82,8 +107,8 @@ class PooledCodebook(Codebook):
         hidden = max(1, round(12 * layers * width / (1 + slots)))
         self.perceptron = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, slots * width))
 
-    def forward(self, codes: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, codes: Tensor, mask: Tensor, thought: Tensor) -> Tensor:
         """Slots [N, K, q]; arguments as those of `QueryCodebook`."""
-        tokens = self.embed(codes) * mask[..., None]
-        mean = tokens.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+        weights = handicap(mask, thought).softmax(1).nan_to_num()
+        mean = (self.embed(codes) * weights[..., None]).sum(1)
         return self.perceptron(mean).unflatten(-1, (self.slots, -1))

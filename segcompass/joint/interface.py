@@ -24,10 +24,11 @@ class ConceptInterface(nn.Module):
                 with torch.no_grad():
                     self.codebook.rows.copy_(direction_rows(directions, width))
         roads = settings.slots, settings.reference_state
-        self.mapper = SlotMapper(width, language_width, channels, settings.mapper_heads, slots, *roads, settings.mapper == "fused")
+        heads = settings.mapper_heads, settings.mapper_head_width
+        self.mapper = SlotMapper(width, language_width, channels, *heads, slots, *roads, settings.mapper == "fused")
 
-    def forward(self, codes: Tensor, mask: Tensor, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, codes: Tensor, mask: Tensor, thought: Tensor, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Heat-map logits [N, K, m, m] and confidence logits [N, K]; shapes as in the two parts."""
-        slots = None if self.codebook is None else self.codebook(codes, mask)
+        slots = None if self.codebook is None else self.codebook(codes, mask, thought)
         heat, confidence = self.mapper(slots, reference_states, embeddings)
         return heat, confidence

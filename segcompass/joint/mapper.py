@@ -1,11 +1,18 @@
 """The slot mapper: a slot and its reference token's state become a heat map and a confidence (paper section 2, step 5).
 
+Departures from the paper: 1. reference states and image embeddings are whitened (segcompass/joint/whitening.py). 2. A fresh heat map
+claims a twentieth of the image, not half of it.
 Shape letters: N sequences, K slots, q query width, d language width, C embedding channels, g embedding side, m = 4 g, H heads.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from segcompass.joint.whitening import Whitening
+
+FOREGROUND_LOGIT = -3.0
+"""Bias that a heat map begins with."""
 
 
 class SlotMapper(nn.Module):
@@ -16,6 +23,7 @@ class SlotMapper(nn.Module):
         language_width: d.
         channels: C.
         heads: H.
+        head_width: channels of each head.
         slots: K.
         slot_road: feed the slots; else a learnt constant stands in for them.
         reference_road: feed the reference states; else a learnt constant stands in for them.
@@ -28,19 +36,21 @@ class SlotMapper(nn.Module):
         language_width: int,
         channels: int,
         heads: int,
+        head_width: int,
         slots: int,
         slot_road: bool,
         reference_road: bool,
         fuse_heads: bool,
     ) -> None:
         super().__init__()
-        self.heads = heads
-        self.head_width = max(8, channels // heads)
+        self.heads, self.head_width = heads, head_width
+        self.reference_whitening, self.embedding_whitening = Whitening(language_width), Whitening(channels)
         self.slot = nn.Linear(query_width, language_width)
         self.fuse = nn.Sequential(nn.LayerNorm(2 * language_width), nn.Linear(2 * language_width, heads * self.head_width), nn.SiLU())
         self.image = nn.Conv2d(channels, heads * self.head_width, 1)
-        convolutions = (nn.Conv2d(heads, 4 * heads, 3, padding=1), nn.GELU(), nn.Conv2d(4 * heads, 1, 3, padding=1))
-        self.heat = nn.Sequential(*convolutions) if fuse_heads else _Sum()
+        last = nn.Conv2d(4 * heads, 1, 3, padding=1)
+        nn.init.constant_(last.bias, FOREGROUND_LOGIT)  # type: ignore[arg-type]
+        self.heat = nn.Sequential(nn.Conv2d(heads, 4 * heads, 3, padding=1), nn.GELU(), last) if fuse_heads else _Sum()
         self.confidence = nn.Sequential(nn.Linear(heads * self.head_width, 64), nn.SiLU(), nn.Linear(64, 1))
         self.slot_constant = None if slot_road else nn.Parameter(torch.randn(slots, query_width) * 0.02)
         self.reference_constant = None if reference_road else nn.Parameter(torch.randn(slots, language_width) * 0.02)
@@ -52,11 +62,14 @@ class SlotMapper(nn.Module):
             slots = self.slot_constant.expand(count, -1, -1)
         if self.reference_constant is not None:
             reference_states = self.reference_constant.expand(count, -1, -1)
+        else:
+            reference_states = self.reference_whitening(reference_states)
         assert slots is not None
         fused = self.fuse(torch.cat([self.slot(slots), reference_states], -1))
         n, k = fused.shape[:2]
         queries = fused.view(n, k, self.heads, self.head_width)
-        keys = self.image(embeddings).unflatten(1, (self.heads, self.head_width))
+        whitened = self.embedding_whitening(embeddings.movedim(1, -1)).movedim(-1, 1)
+        keys = self.image(whitened).unflatten(1, (self.heads, self.head_width))
         scores = torch.einsum("nkhc,nhcyx->nkhyx", queries, keys) / self.head_width**0.5
         heat = functional.interpolate(self.heat(scores.flatten(0, 1)), scale_factor=4, mode="bilinear", align_corners=False)
         return heat.view(n, k, *heat.shape[-2:]), self.confidence(fused)[..., 0]

@@ -52,8 +52,13 @@ class JointModel(nn.Module):
             parameter.requires_grad_(True)
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """Trained parameters by name: what a checkpoint holds."""
+        """Trained parameters by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything of a run that does not come from backbone or dictionary, by name: what a checkpoint holds."""
+        fitted = {name: value for name, value in self.named_buffers() if name.startswith("interface.")}
+        return {**self.trained(), **fitted}
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Trained parameters by the names of their learning rates."""
@@ -75,7 +80,12 @@ class JointModel(nn.Module):
     @torch.no_grad()
     def codes(self, states: HookStates) -> Tensor:
         """Codes [N, T, F] of visual, instruction and thought tokens; zero on every other position."""
-        return self.dictionary.encode(states.hidden.float()) * (states.token_types != OTHER)[..., None]
+        return self.codes_of(states.hidden, states.token_types)
+
+    @torch.no_grad()
+    def codes_of(self, hidden: Tensor, token_types: Tensor) -> Tensor:
+        """`codes` of hidden states [N, T, d] with types [N, T]."""
+        return self.dictionary.encode(hidden.float()) * (token_types != OTHER)[..., None]
 
     def reference_states(self, last: Tensor, states: HookStates) -> Tensor:
         """r_k, last hidden states [N, K, d] of the reference tokens as float32; every sequence holds exactly K of them."""
@@ -100,10 +110,15 @@ class JointModel(nn.Module):
         """
         if isinstance(self.interface, TextReadout):
             return self.interface(self.vlm, states, valid)
-        read = states.token_types != OTHER
+        return self.read_tokens(codes, states.token_types, reference_states, embeddings)
+
+    def read_tokens(self, codes: Tensor, token_types: Tensor, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """What the concept interface reads: `read` without words, which only `text_readout` needs; `token_types` uint8 [N, T]."""
+        assert isinstance(self.interface, ConceptInterface)
+        thought = token_types == THOUGHT
         if not self.thought_codes:
-            read &= states.token_types != THOUGHT
-        heat, confidence = self.interface(codes, read, reference_states, embeddings)
+            token_types, thought = torch.where(thought, OTHER, token_types), torch.zeros_like(thought)
+        heat, confidence = self.interface(codes, token_types != OTHER, thought, reference_states, embeddings)
         return heat, confidence
 
     def masks(self, heat: Tensor, embeddings: Tensor, valid: Tensor) -> Tensor:

@@ -44,29 +44,35 @@ def confidence_loss(confidence_logits: Tensor, pairs: Tensor, weights: Tensor) -
     return weighted_mean(each.mean(1), weights)
 
 
-def mask_losses(
-    heat: Tensor, mask: Tensor, truth: Tensor, valid: Tensor, weights: Tensor, settings: SegmentationSettings
-) -> dict[str, Tensor]:
-    """Weighted losses of n matched slots by name, lambda_s included, means that count slot i `weights[i]` times; none where n is 0.
+def heat_losses(heat: Tensor, truth: Tensor, valid: Tensor, weights: Tensor, settings: SegmentationSettings) -> dict[str, Tensor]:
+    """Weighted losses of n matched slots' heat maps by name, lambda_s included; none where n is 0.
 
     Args:
         heat: heat-map logits [n, m, m].
-        mask: mask logits [n, m, m].
         truth: fractions of the matched objects [n, m, m].
         valid: bool [n, m, m].
-        weights: [n].
+        weights: [n]; means count slot i `weights[i]` times.
         settings: weights of the losses.
     """
     if not len(heat):
         return {}
     seen = valid.to(heat.dtype)
-    each = {
-        "heat_bce": settings.heat_bce * masked_bce(heat, truth, seen),
-        "heat_dice": settings.heat_dice * dice(heat, truth, seen),
-        "mask_dice": settings.mask_dice * dice(mask, truth, seen),
-        "mask_focal": settings.mask_focal * focal(mask, truth, seen),
-    }
+    each = {"heat_bce": settings.heat_bce * masked_bce(heat, truth, seen), "heat_dice": settings.heat_dice * dice(heat, truth, seen)}
     return {name: settings.weight * weighted_mean(loss, weights) for name, loss in each.items()}
+
+
+def mask_losses(mask: Tensor, truth: Tensor, valid: Tensor, weights: Tensor, settings: SegmentationSettings) -> dict[str, Tensor]:
+    """The same of mask logits [n, m, m]."""
+    if not len(mask):
+        return {}
+    seen = valid.to(mask.dtype)
+    each = {"mask_dice": settings.mask_dice * dice(mask, truth, seen), "mask_focal": settings.mask_focal * focal(mask, truth, seen)}
+    return {name: settings.weight * weighted_mean(loss, weights) for name, loss in each.items()}
+
+
+def objects_at(targets: Sequence[Tensor], pairs: Tensor) -> Tensor:
+    """The matched objects' fractions [n, m, m] of pairs [n, 3], of which there is at least one."""
+    return torch.stack([targets[index][item] for index, _, item in pairs.tolist()])
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ from segcompass.joint.grpo import clip_fraction, low_variance_kl, policy_loss, t
 from segcompass.joint.model import JointModel, Segmentation
 from segcompass.joint.rewards import advantages, as_tensor, mask_reward
 from segcompass.joint.rollouts import Answers, answer, distinct
-from segcompass.joint.supervision import confidence_loss, mask_losses, matched_pairs
+from segcompass.joint.supervision import confidence_loss, heat_losses, mask_losses, matched_pairs, objects_at
 from segcompass.joint.validation import KeptWeights, Validation
 from segcompass.optimisation.processes import Processes
 from segcompass.optimisation.resume import ResumePoint
@@ -204,17 +204,18 @@ class JointTrainer:
         with torch.no_grad():
             seen = output.mask_logits.sigmoid() * valid[:, None]
             pairs = matched_pairs(seen, settings.match_confidence * output.confidence, targets)
-        index, slot, item = pairs.unbind(1)
+        index, slot, _ = pairs.unbind(1)
         heat, where = output.heat[index, slot], valid[index]
         truth = masks = heat  # of no slot at all, which SAM would not decode
         if len(pairs):
             masks = self.model.masks(heat[:, None], embeddings[index], where)[:, 0]
-            truth = torch.stack([targets[i][j] for i, j in zip(index.tolist(), item.tolist(), strict=True)])
+            truth = objects_at(targets, pairs)
         losses = {"confidence": settings.confidence * confidence_loss(output.confidence_logits, pairs, counts)}
         weights = counts[index]
         total = float(self.processes.total(weights.sum()))
         share = self.processes.count * float(weights.sum()) / total if total else 0.0
-        return losses | {name: share * loss for name, loss in mask_losses(heat, masks, truth, where, weights, settings).items()}
+        of_pairs = heat_losses(heat, truth, where, weights, settings) | mask_losses(masks, truth, where, weights, settings)
+        return losses | {name: share * loss for name, loss in of_pairs.items()}
 
     def _policy_losses(self, states: HookStates, last: Tensor, answers: Answers, advantage: Tensor) -> tuple[dict[str, Tensor], Row]:
         policy, vlm, mask = self.settings.policy, self.model.vlm, answers.rollouts.answer_mask

@@ -1,4 +1,5 @@
-"""Trains one variant with one seed: GRPO on the thoughts, segmentation losses on the masks, and writes checkpoint and curves.
+"""Trains one variant with one seed: the concept interface warms up on cached answers, then GRPO on the thoughts and segmentation losses on
+the masks that they lead to; writes checkpoint and curves.
 
 Of the data it sees the splits that `LearningData` lets through, train and val. No steps at all leave the model as it was drawn and
 `curves.csv` without a row.
@@ -15,10 +16,15 @@ from accelerate import Accelerator
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.datasets.artefact import LearningData
 from segcompass.joint.batches import TrainingPrompts
+from segcompass.joint.cached_answers import CachedAnswers
 from segcompass.joint.checkpoint import build_model, save_run
 from segcompass.joint.inference import Predictor
+from segcompass.joint.interface import ConceptInterface
+from segcompass.joint.model import JointModel
 from segcompass.joint.trainer import JointTrainer
 from segcompass.joint.validation import Validation
+from segcompass.joint.warm_up import WarmUp, fit_whitening
+from segcompass.optimisation.phase import PhaseRecord
 from segcompass.optimisation.processes import Processes
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
@@ -32,7 +38,7 @@ FLAGS = {
 
 
 def work(stage: Stage) -> None:
-    """Fills `model.safetensors`, `interface.json`, `curves.csv` and `validation.csv`."""
+    """Fills `model.safetensors`, `interface.json`, `warm_up.csv`, `curves.csv` and `validation.csv`."""
     settings = JointSettings.model_validate_json(json.dumps(stage.params["joint"]))
     answer = AnswerSettings.model_validate_json(json.dumps(stage.params["answer"]))
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
@@ -41,6 +47,7 @@ def work(stage: Stage) -> None:
     processes = Processes(Accelerator(cpu=runtime.device == "cpu"))
     prepare_torch(stage.params["threads"], seed)
     model = build_model(stage.inputs["backbone"], stage.inputs["sae"], settings.interface, runtime, answer)
+    warmed = _warm_up(model, CachedAnswers(stage.inputs["answers"]), settings, seed, stage.resume_folder())
     data = LearningData(stage.inputs["data"])
     prompts = TrainingPrompts(data, settings.benchmarks, model.segmenter, seed, processes)
     predictor = Predictor(model, answer.longest, threshold)
@@ -52,18 +59,31 @@ def work(stage: Stage) -> None:
     if not processes.main:
         return
     save_run(model, settings.interface, stage.folder)
+    _write(warmed.rows, stage.folder / "warm_up.csv")
     _write(record.curve, stage.folder / "curves.csv")
     _write(record.validation, stage.folder / "validation.csv")
     stage.rows |= {"steps": len(record.curve), "training_samples": len(prompts.samples)}
     trained = {name: sum(parameter.numel() for parameter in parameters) for name, parameters in model.parts().items()}
     stage.facts |= {"seed": seed, "device": runtime.device, "processes": processes.count, "torch_threads": torch.get_num_threads()}
     stage.facts |= {"trained_parameters": trained, "kept_step": record.kept_step}
-    stage.facts["seconds_per_phase"] = {phase: round(seconds, 2) for phase, seconds in record.seconds.items()}
+    seconds = {"warm_up": warmed.seconds} | record.seconds
+    stage.facts["seconds_per_phase"] = {phase: round(value, 2) for phase, value in seconds.items()}
+
+
+def _warm_up(model: JointModel, answers: CachedAnswers, settings: JointSettings, seed: int, resume: Path) -> PhaseRecord:
+    """The interface's warm-up; none for a variant without interface, without segmentation losses, or that stays untrained."""
+    if not isinstance(model.interface, ConceptInterface):
+        return PhaseRecord("warm_up", [], 0.0)
+    fit_whitening(model.interface, answers)
+    if not settings.steps or not settings.segmentation.weight:
+        return PhaseRecord("warm_up", [], 0.0)
+    return WarmUp(model, answers, settings, seed).run(resume)
 
 
 def _write(rows: list[dict[str, Any]], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["step"], lineterminator="\n")
+        columns = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -77,6 +77,8 @@ class InterfaceSettings(Section):
     """tau: codes below it are zeroed before the codebook."""
     mapper_heads: PositiveInt
     """Dot-product heads of the slot mapper."""
+    mapper_head_width: PositiveInt
+    """Channels of each of them."""
     reference_state: bool
     """Feed r_k, the last hidden state of the reference token, to the slot mapper; false leaves concepts as the only road."""
 

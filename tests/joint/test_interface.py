@@ -1,10 +1,13 @@
 """The concept interface: gather equals the dense product, padding is invisible, cuts cut."""
 
+import math
+
 import pytest
 import torch
 
-from segcompass.joint.codebook import PooledCodebook, QueryCodebook, direction_rows
+from segcompass.joint.codebook import PROMPT_LOGIT, PooledCodebook, QueryCodebook, direction_rows, handicap
 from segcompass.joint.mapper import SlotMapper
+from segcompass.joint.whitening import SHRINKAGE, Whitening
 
 
 def codes(tokens: int, features: int, active: int, seed: int = 0) -> torch.Tensor:
@@ -12,6 +15,9 @@ def codes(tokens: int, features: int, active: int, seed: int = 0) -> torch.Tenso
     values = torch.rand(2, tokens, features, generator=generator)
     threshold = values.topk(active, -1).values[..., -1:]
     return values * (values >= threshold)
+
+
+THOUGHT = torch.tensor([[False, False, True, True, False, False]] * 2)
 
 
 def book(threshold: float = 0.0) -> QueryCodebook:
@@ -33,7 +39,38 @@ def test_gather_equals_the_dense_product_with_gradients() -> None:
 def test_dense_and_differentiated_codes_take_the_dense_road_to_the_same_slots() -> None:
     codebook, sparse = book(), codes(5, 64, 4)
     mask = torch.ones(2, 5, dtype=torch.bool)
-    assert torch.allclose(codebook(sparse, mask), codebook(sparse.clone().requires_grad_(True), mask), atol=1e-5)
+    assert torch.allclose(
+        codebook(sparse, mask, THOUGHT[:, :5]),
+        codebook(sparse.clone().requires_grad_(True), mask, THOUGHT[:, :5]),
+        atol=1e-5,
+    )
+
+
+def test_slots_are_those_of_the_whole_encoder() -> None:
+    torch.manual_seed(0)
+    codebook, sparse, mask = QueryCodebook(64, 16, 2, 2, 3, 0.0), codes(6, 64, 4), torch.ones(2, 6, dtype=torch.bool)
+    tokens = torch.cat([codebook.queries.expand(2, -1, -1), codebook.embed(sparse)], 1)
+    logits = torch.nn.functional.pad(handicap(mask, THOUGHT), (3, 0))
+    whole = codebook.encoder(tokens, src_key_padding_mask=logits)[:, :3]
+    assert torch.allclose(codebook(sparse, mask, THOUGHT), whole, atol=1e-6)
+
+
+def test_tokens_of_the_prompt_have_a_handicap_only_where_there_is_a_thought() -> None:
+    mask = torch.tensor([[False, True, True, True]] * 2)
+    logits = handicap(mask, torch.tensor([[False, False, True, True], [False] * 4]))
+    assert logits.tolist() == [[-math.inf, PROMPT_LOGIT, 0.0, 0.0], [-math.inf, 0.0, 0.0, 0.0]]
+
+
+def test_whitened_features_are_centred_and_alike_in_every_direction_and_unchanged_before_the_fit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(4000, 4, generator=generator) * torch.tensor([9.0, 3.0, 3.0, 1.0]) @ torch.randn(4, 4, generator=generator) + 5.0
+    whitening = Whitening(4)
+    assert torch.equal(whitening(features), features)
+    whitening.fit(features)
+    assert whitening(features).mean(0).abs().max() < 1e-3
+    before, after = (torch.linalg.eigvalsh(torch.cov(values.T)) for values in (features, whitening(features)))
+    # A direction of variance v ends at v / (v + shrinkage * mean variance).
+    assert torch.allclose(after, before / (before + SHRINKAGE * before.mean()), atol=1e-3)
 
 
 def test_a_threshold_zeroes_weak_codes() -> None:
@@ -47,14 +84,14 @@ def test_padding_tokens_do_not_reach_the_slots() -> None:
     mask = torch.tensor([[True] * 4 + [False] * 2] * 2)
     changed = sparse.clone()
     changed[:, 4:] = codes(2, 64, 4, seed=1)
-    assert torch.equal(codebook(sparse, mask), codebook(changed, mask))
+    assert torch.equal(codebook(sparse, mask, THOUGHT), codebook(changed, mask, THOUGHT))
 
 
 def test_shapes_and_the_cut_of_the_reference_state() -> None:
     torch.manual_seed(0)
     slots, embeddings = torch.randn(2, 3, 16), torch.randn(2, 8, 4, 4)
     one, other = torch.randn(2, 3, 24), torch.randn(2, 3, 24)
-    fed, cut = SlotMapper(16, 24, 8, 2, 3, True, True, True), SlotMapper(16, 24, 8, 2, 3, True, False, True)
+    fed, cut = SlotMapper(16, 24, 8, 2, 8, 3, True, True, True), SlotMapper(16, 24, 8, 2, 8, 3, True, False, True)
     heat, confidence = fed(slots, one, embeddings)
     assert heat.shape == (2, 3, 16, 16) and confidence.shape == (2, 3)
     assert not torch.allclose(heat, fed(slots, other, embeddings)[0])
@@ -64,7 +101,7 @@ def test_shapes_and_the_cut_of_the_reference_state() -> None:
 
 def test_the_cut_of_the_slots_leaves_the_reference_states_alone() -> None:
     torch.manual_seed(0)
-    cut = SlotMapper(16, 24, 8, 2, 3, False, True, True)
+    cut = SlotMapper(16, 24, 8, 2, 8, 3, False, True, True)
     states, embeddings = torch.randn(2, 3, 24), torch.randn(2, 8, 4, 4)
     assert torch.equal(cut(torch.randn(2, 3, 16), states, embeddings)[0], cut(None, states, embeddings)[0])
     assert not torch.equal(cut(None, states, embeddings)[0], cut(None, states + torch.randn(2, 3, 24), embeddings)[0])
@@ -72,7 +109,7 @@ def test_the_cut_of_the_slots_leaves_the_reference_states_alone() -> None:
 
 def test_without_fusion_a_heat_map_is_the_sum_of_the_dot_products() -> None:
     torch.manual_seed(0)
-    plain = SlotMapper(16, 24, 8, 2, 3, True, True, False)
+    plain = SlotMapper(16, 24, 8, 2, 8, 3, True, True, False)
     slots, states, embeddings = torch.randn(1, 3, 16), torch.randn(1, 3, 24), torch.randn(1, 8, 4, 4)
     fused = plain.fuse(torch.cat([plain.slot(slots), states], -1))
     expected = torch.einsum("nkc,ncyx->nkyx", fused, plain.image(embeddings)) / plain.head_width**0.5
@@ -89,8 +126,8 @@ def test_the_pooled_codebook_has_as_many_parameters_and_sees_no_padding() -> Non
     sparse, mask = codes(6, 64, 4), torch.tensor([[True] * 4 + [False] * 2] * 2)
     changed = sparse.clone()
     changed[:, 4:] = codes(2, 64, 4, seed=1)
-    assert pooled(sparse, mask).shape == (2, 3, 64)
-    assert torch.equal(pooled(sparse, mask), pooled(changed, mask))
+    assert pooled(sparse, mask, THOUGHT).shape == (2, 3, 64)
+    assert torch.equal(pooled(sparse, mask, THOUGHT), pooled(changed, mask, THOUGHT))
 
 
 def test_rows_from_directions_keep_their_angles() -> None:

@@ -12,7 +12,7 @@ from segcompass.joint.grpo import clip_fraction, low_variance_kl, policy_loss, t
 from segcompass.joint.losses import dice, focal, masked_bce
 from segcompass.joint.matching import match, soft_iou
 from segcompass.joint.rewards import advantages, mask_reward
-from segcompass.joint.supervision import confidence_loss, mask_losses, matched_pairs
+from segcompass.joint.supervision import confidence_loss, heat_losses, mask_losses, matched_pairs
 from segcompass.study.joint import SegmentationSettings
 
 
@@ -150,7 +150,8 @@ def test_an_expression_without_target_teaches_confidence_alone() -> None:
     assert pairs.shape == (0, 3)
     assert confidence_loss(torch.full((1, 2), 3.0), pairs, torch.ones(1)) == pytest.approx(math.log(1 + math.exp(3)))
     nothing = torch.zeros(0, 1, 2)
-    assert mask_losses(nothing, nothing, nothing, nothing.bool(), torch.zeros(0), WEIGHTS) == {}
+    for losses in (heat_losses, mask_losses):
+        assert losses(nothing, nothing, nothing.bool(), torch.zeros(0), WEIGHTS) == {}
 
 
 def test_losses_count_an_answer_as_often_as_it_was_sampled() -> None:
@@ -160,13 +161,15 @@ def test_losses_count_an_answer_as_often_as_it_was_sampled() -> None:
         torch.ones(2, 1, 2, dtype=torch.bool),
         WEIGHTS.model_copy(update={"mask_dice": 1.0, "mask_focal": 1.0, "heat_dice": 1.0}),
     )
-    counted = mask_losses(logits, 2 * logits, truth, valid, torch.tensor([3.0, 1.0]), weights)
     rows = torch.tensor([0, 0, 0, 1])
-    repeated = mask_losses(logits[rows], 2 * logits[rows], truth[rows], valid[rows], torch.ones(4), weights)
-    for name, loss in repeated.items():
-        assert counted[name] == pytest.approx(float(loss))
+    for losses in (heat_losses, mask_losses):
+        counted = losses(logits, truth, valid, torch.tensor([3.0, 1.0]), weights)
+        repeated = losses(logits[rows], truth[rows], valid[rows], torch.ones(4), weights)
+        assert len(counted) == 2
+        for name, loss in repeated.items():
+            assert counted[name] == pytest.approx(float(loss))
     # The first mask alone: 0.5 (lambda_s) times the mean of ln 2 and ln(1 + exp(-2)).
-    alone = mask_losses(logits, logits, truth, valid, torch.tensor([1.0, 0.0]), weights)
+    alone = heat_losses(logits, truth, valid, torch.tensor([1.0, 0.0]), weights)
     assert alone["heat_bce"] == pytest.approx(0.5 * (math.log(2) + math.log(1 + math.exp(-2))) / 2)
     # Both slots of each sequence cost ln 2 at logit 0, and ln(1 + exp(-3)) where a matched one is sure.
     confidence = confidence_loss(torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[1, 0, 0]]), torch.tensor([1.0, 3.0]))
