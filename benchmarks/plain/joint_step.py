@@ -160,7 +160,7 @@ class PlainTrainer:
     def one_slot(self, slot: Tensor, reference_state: Tensor, embeddings: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Heat-map logits [N, m, m], confidence logits [N] and mask logits [N, m, m] of one slot [N, q] and its r_k [N, d]."""
         mapper = self.mapper
-        fused = mapper.fuse(torch.cat([mapper.slot(slot), mapper.reference_whitening(reference_state)], -1))
+        fused = mapper.fuse(torch.cat([mapper.slot(slot), mapper.reference_centring(reference_state)], -1))
         query = fused.view(len(fused), mapper.heads, mapper.head_width, 1, 1)
         keys = mapper.image(mapper.embedding_whitening(embeddings.movedim(1, -1)).movedim(-1, 1)).unflatten(
             1, (mapper.heads, mapper.head_width)

@@ -50,7 +50,7 @@ class TrainingPrompts:
         """This process's share of the `size` prompts of one step."""
         samples = [self._at(step * size + index) for index in self.processes.share(size)]
         images = [self.data.image(sample) for sample in samples]
-        targets = [self._targets(sample) for sample in samples]
+        targets = [self.targets(sample) for sample in samples]
         gold = [self.gold.get(sample.sample_id) for sample in samples]
         return Batch([sample.text for sample in samples], images, targets, *self._embeddings.of(images), gold)
 
@@ -59,7 +59,12 @@ class TrainingPrompts:
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.samples))
         return self.samples[order[index]]
 
-    def _targets(self, sample: Sample) -> Tensor:
+    def first(self, count: int) -> list[Sample]:
+        """The samples of the first `count` prompts, whatever the number of processes."""
+        return [self._at(position) for position in range(count)]
+
+    def targets(self, sample: Sample) -> Tensor:
+        """Area fractions [G, m, m] of a sample's objects."""
         if not sample.instances:
             return torch.zeros(0, self.segmenter.mask_side, self.segmenter.mask_side, device=self.segmenter.device)
         return torch.stack([self.segmenter.to_low_resolution(decode(rle)) for rle in sample.instances])

@@ -81,7 +81,7 @@ class QueryCodebook(Codebook):
         tokens = self.embed(codes)
         queries = self.queries.expand(len(codes), -1, -1)
         logits = torch.cat([tokens.new_zeros(queries.shape[:2]), handicap(mask, thought)], 1)
-        *inner, last = self.encoder.layers
+        inner, last = self.encoder.layers[:-1], self.encoder.layers[-1]
         hidden = torch.cat([queries, tokens], 1)
         for layer in inner:
             hidden = layer(hidden, src_key_padding_mask=logits)
@@ -89,7 +89,8 @@ class QueryCodebook(Codebook):
         normed, slots = last.norm1(hidden), hidden[:, : queries.shape[1]]
         attended, _ = last.self_attn(normed[:, : queries.shape[1]], normed, normed, key_padding_mask=logits, need_weights=False)
         slots = slots + attended
-        slots = slots + last.linear2(last.activation(last.linear1(last.norm2(slots))))
+        slots = slots + last.linear2(functional.gelu(last.linear1(last.norm2(slots))))
+        assert self.encoder.norm is not None
         return self.encoder.norm(slots)
 
 

@@ -1,6 +1,6 @@
 """The slot mapper: a slot and its reference token's state become a heat map and a confidence (paper section 2, step 5).
 
-Departures from the paper: 1. reference states and image embeddings are whitened (segcompass/joint/whitening.py). 2. A fresh heat map
+Departures from the paper: 1. reference states are centred and image embeddings whitened (whitening.py). 2. A fresh heat map
 claims a twentieth of the image, not half of it.
 Shape letters: N sequences, K slots, q query width, d language width, C embedding channels, g embedding side, m = 4 g, H heads.
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcompass.joint.whitening import Whitening
+from segcompass.joint.whitening import Centring, Whitening
 
 FOREGROUND_LOGIT = -3.0
 """Bias that a heat map begins with."""
@@ -44,7 +44,7 @@ class SlotMapper(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.head_width = heads, head_width
-        self.reference_whitening, self.embedding_whitening = Whitening(language_width), Whitening(channels)
+        self.reference_centring, self.embedding_whitening = Centring(language_width), Whitening(channels)
         self.slot = nn.Linear(query_width, language_width)
         self.fuse = nn.Sequential(nn.LayerNorm(2 * language_width), nn.Linear(2 * language_width, heads * self.head_width), nn.SiLU())
         self.image = nn.Conv2d(channels, heads * self.head_width, 1)
@@ -63,7 +63,7 @@ class SlotMapper(nn.Module):
         if self.reference_constant is not None:
             reference_states = self.reference_constant.expand(count, -1, -1)
         else:
-            reference_states = self.reference_whitening(reference_states)
+            reference_states = self.reference_centring(reference_states)
         assert slots is not None
         fused = self.fuse(torch.cat([self.slot(slots), reference_states], -1))
         n, k = fused.shape[:2]

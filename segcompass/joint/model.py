@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from segcompass.backbone.interface import OTHER, THOUGHT, HookStates, Segmenter, VisionLanguageModel
 from segcompass.joint.interface import ConceptInterface
+from segcompass.joint.rollouts import reference_states
 from segcompass.joint.text_readout import TextReadout
 from segcompass.sae.dictionary import Dictionary
 from segcompass.study.joint import InterfaceSettings, LearningRates
@@ -88,10 +89,8 @@ class JointModel(nn.Module):
         return self.dictionary.encode(hidden.float()) * (token_types != OTHER)[..., None]
 
     def reference_states(self, last: Tensor, states: HookStates) -> Tensor:
-        """r_k, last hidden states [N, K, d] of the reference tokens as float32; every sequence holds exactly K of them."""
-        positions = states.ids == self.vlm.reference_id
-        positions[:, : states.prompt_length] = False
-        return last[positions].float().view(len(last), -1, last.shape[-1])
+        """See the function of this name."""
+        return reference_states(self.vlm, last, states)
 
     def segment(self, codes: Tensor, states: HookStates, reference_states: Tensor, embeddings: Tensor, valid: Tensor) -> Segmentation:
         """Heat maps, confidences and masks of all slots in one batch; arguments as those of `read`."""

@@ -19,14 +19,14 @@ from segcompass.joint.supervision import confidence_loss, heat_losses, matched_p
 from segcompass.optimisation.phase import PhaseRecord, run_phase
 from segcompass.study.joint import JointSettings
 
-WHITENED_ANSWERS = 512
-"""Cached answers whose statistics whiten what the slot mapper reads."""
+STATISTICS_ANSWERS = 512
+"""Cached answers that centring and whitening are fitted on."""
 
 
-def fit_whitening(interface: ConceptInterface, answers: CachedAnswers) -> None:
-    """Fits the slot mapper's whitening on the first cached answers."""
-    batch = answers.batch(range(min(WHITENED_ANSWERS, len(answers))))
-    interface.mapper.reference_whitening.fit(batch.reference_states.flatten(0, 1))
+def fit_statistics(interface: ConceptInterface, answers: CachedAnswers) -> None:
+    """Fits the slot mapper's centring and whitening on the first cached answers."""
+    batch = answers.batch(range(min(STATISTICS_ANSWERS, len(answers))))
+    interface.mapper.reference_centring.fit(batch.reference_states.flatten(0, 1))
     interface.mapper.embedding_whitening.fit(batch.embeddings.movedim(1, -1).flatten(0, -2))
 
 

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.datasets.artefact import LearningData
+from segcompass.errors import InputError
 from segcompass.joint.batches import TrainingPrompts
 from segcompass.joint.cached_answers import CachedAnswers
 from segcompass.joint.checkpoint import build_model, save_run
@@ -23,7 +24,7 @@ from segcompass.joint.interface import ConceptInterface
 from segcompass.joint.model import JointModel
 from segcompass.joint.trainer import JointTrainer
 from segcompass.joint.validation import Validation
-from segcompass.joint.warm_up import WarmUp, fit_whitening
+from segcompass.joint.warm_up import WarmUp, fit_statistics
 from segcompass.optimisation.phase import PhaseRecord
 from segcompass.optimisation.processes import Processes
 from segcompass.provenance.stage import Stage, run_stage
@@ -34,6 +35,7 @@ FLAGS = {
     "data": "artefact of prepare_data",
     "backbone": "artefact of train_backbone",
     "sae": "artefact of train_sae, the variant's dictionary",
+    "answers": "artefact of cache_answers",
 }
 
 
@@ -47,7 +49,11 @@ def work(stage: Stage) -> None:
     processes = Processes(Accelerator(cpu=runtime.device == "cpu"))
     prepare_torch(stage.params["threads"], seed)
     model = build_model(stage.inputs["backbone"], stage.inputs["sae"], settings.interface, runtime, answer)
-    warmed = _warm_up(model, CachedAnswers(stage.inputs["answers"]), settings, seed, stage.resume_folder())
+    answers = CachedAnswers(stage.inputs["answers"], model.segmenter.device)
+    if answers.hook_layer != model.dictionary.hook_layer:
+        problem = f"is {answers.hook_layer}, and the dictionary's {model.dictionary.hook_layer}; name the answers of that layer"
+        raise InputError(stage.inputs["answers"], "hook_layer", problem)
+    warmed = _warm_up(model, answers, settings, seed, stage.resume_folder() / f"process{processes.rank}")
     data = LearningData(stage.inputs["data"])
     prompts = TrainingPrompts(data, settings.benchmarks, model.segmenter, seed, processes)
     predictor = Predictor(model, answer.longest, threshold)
@@ -71,12 +77,13 @@ def work(stage: Stage) -> None:
 
 
 def _warm_up(model: JointModel, answers: CachedAnswers, settings: JointSettings, seed: int, resume: Path) -> PhaseRecord:
-    """The interface's warm-up; none for a variant without interface, without segmentation losses, or that stays untrained."""
+    """The interface's warm-up, the same in every process; none for a variant without interface or segmentation losses, or without steps."""
     if not isinstance(model.interface, ConceptInterface):
         return PhaseRecord("warm_up", [], 0.0)
-    fit_whitening(model.interface, answers)
+    fit_statistics(model.interface, answers)
     if not settings.steps or not settings.segmentation.weight:
         return PhaseRecord("warm_up", [], 0.0)
+    resume.mkdir(exist_ok=True)
     return WarmUp(model, answers, settings, seed).run(resume)
 
 

@@ -20,6 +20,7 @@ ARTEFACTS = {
     "train_sae": "results/{study}/sae/{sae}",
     "label_tokens": "results/{study}/labelled",
     "score_concepts": "results/{study}/concepts/{sae}",
+    "cache_answers": "results/{study}/answers",
     "train_joint": "results/{study}/joint/{variant}/seed{seed}",
     "evaluate": "results/{study}/evaluate/{variant}/seed{seed}",
     "correlate": "results/{study}/correlate",
@@ -101,6 +102,7 @@ def all_jobs(study: Study) -> list[Job]:
         jobs += [Job("cache_activations", (("layer", str(layer)),)) for layer in sorted({sae_layer(study, name) for name in saes})]
     jobs += [Job("train_sae", (("sae", name),)) for name in saes]
     jobs += [Job("label_tokens"), *(Job("score_concepts", (("sae", name),)) for name in scored_saes(study))]
+    jobs += [Job("cache_answers")]
     for stage, runs in (("train_joint", study.runs()), ("evaluate", study.runs()), ("intervene", intervened_runs(study))):
         jobs += [Job(stage, (("variant", variant), ("seed", str(seed)))) for variant, seed in runs]
     return [*jobs, Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
@@ -137,6 +139,10 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
             return {"tokens": raw["concepts"]["tokens"], "hook_layer": raw["activations"]["hook_layer"]} | model
         case "score_concepts":
             return {"scores": raw["concepts"]["scores"], "bootstrap": analysis["bootstrap"], "threads": raw["threads"]}
+        case "cache_answers":
+            chosen = {key: raw["joint"]["warm_up"][key] for key in ("prompts", "answer_batch", "seed")}
+            activations = {key: raw["activations"][key] for key in ("hook_layer", "dtype")}
+            return {"benchmarks": raw["joint"]["benchmarks"], **chosen, **activations} | model
         case "train_joint":
             joint = study.variant(wildcards["variant"]).model_dump(mode="json")
             threshold = raw["evaluation"]["confidence_threshold"]

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from segcompass.study.backbone import PhaseSettings
 from segcompass.study.section import Section
 
 Weight = Annotated[float, Field(ge=0.0)]
@@ -99,6 +100,19 @@ class LearningRates(Section):
     mask_decoder: PositiveFloat
 
 
+class WarmUpSettings(PhaseSettings):
+    """Training of the concept interface on cached answers of the base policy, before joint training."""
+
+    steps: Annotated[int, Field(ge=0)]
+    """0: none, as in the paper."""
+    prompts: PositiveInt
+    """Training prompts that the base policy answers once, for all variants and seeds."""
+    answer_batch: PositiveInt
+    """Prompts answered at a time."""
+    seed: Annotated[int, Field(ge=0)]
+    """Of the choice of prompts."""
+
+
 class ValidationSettings(Section):
     """What a run is watched on: samples of the val splits of the joint benchmarks, the same ones for every variant and seed."""
 
@@ -124,6 +138,7 @@ class JointSettings(Section):
     clip_norm: PositiveFloat
     learning_rates: LearningRates
     interface: InterfaceSettings
+    warm_up: WarmUpSettings
     policy: PolicySettings
     segmentation: SegmentationSettings
     validation: ValidationSettings

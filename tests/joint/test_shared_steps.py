@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from segcompass.errors import InputError
 from segcompass.joint.batches import Batch
+from segcompass.joint.model import JointModel
 from segcompass.joint.trainer import JointTrainer
 from segcompass.joint.validation import Validation
 from segcompass.optimisation.processes import Processes
-from segcompass.study.joint import JointSettings
+from segcompass.study.joint import JointSettings, LearningRates
 from segcompass.study.study import changed
-from tests.tiny import micro_study, pictures, tiny_joint, without_key_biases
+from tests.tiny import micro_study, pictures, tiny_joint
 
 TEXTS = ("left red ring", "both blue squares", "the striped triangle on the left of the large green cross", "red")
 OBJECTS = (1, 2, 0, 0)
@@ -74,19 +75,26 @@ def train_in_one_of_two(folder: Path, chosen: JointSettings) -> None:
     train(folder, chosen, Processes(accelerator))
 
 
+def plain_descent(model: JointModel, rates: LearningRates) -> torch.optim.SGD:
+    """AdamW divides by a gradient's own size, so where a gradient is all but zero it would make rounding as large as a step."""
+    groups = [{"params": parameters, "lr": 0.1, "peak": 0.1, "name": name} for name, parameters in model.parts().items() if parameters]
+    return torch.optim.SGD(groups)
+
+
 @pytest.mark.parametrize("weight", [1.0, 0.0], ids=["both losses", "rl_only"])
 def test_two_processes_train_as_one_with_all_prompts(weight: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Untrained answers are all worth nothing; the policy learns from advantages that are given.
     monkeypatch.setattr("segcompass.joint.trainer.advantages", lambda rewards: np.tile([-1.0, 1.0], (len(rewards), 1)))
+    monkeypatch.setattr(JointModel, "optimiser", plain_descent)
     chosen = settings(**{"segmentation.weight": weight})
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()
     two.mkdir()
     train(one, chosen, Processes())
     debug_launcher(train_in_one_of_two, (two, chosen), num_processes=2)
-    expected = without_key_biases(load_file(one / "end0.safetensors"))
+    expected = load_file(one / "end0.safetensors")
     for rank in range(2):
-        found = without_key_biases(load_file(two / f"end{rank}.safetensors"))
+        found = load_file(two / f"end{rank}.safetensors")
         assert set(found) == set(expected)
         for name, value in expected.items():
             assert torch.allclose(found[name], value, atol=1e-5, rtol=1e-5), (name, float((found[name] - value).abs().max()))

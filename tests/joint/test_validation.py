@@ -15,11 +15,7 @@ from segcompass.datasets.masks import empty
 from segcompass.datasets.samples import Sample, write_samples
 from segcompass.joint.validation import KeptWeights, spread_samples
 from segcompass.provenance.freeze import frozen_content
-from segcompass.provenance.stage import Stage
-from segcompass.sae.checkpoint import save_dictionary
-from segcompass.sae.topk import TopKDictionary
-from segcompass.stages import prepare_data
-from segcompass.study.jobs import Job, stage_params
+from segcompass.study.jobs import Job
 from segcompass.study.joint import ValidationSettings
 from tests.tiny import micro_study, without_key_biases
 from tests.workflow.project import ROOT, command
@@ -27,8 +23,6 @@ from tests.workflow.project import ROOT, command
 TWO_PROCESSES = ("accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
 TEST_SPLITS = ("test", "testA", "testB")
 FILES = ("model.safetensors", "curves.csv", "validation.csv")
-WIDTH, HOOK = 128, 3
-"""Of the shipped backbone."""
 
 
 def test_learning_data_refuses_every_split_but_train_and_val(tmp_path: Path) -> None:
@@ -69,28 +63,12 @@ def test_the_rule_keeps_the_last_weights_or_the_earliest_best(rule: str, step: i
     assert kept.step == step and trained["w"].tolist() == [weight] * 3
 
 
-@pytest.fixture(scope="module")
-def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data of the micro study, the shipped backbone and an untrained dictionary, as artefacts."""
-    root = tmp_path_factory.mktemp("artefacts")
-    for name in ("data", "backbone", "sae"):
-        (root / name).mkdir()
-        (root / name / "run.json").write_text(json.dumps({"fingerprint": name}))
-    prepare_data.work(Stage("prepare_data", stage_params(micro_study(), Job("prepare_data")), {}, root / "data", {}, {}))
-    for part in ("vlm", "sam"):
-        (root / "backbone" / part).symlink_to(ROOT / "backbones" / "embedded" / part)
-    torch.manual_seed(0)
-    dictionary = TopKDictionary(WIDTH, 64, 4, 0.0, 1000)
-    dictionary.hook_layer = HOOK
-    save_dictionary(dictionary, root / "sae")
-    return root
-
-
 def trained(artefacts: Path, data: Path, out: Path, launch: tuple[str, ...] = ("python",)) -> Path:
     """The run of stage train_joint on the micro study."""
     params = out.with_suffix(".json")
     params.write_text(json.dumps(frozen_content(micro_study(), Job("train_joint", (("variant", "full"), ("seed", "0"))), ROOT)))
     inputs = ["--data", str(data), "--backbone", str(artefacts / "backbone"), "--sae", str(artefacts / "sae")]
+    inputs += ["--answers", str(artefacts / "answers")]
     command(ROOT, *launch, "-m", "segcompass.stages.train_joint", "--params", str(params), *inputs, "--out", str(out))
     return out
 
@@ -136,5 +114,5 @@ def test_a_run_leaves_its_curves_its_validations_and_its_seconds(whole: Path) ->
     assert all(0 <= float(row["thought_accuracy"]) <= 1 and float(row["kl_to_reference"]) >= 0 for row in curve)
     assert all(0 <= float(row[name]) <= 1 for row in validation for name in ("gIoU", "thought_accuracy", "valid_answers"))
     facts = json.loads((whole / "run.json").read_text())["facts"]
-    phases = {"batch", "sampling", "policy", "masks", "reference", "backward", "optimiser", "validation"}
+    phases = {"warm_up", "batch", "sampling", "policy", "masks", "reference", "backward", "optimiser", "validation"}
     assert facts["kept_step"] == 2 and set(facts["seconds_per_phase"]) == phases and min(facts["seconds_per_phase"].values()) >= 0

@@ -19,7 +19,7 @@ from tests.workflow.project import ROOT, command
 
 PROFILES = ROOT / "workflow" / "profiles"
 ACCELERATE = ROOT / "workflow" / "accelerate"
-MODEL_STAGES = {"cache_activations", "label_tokens", "train_sae", "train_joint", "evaluate", "intervene"}
+MODEL_STAGES = {"cache_activations", "cache_answers", "label_tokens", "train_sae", "train_joint", "evaluate", "intervene"}
 HOMES = {
     "LlamaDecoderLayer": "llama.modeling_llama",
     "CLIPEncoderLayer": "clip.modeling_clip",

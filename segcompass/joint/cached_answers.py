@@ -1,0 +1,192 @@
+"""Cached answers of the base policy with everything that the concept interface reads (stage `cache_answers`).
+
+On disk: shards of answers and shards of images, valid tokens only, in half precision where values are hidden states, embeddings or
+fractions; `index.json` names the shards. A shard is written as soon as it is full, so memory is bounded by one shard of each kind.
+
+Shape letters: n answers of a shard, t their tokens, i images of a shard, o their matched objects, K slots, d language width, C embedding
+channels, g embedding side, m side of low-resolution maps; B answers of a batch, T their greatest number of tokens.
+"""
+
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from segcompass.backbone.interface import OTHER
+from segcompass.errors import InputError
+
+SHARD_ROWS = 1024
+"""Answers, and images, of a shard."""
+
+
+@dataclass(frozen=True)
+class CachedAnswer:
+    """One answer, on the CPU."""
+
+    hidden: Tensor
+    """[t, d], after the hook's block, of the valid tokens of prompt and answer."""
+    token_types: Tensor
+    """uint8 [t]."""
+    reference_states: Tensor
+    """[K, d], under the base policy."""
+    targets: Tensor
+    """[G, m, m], area fractions of the objects."""
+
+
+@dataclass(frozen=True)
+class CachedBatch:
+    """B answers, left-padded, float32."""
+
+    hidden: Tensor
+    """[B, T, d]."""
+    token_types: Tensor
+    """uint8 [B, T], OTHER on padding."""
+    reference_states: Tensor
+    """[B, K, d]."""
+    embeddings: Tensor
+    """[B, C, g, g]."""
+    valid: Tensor
+    """bool [B, m, m]."""
+    targets: list[Tensor]
+    """[G, m, m] each."""
+
+
+class AnswersWriter:
+    """Fills a folder with shards and, at the end, their index."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+        self.folder, self.dtype = folder, dtype
+        self._answers: list[tuple[CachedAnswer, int]] = []
+        self._images: list[tuple[Tensor, Tensor]] = []
+        self._places: dict[str, int] = {}
+        self._shards: dict[str, list[dict[str, Any]]] = {"answers": [], "images": []}
+
+    def knows(self, image: str) -> bool:
+        """Whether an image of this name was added."""
+        return image in self._places
+
+    def add_image(self, image: str, embedding: Tensor, valid: Tensor) -> None:
+        """Adds an image: embedding [C, g, g], and where it lies in its maps, bool [m, m]."""
+        self._places[image] = len(self._places)
+        self._images.append((embedding.to("cpu", self.dtype), valid.cpu()))
+        if len(self._images) == SHARD_ROWS:
+            self._write_images()
+
+    def add(self, image: str, answer: CachedAnswer) -> None:
+        """Adds an answer about an image that was added before."""
+        self._answers.append((answer, self._places[image]))
+        if len(self._answers) == SHARD_ROWS:
+            self._write_answers()
+
+    def close(self, facts: dict[str, Any]) -> tuple[int, int]:
+        """Writes what is left, and the index with `facts`.
+
+        Returns:
+            Numbers of answers and images.
+        """
+        if self._answers:
+            self._write_answers()
+        if self._images:
+            self._write_images()
+        (self.folder / "index.json").write_text(json.dumps(facts | self._shards, indent=1) + "\n", encoding="utf-8")
+        return sum(shard["rows"] for shard in self._shards["answers"]), len(self._places)
+
+    def _write_answers(self) -> None:
+        answers = [answer for answer, _ in self._answers]
+        tensors = {
+            "hidden": torch.cat([answer.hidden for answer in answers]).to(self.dtype),
+            "token_types": torch.cat([answer.token_types for answer in answers]),
+            "tokens": torch.tensor([len(answer.hidden) for answer in answers], dtype=torch.int32),
+            "reference_states": torch.stack([answer.reference_states for answer in answers]).to(self.dtype),
+            "targets": torch.cat([answer.targets for answer in answers]).to(self.dtype),
+            "objects": torch.tensor([len(answer.targets) for answer in answers], dtype=torch.int32),
+            "image": torch.tensor([place for _, place in self._answers], dtype=torch.int32),
+        }
+        self._write("answers", tensors, len(answers))
+        self._answers.clear()
+
+    def _write_images(self) -> None:
+        embeddings, valid = (torch.stack(parts) for parts in zip(*self._images, strict=True))
+        self._write("images", {"embeddings": embeddings, "valid": valid}, len(embeddings))
+        self._images.clear()
+
+    def _write(self, kind: str, tensors: dict[str, Tensor], rows: int) -> None:
+        name = f"{kind}-{len(self._shards[kind]):05d}.safetensors"
+        save_file({key: value.contiguous() for key, value in tensors.items()}, self.folder / name)
+        self._shards[kind].append({"file": name, "rows": rows})
+
+
+class CachedAnswers:
+    """Reads a folder that `AnswersWriter` filled; shards are mapped into memory, not loaded."""
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        """Opens every shard; batches come to `device`.
+
+        Raises:
+            InputError: the folder holds no whole cache.
+        """
+        try:
+            index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+            self.hook_layer: int = index["hook_layer"]
+            self._answers = [_AnswerShard(folder / shard["file"]) for shard in index["answers"]]
+            self._images = [safe_open(folder / shard["file"], "pt") for shard in index["images"]]
+            self._answer_ends = list(accumulate(shard["rows"] for shard in index["answers"]))
+            self._image_ends = list(accumulate(shard["rows"] for shard in index["images"]))
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise InputError(folder, "index.json and its shards", f"cannot be read ({error}); rerun the stage cache_answers") from error
+        self.device = device
+
+    def __len__(self) -> int:
+        return self._answer_ends[-1]
+
+    def batch(self, rows: Sequence[int]) -> CachedBatch:
+        """The answers at `rows`."""
+        found = [self._answer(row) for row in rows]
+        longest = max(len(answer.hidden) for answer, _ in found)
+        hidden = torch.zeros(len(found), longest, found[0][0].hidden.shape[1])
+        types = torch.full((len(found), longest), OTHER, dtype=torch.uint8)
+        for index, (answer, _) in enumerate(found):
+            hidden[index, longest - len(answer.hidden) :] = answer.hidden
+            types[index, longest - len(answer.hidden) :] = answer.token_types
+        embeddings, valid = zip(*(self._image(place) for _, place in found), strict=True)
+        return CachedBatch(
+            hidden.to(self.device),
+            types.to(self.device),
+            torch.stack([answer.reference_states for answer, _ in found]).to(self.device, torch.float32),
+            torch.stack(embeddings).to(self.device, torch.float32),
+            torch.stack(valid).to(self.device),
+            [answer.targets.to(self.device, torch.float32) for answer, _ in found],
+        )
+
+    def _answer(self, row: int) -> tuple[CachedAnswer, int]:
+        shard = bisect_right(self._answer_ends, row)
+        return self._answers[shard].row(row - (self._answer_ends[shard - 1] if shard else 0))
+
+    def _image(self, place: int) -> tuple[Tensor, Tensor]:
+        shard = bisect_right(self._image_ends, place)
+        row = place - (self._image_ends[shard - 1] if shard else 0)
+        return self._images[shard].get_slice("embeddings")[row], self._images[shard].get_slice("valid")[row]
+
+
+class _AnswerShard:
+    """One shard of answers; where each begins is kept, what it holds is read when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = safe_open(path, "pt")
+        self._tokens = [0, *accumulate(self._file.get_tensor("tokens").tolist())]
+        self._objects = [0, *accumulate(self._file.get_tensor("objects").tolist())]
+        self._image: list[int] = self._file.get_tensor("image").tolist()
+
+    def row(self, row: int) -> tuple[CachedAnswer, int]:
+        """An answer, and the place of its image."""
+        tokens, objects = slice(*self._tokens[row : row + 2]), slice(*self._objects[row : row + 2])
+        parts = {"hidden": tokens, "token_types": tokens, "reference_states": row, "targets": objects}
+        return CachedAnswer(**{name: self._file.get_slice(name)[where] for name, where in parts.items()}), self._image[row]
