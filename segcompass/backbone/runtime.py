@@ -11,7 +11,7 @@ def prepare_torch(threads: int, seed: int) -> None:
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     # Filling fresh memory, which only shows kernels that read what they never wrote, took a seventh of a step of the interface's warm-up.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
