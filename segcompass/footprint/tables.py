@@ -30,6 +30,7 @@ from segcompass.footprint.work import (
     UTILISATION,
     Work,
     cache_work,
+    cached_answers_work,
     dictionary_work,
     evaluation_work,
     intervention_work,
@@ -138,16 +139,27 @@ def memory_table(study: Study, backbone: Backbone, gpus: int) -> Table:
     return Table(title, ["", *(f"{count} GPU{'s' if count > 1 else ''}" for count in counts)], rows)
 
 
+def cached_answer_bytes(study: Study, backbone: Backbone) -> int:
+    """Bytes of a cached answer with one object: hidden states and types of its tokens, reference states, embedding, mask and its frame."""
+    width, segmenter, value = backbone.language.width, backbone.segmenter, 4 if study.activations.dtype == "float32" else 2
+    tokens = backbone.vision.tokens + backbone.prompt_text + study.answer.longest
+    side = 4 * segmenter.grid
+    numbers = tokens * width + study.answer.slots * width + segmenter.channels * segmenter.grid**2 + side**2
+    return tokens + side**2 + value * numbers
+
+
 def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
-    """Activation cache, checkpoints and resume points."""
+    """Caches, checkpoints and resume points."""
     width, corpus = backbone.language.width, training_corpus(study, root)
     tokens, each = corpus.tokens(backbone, study.answer.max_thought_tokens), token_bytes(width, study.activations)
     trained = sum(part.parameters for part in model_parts(study, backbone) if part.trained) * SINGLE
     runs = len(study.runs())
     dictionaries = sum(dictionary_parameters(width, dictionary_width(study, name)) for name in study.saes) * SINGLE
     kind = "counted" if corpus.counted else "estimated"
+    prompts, answer = study.joint.warm_up.prompts, cached_answer_bytes(study, backbone)
     rows = [
         ["activation cache", f"{kind} {tokens:,} tokens of {each:,} bytes", _bytes(0 if study.activations.on_the_fly else tokens * each)],
+        ["cached answers", f"{prompts:,} answers of {answer:,} bytes, each with an image of its own", _bytes(prompts * answer)],
         ["dictionaries", f"{len(study.saes)}", _bytes(dictionaries)],
         ["joint checkpoints", f"{runs} runs of {_bytes(trained)}", _bytes(runs * trained)],
         ["resume point", "of a run under way", _bytes(ADAMW_STATES * trained)],
@@ -166,6 +178,7 @@ def stage_works(study: Study, backbone: Backbone, root: Path, gpus: int) -> dict
         dictionaries = {"cache_activations": [cache_work(study, backbone, corpus.expressions)]}
         dictionaries["train_sae"] = [dictionary_work(study, backbone, name) for name in study.saes]
     return dictionaries | {
+        "cache_answers": [cached_answers_work(study, backbone)],
         "train_joint": [joint_work(study, variants[name], backbone, gpus) for name, _ in study.runs()],
         "evaluate": [evaluation_work(study, variants[name], backbone, expressions) for name, _ in study.runs()],
         "intervene": [intervention_work(study, variants[name], backbone) for name, _ in intervened_runs(study)],

@@ -149,6 +149,11 @@ def answer_work(study: Study, backbone: Backbone, sae: str, codes: int, masks: i
     return _arithmetic(study, half) + Work(single=single, read=reads)
 
 
+def cached_answers_work(study: Study, backbone: Backbone) -> Work:
+    """`cache_answers`: an answer of each chosen prompt, its hidden states, its image's embedding."""
+    return answer_work(study, backbone, study.joint.interface.sae, 0, 0) * study.joint.warm_up.prompts
+
+
 def evaluation_work(study: Study, joint: JointSettings, backbone: Backbone, expressions: int) -> Work:
     """`evaluate` of one run: answers of every expression, with the codes of the control dictionary beside the run's own."""
     return answer_work(study, backbone, joint.interface.sae, 2, study.answer.slots) * expressions
