@@ -14,6 +14,9 @@ from torch import Tensor, nn
 SHRINKAGE = 0.01
 """Share of the mean variance that is added to every direction's, so that noise is not blown up."""
 
+SMALLEST_VARIANCE = 1e-12
+"""What a direction without any variance is divided by, squared."""
+
 
 class Centring(nn.Module):
     """Features [.., c] -> features less their mean; the identity until it is fitted."""
@@ -50,7 +53,7 @@ class Whitening(nn.Module):
         """Takes mean and covariance of features [n, c]."""
         self.mean.copy_(features.mean(0))
         variances, directions = torch.linalg.eigh(torch.cov(features.double().T))
-        scale = (variances + SHRINKAGE * variances.mean()).rsqrt()
+        scale = (variances + SHRINKAGE * variances.mean()).clamp(min=SMALLEST_VARIANCE).rsqrt()
         self.matrix.copy_((directions * scale) @ directions.T)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -24,15 +24,16 @@ def work(stage: Stage) -> None:
     """Fills the shards, `owners.jsonl` (the answers' samples, in their order) and `index.json`."""
     settings = AnswerSettings.model_validate_json(json.dumps(stage.params["answer"]))
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
+    chosen, activations = stage.params["warm_up"], stage.params["activations"]
     prepare_torch(stage.params["threads"], 0)
     vlm = load_vlm(stage.inputs["backbone"] / "vlm", runtime, settings)
-    vlm.freeze_up_to(stage.params["hook_layer"])
+    vlm.freeze_up_to(activations["hook_layer"])
     segmenter = load_segmenter(stage.inputs["backbone"] / "sam", runtime)
     data = LearningData(stage.inputs["data"])
-    prompts = TrainingPrompts(data, stage.params["benchmarks"], segmenter, stage.params["seed"])
-    samples = prompts.first(min(stage.params["prompts"], len(prompts.samples)))
-    writer = AnswersWriter(stage.folder, getattr(torch, stage.params["dtype"]))
-    size = stage.params["answer_batch"]
+    prompts = TrainingPrompts(data, stage.params["benchmarks"], segmenter, chosen["seed"])
+    samples = prompts.first(min(chosen["prompts"], len(prompts.samples)))
+    writer = AnswersWriter(stage.folder, getattr(torch, activations["dtype"]))
+    size = chosen["answer_batch"]
     for start in tqdm(range(0, len(samples), size), desc="answering", disable=None):
         part = samples[start : start + size]
         images = [data.image(sample) for sample in part]
@@ -47,7 +48,7 @@ def work(stage: Stage) -> None:
             seen = states.mask[index]
             own = states.hidden[index][seen], states.token_types[index][seen], references[index], prompts.targets(sample)
             writer.add(sample.image, CachedAnswer(*(tensor.cpu() for tensor in own)))
-    answered, embedded = writer.close({"hook_layer": stage.params["hook_layer"], "dtype": stage.params["dtype"]})
+    answered, embedded = writer.close(activations)
     owners = "".join(json.dumps({"sample_id": sample.sample_id, "image": sample.image}) + "\n" for sample in samples)
     (stage.folder / "owners.jsonl").write_text(owners, encoding="utf-8")
     stage.rows |= {"answers": answered, "images": embedded}

@@ -142,7 +142,7 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "cache_answers":
             chosen = {key: raw["joint"]["warm_up"][key] for key in ("prompts", "answer_batch", "seed")}
             activations = {key: raw["activations"][key] for key in ("hook_layer", "dtype")}
-            return {"benchmarks": raw["joint"]["benchmarks"], **chosen, **activations} | model
+            return {"benchmarks": raw["joint"]["benchmarks"], "warm_up": chosen, "activations": activations} | model
         case "train_joint":
             joint = study.variant(wildcards["variant"]).model_dump(mode="json")
             threshold = raw["evaluation"]["confidence_threshold"]

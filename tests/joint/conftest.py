@@ -32,7 +32,8 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dictionary = TopKDictionary(WIDTH, 64, 4, 0.0, 1000)
     dictionary.hook_layer = HOOK
     save_dictionary(dictionary, root / "sae")
-    params = stage_params(micro_study(), Job("cache_answers")) | {"hook_layer": HOOK}
+    params = stage_params(micro_study(), Job("cache_answers"))
+    params["activations"]["hook_layer"] = HOOK
     inputs = {"data": root / "data", "backbone": root / "backbone"}
     cache_answers.work(Stage("cache_answers", params, {}, root / "answers", inputs, {}))
     return root

@@ -73,6 +73,12 @@ def test_whitened_features_are_centred_and_alike_in_every_direction_and_unchange
     assert torch.allclose(after, before / (before + SHRINKAGE * before.mean()), atol=1e-3)
 
 
+def test_features_that_are_all_the_same_whiten_to_zero() -> None:
+    whitening = Whitening(4)
+    whitening.fit(torch.full((10, 4), 7.0))
+    assert torch.equal(whitening(torch.full((2, 4), 7.0)), torch.zeros(2, 4))
+
+
 def test_a_threshold_zeroes_weak_codes() -> None:
     codebook = book(0.9)
     weak = torch.full((1, 1, 64), 0.5)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator, DistributedType, debug_launcher
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from segcompass.errors import InputError
@@ -70,6 +71,7 @@ def train(folder: Path, chosen: JointSettings, processes: Processes) -> None:
 
 
 def train_in_one_of_two(folder: Path, chosen: JointSettings) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # a test before this one may have run a stage in the parent
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2
     train(folder, chosen, Processes(accelerator))

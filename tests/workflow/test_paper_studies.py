@@ -34,6 +34,7 @@ SIZES = {
     "sae_training.batch_tokens": 64,
     "joint.steps": 2,
     "joint.prompts": 2,
+    "joint.warm_up.prompts": 8,
     "joint.policy.group": 2,
     "variants": {"full": {"seeds": [0], "changes": {}}},
     "analysis.bootstrap.samples": 100,

@@ -29,7 +29,7 @@ def built(tmp_path: Path) -> Path:
 def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built: Path, tmp_path: Path) -> None:
     assert planned(built) == set()
     fresh = copy_project(tmp_path / "fresh", ROOT / "params" / "smoke.yaml")
-    everything = {"prepare_data", "train_backbone", "label_tokens"} | CACHES | SAES | SCORES | JOINT | REPORT
+    everything = {"prepare_data", "train_backbone", "label_tokens", "cache_answers"} | CACHES | SAES | SCORES | JOINT | REPORT
     assert planned(fresh) == everything
     assert {job.partition(":")[0] for job in everything} == set(ARTEFACTS)
 
@@ -44,7 +44,11 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
         ("oracle_thoughts: [full]", "oracle_thoughts: [full, dense]", {"evaluate:dense_0", *DRAWN}),
         ("comment", "comment", set()),
         ("k: 16, ", "k: 8, ", {"train_sae:topk", "train_sae:random"} | SCORES | JOINT - {"train_joint:dense_0"} | REPORT),
-        ("activations:\n  hook_layer: 2", "activations:\n  hook_layer: 1", OWN_SAES | {"label_tokens"} | SCORES | JOINT | REPORT),
+        (
+            "activations:\n  hook_layer: 2",
+            "activations:\n  hook_layer: 1",
+            OWN_SAES | {"label_tokens", "cache_answers"} | SCORES | JOINT | REPORT,
+        ),
         ("l1_coefficient: 0.1", "l1_coefficient: 0.2", {"train_sae:relu_l1", "score_concepts:relu_l1", *DRAWN}),
         ("sweep:\n  steps: 60", "sweep:\n  steps: 50", SWEPT | {"make_figures", "write_summary"}),
         ("coverage_fractions: [0.02, ", "coverage_fractions: [0.03, ", SCORES | DRAWN),
