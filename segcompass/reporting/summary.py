@@ -88,7 +88,9 @@ def correlation_sentence(row: dict[str, Any]) -> str:
     if math.isnan(row["spearman"]):
         run = f"* `{row['variant']}` seed {row['seed']}"
         return f"{run}: `{row['quality']}` or `{row['accuracy']}` does not vary, so there is no correlation to report."
-    verdict = "goes with" if beyond else "shows no reliable relation to"
+    verdict = "shows no reliable relation to"
+    if beyond:
+        verdict = "goes with" if row["spearman"] > 0 else "goes against"
     rest = "remains" if kept else "does not remain"
     return (
         f"* `{row['variant']}` seed {row['seed']}: `{row['quality']}` {verdict} `{row['accuracy']}`, Spearman"
