@@ -51,16 +51,17 @@ def variants(summary: pd.DataFrame, records: pd.DataFrame, bootstrap: Mapping[st
     names = [f"{measure}{end}" for measure in reversed(MEASURES) for end in ("", f" - {REFERENCE}")]
     caption = f"Variants on every split. {CELLS} {_paired_caption(bootstrap)} `oracle_slots` picks slots with the truth."
     table = Table("variants", caption, [*names, "valid answers", "oracle_slots gIoU (uses the truth)"])
-    for (benchmark, split), part in records.groupby(["benchmark", "split"], sort=False):
-        headline = HEADLINE[str(benchmark)]
-        places = {measure: (str(benchmark), str(split), headline, measure) for measure in MEASURES}
-        places |= {"valid answers": (str(benchmark), str(split), headline, "format")}
-        places |= {"oracle_slots gIoU (uses the truth)": (str(benchmark), str(split), ORACLE, "gIoU")}
+    splits = ((name, split, part) for name, rows in _by_benchmark(records).items() for split, part in rows.groupby("split", sort=False))
+    for benchmark, split, part in splits:
+        headline = HEADLINE[benchmark]
+        places = {measure: (benchmark, str(split), headline, measure) for measure in MEASURES}
+        places |= {"valid answers": (benchmark, str(split), headline, "format")}
+        places |= {"oracle_slots gIoU (uses the truth)": (benchmark, str(split), ORACLE, "gIoU")}
         for variant in dict.fromkeys(summary["variant"]):
             values = seed_values(summary, variant, places)
             if variant != REFERENCE:
                 values |= {f"{m} - {REFERENCE}": paired(part, variant, REFERENCE, c, bootstrap) for m, c in MEASURES.items()}
-            table.add(f"{SHORT[str(benchmark)]} {split}, {variant}", values)
+            table.add(f"{SHORT[benchmark]} {split}, {variant}", values)
     return table
 
 

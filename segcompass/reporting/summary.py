@@ -17,8 +17,9 @@ FIGURES = {
     "correlation": "Concept quality against mask accuracy (Figure 8), samples with a target, first run of the first correlated variant.",
     "necessity": "What zeroing a slot's top concepts does to its masks, against matched random concepts and the sham edit.",
     "qualitative": "The first sample of each of the first images of the split, not chosen ones.",
-    "training": "Training curves, mean over seeds, smoothed.",
-    "validation": "Greedy answers to samples of val while training, mean over seeds; `joint.checkpoint` says whether they choose.",
+    "warm_up": "The concept interface's warm-up on cached answers of the base policy, mean over seeds, smoothed.",
+    "training": "Joint training, mean over seeds, smoothed.",
+    "validation": "Greedy answers to samples of val through joint training, mean over seeds; `joint.checkpoint` says whether they choose.",
 }
 COMPARISONS = ("bounds", "differences", "reinforcement")
 TABLES = ("table1", "table2", "table3", "table4", *COMPARISONS, "trained_parameters", "dictionaries", "fidelity", "purity")
@@ -31,6 +32,7 @@ def summary_page(
     effects: pd.DataFrame,
     scores: Mapping[str, pd.DataFrame],
     tables: Path,
+    figures: Path,
 ) -> str:
     """The page's Markdown.
 
@@ -41,6 +43,7 @@ def summary_page(
         effects: summary.csv of every intervened run, one below the other.
         scores: `metrics`, `purity` and `coverage` of every scored dictionary, with its name in column `sae`.
         tables: folder whose Markdown tables are shown.
+        figures: folder whose figures are shown.
     """
     seeds: dict[str, list[int]] = {}
     for variant, seed in runs:
@@ -63,12 +66,18 @@ def summary_page(
         "Each also as CSV and LaTeX in `tables/`, beside every variant on every split (`tables/variants.md`)."
         " Every number of this page stands in `numbers.json`.",
         "## Figures",
-        *[
-            f"![{name}](figures/{name}.png)\n\n{caption} ([PDF](figures/{name}.pdf), [CSV](figures/{name}.csv))"
-            for name, caption in FIGURES.items()
-        ],
+        *shown_figures(figures),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def shown_figures(folder: Path) -> list[str]:
+    """Image, caption and links of every figure of the folder; photographs have no purity, the paper's training no warm-up."""
+    return [
+        f"![{name}](figures/{name}.png)\n\n{caption} ([PDF](figures/{name}.pdf), [CSV](figures/{name}.csv))"
+        for name, caption in FIGURES.items()
+        if (folder / f"{name}.png").is_file()
+    ]
 
 
 def concept_sentences(scores: Mapping[str, pd.DataFrame]) -> list[str]:
@@ -125,7 +134,7 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _interval(row: dict[str, Any], name: str, middle: str = "") -> str:
-    return f"{row[middle or name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+    return f"{row[middle or name]:z.2f} [{row[f'{name}_low']:z.2f}, {row[f'{name}_high']:z.2f}]"
 
 
 def _excludes_zero(low: float, high: float) -> bool:

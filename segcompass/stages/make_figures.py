@@ -1,5 +1,5 @@
 """Draws the report's figures, each with the CSV it drew: active features (Figure 4), coverage (Figure 5), purity, the frontier, correlation
-(Figure 8), necessity, qualitative samples, training curves and validation."""
+(Figure 8), necessity, qualitative samples, curves of warm-up and joint training, and validation."""
 
 import json
 
@@ -24,7 +24,15 @@ from segcompass.reporting.figures.correlation import correlation_figure
 from segcompass.reporting.figures.necessity import necessity_figure
 from segcompass.reporting.figures.qualitative import Example, qualitative_figure
 from segcompass.reporting.figures.save import save_figure
-from segcompass.reporting.figures.training import smoothed, training_figure, validation_figure, validation_means
+from segcompass.reporting.figures.training import (
+    PANELS,
+    WARM_UP_PANELS,
+    smoothed,
+    training_figure,
+    validation_figure,
+    validation_means,
+    warm_up_figure,
+)
 
 FLAGS = {
     "data": "artefact of prepare_data",
@@ -43,7 +51,11 @@ def work(stage: Stage) -> None:
     summary = pd.read_csv(stage.collections["intervene"][0] / "summary.csv")
     save_figure(lambda: necessity_figure(summary), summary, stage.folder, "necessity")
     _qualitative(stage)
-    drawn = smoothed(_of_runs(stage, "curves"))
+    warmed = _of_runs(stage, "warm_up")
+    if len(warmed):  # the paper's training has no warm-up
+        losses = smoothed(warmed, WARM_UP_PANELS)
+        save_figure(lambda: warm_up_figure(losses), losses, stage.folder, "warm_up")
+    drawn = smoothed(_of_runs(stage, "curves"), PANELS)
     save_figure(lambda: training_figure(drawn), drawn, stage.folder, "training")
     validated = validation_means(_of_runs(stage, "validation"))
     save_figure(lambda: validation_figure(validated), validated, stage.folder, "validation")
@@ -104,7 +116,7 @@ def _of_runs(stage: Stage, name: str) -> pd.DataFrame:
     """The rows of one CSV of every run, one run below the other."""
     runs = zip(stage.collections["joint"], stage.params["runs"], strict=True)
     frames = [pd.read_csv(folder / f"{name}.csv").assign(variant=variant, seed=seed) for folder, (variant, seed) in runs]
-    return pd.concat([frame for frame in frames if len(frame)], ignore_index=True)
+    return pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()], ignore_index=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -28,12 +28,12 @@ def work(stage: Stage) -> None:
     effects = pd.concat([pd.read_csv(folder / "summary.csv") for folder in made_by["intervene"]], ignore_index=True)
     dictionaries = {sae.name: json.loads((sae / "metrics.json").read_text(encoding="utf-8")) for sae in made_by["train_sae"]}
     scores = {name: read_scores(made_by["score_concepts"], name) for name in ("metrics", "purity", "coverage")}
-    tables = made_by["make_tables"][0]
+    tables, figures = made_by["make_tables"][0], made_by["make_figures"][0]
     comparisons = {name: pd.read_csv(tables / f"{name}.csv") for name in COMPARISONS}
     found = correlations, effects, dictionaries, scores["metrics"], scores["purity"], comparisons
     numbers = study_numbers(over_seeds(run_metrics(records)), *found)
     (stage.folder / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
-    page = summary_page(stage.params["study"], stage.params["runs"], correlations, effects, scores, tables)
+    page = summary_page(stage.params["study"], stage.params["runs"], correlations, effects, scores, tables, figures)
     (stage.folder / "summary.md").write_text(page, encoding="utf-8")
     stage.rows["artefacts"] = len(folders)
 

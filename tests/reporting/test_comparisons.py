@@ -66,6 +66,13 @@ def test_variants_are_paired_over_common_seeds() -> None:
     assert "gIoU - full" not in found["gR val, full"] and found["gR val, full"]["gIoU"].seeds == 2
 
 
+def test_variants_stand_in_the_order_of_the_other_tables() -> None:
+    full = records("full", 0)
+    both = pd.concat([placed(full, "grefcoco", "val"), placed(full, "refcoco", "val"), placed(full, "refcoco", "testA")], ignore_index=True)
+    found = rows(comparisons.variants(over_seeds(run_metrics(both)), both, BOOTSTRAP))
+    assert list(found) == ["R val, full", "R testA, full", "gR val, full"]
+
+
 def test_differences_take_the_test_splits_together() -> None:
     runs = []
     for variant, gains in (("full", (0, 0, 0)), ("dense", (0.5, -0.1, -0.2))):

@@ -25,15 +25,17 @@ from segcompass.reporting.figures.save import save_figure
 from segcompass.reporting.figures.training import (
     PANELS,
     VALIDATION_PANELS,
+    WARM_UP_PANELS,
     smoothed,
     training_figure,
     validation_figure,
     validation_means,
+    warm_up_figure,
 )
 from segcompass.reporting.metrics import ORACLE, over_seeds, run_metrics
 from segcompass.reporting.numbers import study_numbers
 from segcompass.reporting.phases import phase_shares
-from segcompass.reporting.summary import correlation_sentence, necessity_sentence
+from segcompass.reporting.summary import correlation_sentence, necessity_sentence, shown_figures
 from segcompass.reporting.table import UNKNOWN, Table, Value
 
 BOOTSTRAP = {"samples": 200, "level": 0.95, "seed": 0}
@@ -190,7 +192,7 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
     image = generator.integers(0, 255, (40, 60, 3), dtype=np.uint8)
     mask = np.zeros((40, 60), bool)
     example = Example(image, "the left $ring$", "<think> target : ring </think>", mask, generator.random((32, 32)), mask, 0.5)
-    drawn = smoothed(curves)
+    drawn, warmed = smoothed(curves, PANELS), smoothed(curves, WARM_UP_PANELS)
     rows = {name: [0.1, 0.2, 0.3] for name in VALIDATION_PANELS}
     validated = validation_means(pd.DataFrame({"variant": "full", "seed": 0, "step": [0, 20, 40], **rows}))
     scores = concept_scores("topk")
@@ -205,11 +207,12 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
         save_figure(lambda: purity_figure(shown), shown, folder, "purity")
         save_figure(lambda: frontier_figure(points), points, folder, "frontier")
         save_figure(lambda: necessity_figure(effects), effects, folder, "necessity")
+        save_figure(lambda: warm_up_figure(warmed), warmed, folder, "warm_up")
         save_figure(lambda: training_figure(drawn), drawn, folder, "training")
         save_figure(lambda: validation_figure(validated), validated, folder, "validation")
         save_figure(lambda: qualitative_figure([example]), samples, folder, "qualitative")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(names) == 27
+    assert len(names) == 30
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     assert pd.read_csv(tmp_path / "a" / "correlation.csv").equals(pd.read_csv(tmp_path / "b" / "correlation.csv"))
 
@@ -246,7 +249,7 @@ def test_sentences_say_which_values_are_told_and_which_metrics_tell_nothing() ->
 def test_smoothing_is_a_mean_over_seeds_then_a_running_mean() -> None:
     base = pd.DataFrame({"step": range(40), **dict.fromkeys(PANELS, 0.0)})
     two = pd.concat([base.assign(variant="v", seed=0, entropy=range(40)), base.assign(variant="v", seed=1, entropy=0)])
-    found = smoothed(two)
+    found = smoothed(two, PANELS)
     assert found["entropy"][:3].tolist() == [0.0, 0.25, 0.75]  # means 0, 0.5, 1; window 40 // 20 = 2
 
 
@@ -291,11 +294,24 @@ def test_sentences_follow_the_intervals() -> None:
     opposite = row | {"spearman": -row["spearman"], "spearman_low": -row["spearman_high"], "spearman_high": -row["spearman_low"]}
     assert "goes against" in correlation_sentence(opposite)
     assert "no reliable relation" in correlation_sentence(row | {"spearman_low": -0.1})
+    assert "shuffled 0.00" in correlation_sentence(row | {"null_mean": -0.001}), "zero has no sign"
     assert "does not vary" in correlation_sentence(row | {"spearman": math.nan})
     effect = {"variant": "full", "seed": 0, "benchmark": "refcoco", "split": "val", "m": 4, "mean": -0.2, "low": -0.3, "high": -0.1, "n": 9}
     assert "hurts the mask more" in necessity_sentence(effect)
     assert "no more and no less" in necessity_sentence(effect | {"high": 0.1})
     assert "hurts the mask less" in necessity_sentence(effect | {"low": 0.1, "high": 0.3, "mean": 0.2})
+
+
+def test_axes_of_shares_begin_at_zero_even_where_nothing_moves() -> None:
+    still = pd.DataFrame({"variant": "full", "seed": 0, "step": [0, 5], **dict.fromkeys(VALIDATION_PANELS, 0.0)})
+    for axis in validation_figure(validation_means(still)).axes:
+        low, high = axis.get_ylim()
+        assert 0 > low > -0.1 * high
+
+
+def test_the_page_shows_the_figures_that_there_are(tmp_path: Path) -> None:
+    (tmp_path / "training.png").touch()
+    assert [text.split("]")[0] for text in shown_figures(tmp_path)] == ["![training"]
 
 
 def test_numbers_are_valid_json_without_nan() -> None:

@@ -30,12 +30,12 @@ def correlation_figure(points: pd.DataFrame, correlations: pd.DataFrame) -> Figu
         rows = correlations[(correlations["accuracy"] == accuracy) & correlations["quality"].isin([quality, f"random_{quality}"])]
         trained = rows[rows["dictionary"] == "trained"].iloc[0]
         lines = [
-            f"Spearman {trained['spearman']:.2f} [{trained['spearman_low']:.2f}, {trained['spearman_high']:.2f}]",
-            f"partial {trained['partial']:.2f} [{trained['partial_low']:.2f}, {trained['partial_high']:.2f}]",
-            f"shuffled {trained['null_mean']:.2f} [{trained['null_low']:.2f}, {trained['null_high']:.2f}]",
+            f"Spearman {trained['spearman']:z.2f} [{trained['spearman_low']:z.2f}, {trained['spearman_high']:z.2f}]",
+            f"partial {trained['partial']:z.2f} [{trained['partial_low']:z.2f}, {trained['partial_high']:z.2f}]",
+            f"shuffled {trained['null_mean']:z.2f} [{trained['null_low']:z.2f}, {trained['null_high']:z.2f}]",
         ]
         for control in rows[rows["dictionary"] == "untrained"].itertuples():
-            lines.append(f"untrained SAE {control.spearman:.2f} [{control.spearman_low:.2f}, {control.spearman_high:.2f}]")
+            lines.append(f"untrained SAE {control.spearman:z.2f} [{control.spearman_low:z.2f}, {control.spearman_high:z.2f}]")
         axis.set_title("\n".join(lines), loc="left", fontsize=8)
     return figure
 

@@ -1,4 +1,7 @@
-"""Training curves of every variant: rewards, policy, losses, gradients, and what greedy answers to samples of val were worth meanwhile."""
+"""Curves of every variant: the interface's warm-up, joint training, and what greedy answers to samples of val were worth meanwhile.
+
+The policy loss is not drawn: with one update a batch its value is 0 up to rounding, and its gradient stands in that of `language`.
+"""
 
 from collections.abc import Iterator
 
@@ -6,6 +9,7 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+WARM_UP_PANELS = {"heat_bce": "heat-map BCE (weighted)", "heat_dice": "heat-map Dice (weighted)", "confidence": "confidence BCE (weighted)"}
 PANELS = {
     "reward_mask": "mask reward",
     "reward_format": "format reward",
@@ -14,7 +18,7 @@ PANELS = {
     "kl_to_reference": "KL to the reference (nats a token)",
     "entropy": "entropy of a token (nats)",
     "clip_fraction": "tokens beyond the clip",
-    "policy": "policy loss (weighted)",
+    "answer_tokens": "tokens of an answer",
     "heat_bce": "heat-map BCE (weighted)",
     "heat_dice": "heat-map Dice (weighted)",
     "mask_dice": "mask Dice (weighted)",
@@ -32,25 +36,32 @@ VALIDATION_PANELS = {
     "valid_answers": "answers that keep the form",
     "N-acc": "no-target answers that are right (N-acc)",
 }
+FROM_ZERO = {"reward_mask", "thought_accuracy", "kl_to_reference", "clip_fraction", *VALIDATION_PANELS}
+"""Quantities that are never negative and may not move at all; their axes begin at 0."""
 WINDOW = 20
 """The curves are running means over this share of the steps (one step in WINDOW)."""
 LINES = ("-", "--", ":")
 """Line styles, the next one when the colours are used up."""
 
 
-def smoothed(curves: pd.DataFrame) -> pd.DataFrame:
+def smoothed(curves: pd.DataFrame, panels: dict[str, str]) -> pd.DataFrame:
     """Mean over seeds of each variant's curves, as a running mean over a WINDOW-th of the steps."""
     rows = []
-    for variant, mean in _over_seeds(curves, list(PANELS)):
+    for variant, mean in _over_seeds(curves, list(panels)):
         running = mean.rolling(max(1, len(mean) // WINDOW), min_periods=1).mean()
         rows.append(running.reset_index().assign(variant=variant))
-    return pd.concat(rows, ignore_index=True)[["variant", "step", *PANELS]]
+    return pd.concat(rows, ignore_index=True)[["variant", "step", *panels]]
 
 
 def validation_means(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over seeds of each variant's validations, as they are."""
     means = [mean.reset_index().assign(variant=variant) for variant, mean in _over_seeds(rows, list(VALIDATION_PANELS))]
     return pd.concat(means, ignore_index=True)[["variant", "step", *VALIDATION_PANELS]]
+
+
+def warm_up_figure(drawn: pd.DataFrame) -> Figure:
+    """One panel a loss, one line a variant, from `smoothed` curves."""
+    return _panels(drawn, WARM_UP_PANELS, 1, 3, (9.5, 2.6), "")
 
 
 def training_figure(drawn: pd.DataFrame) -> Figure:
@@ -69,11 +80,13 @@ def _over_seeds(curves: pd.DataFrame, columns: list[str]) -> Iterator[tuple[str,
 
 
 def _panels(drawn: pd.DataFrame, panels: dict[str, str], rows: int, columns: int, size: tuple[float, float], marker: str) -> Figure:
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, sharex=True)
+    figure, axes = pyplot.subplots(rows, columns, figsize=size, sharex=True, squeeze=False)
     for axis, (name, label) in zip(axes.flat, panels.items(), strict=True):
         for index, (variant, part) in enumerate(drawn.groupby("variant", sort=False)):
             style = LINES[index // len(pyplot.rcParams["axes.prop_cycle"]) % len(LINES)]
             axis.plot(part["step"], part[name], linestyle=style, marker=marker, label=variant)
+        if name in FROM_ZERO:
+            axis.set_ylim(bottom=-axis.get_ylim()[1] / 30)
         axis.set_title(label, loc="left")
     for axis in axes[-1]:
         axis.set_xlabel("step")
