@@ -46,7 +46,7 @@ def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = copy_project(base / "project", ROOT / "tests" / "workflow" / "micro.yaml")
     git(root, "init", "-q")
     (root / ".dvc" / "tmp").mkdir(exist_ok=True)
-    shutil.copy(ROOT / ".dvc" / "tmp" / "offline_plots.html", root / ".dvc" / "tmp")
+    command(root, "python", "workflow/scripts/offline_plots_template.py")
     command(root, "dvc", "remote", "add", "-q", "-d", "store", str(base / "remote"))
     commit(root, "Project")
     command(root, "dvc", "repro")
