@@ -136,11 +136,15 @@ class CachedAnswers:
         try:
             index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             self.hook_layer: int = index["hook_layer"]
-            self._answers = [_AnswerShard(folder / shard["file"]) for shard in index["answers"]]
-            self._images = [safe_open(folder / shard["file"], "pt") for shard in index["images"]]
-            self._answer_ends = list(accumulate(shard["rows"] for shard in index["answers"]))
             self._image_ends = list(accumulate(shard["rows"] for shard in index["images"]))
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            self._answer_ends = list(accumulate(shard["rows"] for shard in index["answers"]))
+            if not self._answer_ends or not self._image_ends:
+                raise ValueError("no shards are listed")
+            self._images = [safe_open(folder / shard["file"], "pt") for shard in index["images"]]
+            for file, shard in zip(self._images, index["images"], strict=True):
+                _check_lengths(file, shard["file"], dict.fromkeys(("embeddings", "valid"), shard["rows"]))
+            self._answers = [_AnswerShard(folder / shard["file"], shard["rows"], self._image_ends[-1]) for shard in index["answers"]]
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
             raise InputError(folder, "index.json and its shards", f"cannot be read ({error}); rerun the stage cache_answers") from error
         self.device = device
 
@@ -176,14 +180,28 @@ class CachedAnswers:
         return self._images[shard].get_slice("embeddings")[row], self._images[shard].get_slice("valid")[row]
 
 
+def _check_lengths(file: Any, name: str, lengths: dict[str, int]) -> None:
+    """Raises a ValueError unless the tensors of the shard `name` have the first dimensions `lengths`."""
+    for tensor, length in lengths.items():
+        held = file.get_slice(tensor).get_shape()[0]
+        if held != length:
+            raise ValueError(f"{name} holds {held} rows of {tensor}, not {length}")
+
+
 class _AnswerShard:
     """One shard of answers; where each begins is kept, what it holds is read when asked for."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, rows: int, images: int) -> None:
+        """`rows` answers about some of `images` images; a ValueError if the shard holds others."""
         self._file = safe_open(path, "pt")
+        _check_lengths(self._file, path.name, dict.fromkeys(("tokens", "objects", "image", "reference_states"), rows))
         self._tokens = [0, *accumulate(self._file.get_tensor("tokens").tolist())]
         self._objects = [0, *accumulate(self._file.get_tensor("objects").tolist())]
         self._image: list[int] = self._file.get_tensor("image").tolist()
+        if max(self._image) >= images:
+            raise ValueError(f"{path.name} refers to image {max(self._image)} of {images}")
+        tokens, objects = self._tokens[-1], self._objects[-1]
+        _check_lengths(self._file, path.name, {"hidden": tokens, "token_types": tokens, "targets": objects})
 
     def row(self, row: int) -> tuple[CachedAnswer, int]:
         """An answer, and the place of its image."""

@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from segcompass.backbone.interface import OTHER
 from segcompass.backbone.load import load_segmenter, load_vlm
@@ -82,3 +85,44 @@ def test_a_damaged_cache_is_one_sentence(artefacts: Path, tmp_path: Path) -> Non
     shard.write_bytes(shard.read_bytes()[:-10])
     with pytest.raises(InputError, match="rerun the stage cache_answers"):
         CachedAnswers(broken, CPU)
+
+
+def without_hidden(folder: Path) -> None:
+    shard = folder / "answers-00000.safetensors"
+    tensors = load_file(shard)
+    del tensors["hidden"]
+    save_file(tensors, shard)
+
+
+def index_says(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        path = folder / "index.json"
+        path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (index_says(lambda index: []), "index.json and its shards"),
+        (index_says(lambda index: index | {"answers": []}), "no shards are listed"),
+        (index_says(lambda index: index | {"images": []}), "no shards are listed"),
+        (index_says(lambda index: index | {"answers": [index["answers"][0] | {"rows": 9}]}), "holds 3 rows of tokens, not 9"),
+        (index_says(lambda index: index | {"answers": [index["answers"][0] | {"rows": 2}]}), "holds 3 rows of tokens, not 2"),
+        (index_says(lambda index: index | {"images": [index["images"][0] | {"rows": 2}]}), "holds 3 rows of embeddings, not 2"),
+        (without_hidden, "hidden"),
+    ],
+    ids=["no mapping", "no answers", "no images", "too many rows", "too few rows", "too few images", "no hidden states"],
+)
+def test_an_index_that_disagrees_with_its_shards_is_one_sentence(tmp_path: Path, damage: Callable[[Path], None], words: str) -> None:
+    writer = AnswersWriter(tmp_path, torch.float16)
+    for number in range(3):
+        writer.add_image(f"image{number}", torch.zeros(3, 2, 2), torch.ones(8, 8, dtype=torch.bool))
+        writer.add(f"image{number}", some_answer(number + 1, number))
+    writer.close({"hook_layer": 1})
+    CachedAnswers(tmp_path, CPU)
+    damage(tmp_path)
+    with pytest.raises(InputError, match=words) as fault:
+        CachedAnswers(tmp_path, CPU)
+    assert "rerun the stage cache_answers" in str(fault.value) and "\n" not in str(fault.value)
