@@ -140,9 +140,7 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "score_concepts":
             return {"scores": raw["concepts"]["scores"], "bootstrap": analysis["bootstrap"], "threads": raw["threads"]}
         case "cache_answers":
-            chosen = {key: raw["joint"]["warm_up"][key] for key in ("prompts", "answer_batch", "seed")}
-            activations = {key: raw["activations"][key] for key in ("hook_layer", "dtype")}
-            return {"benchmarks": raw["joint"]["benchmarks"], "warm_up": chosen, "activations": activations} | model
+            return study.joint.answered() | {"activations": {key: raw["activations"][key] for key in ("hook_layer", "dtype")}} | model
         case "train_joint":
             joint = study.variant(wildcards["variant"]).model_dump(mode="json")
             threshold = raw["evaluation"]["confidence_threshold"]

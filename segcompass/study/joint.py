@@ -1,6 +1,6 @@
 """Keys of joint training: GRPO on the policy plus supervised segmentation (paper section 2, stage 2)."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -150,3 +150,8 @@ class JointSettings(Section):
     """
     checkpoint_every: PositiveInt
     """Steps from one resume point to the next."""
+
+    def answered(self) -> dict[str, Any]:
+        """The keys that decide which prompts `cache_answers` answers, and how; its artefact is shared, so no variant may change them."""
+        warm_up = self.warm_up.model_dump(mode="json", include={"prompts", "answer_batch", "seed"})
+        return {"benchmarks": self.benchmarks, "warm_up": warm_up}

@@ -167,4 +167,7 @@ class Study(Section):
         trainable = [benchmark for benchmark in EVALUATION_SPLITS if benchmark != "reasonseg"]
         if unknown := [benchmark for benchmark in settings.benchmarks if benchmark not in trainable]:
             return [f"variants.{name}: benchmarks holds `{unknown[0]}`; train on {', '.join(trainable)} only"]
+        if settings.answered() != self.joint.answered():
+            shared = "benchmarks, warm_up.prompts, warm_up.answer_batch and warm_up.seed"
+            return [f"variants.{name}.changes: every variant reads the same cached answers; change {shared} in `joint` instead"]
         return []

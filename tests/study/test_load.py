@@ -51,6 +51,10 @@ def test_unknown_key_names_the_nearest_valid_one(tmp_path: Path) -> None:
         ({"study": "other"}, "study", "make them equal"),
         ({"variants": {"full": {"seeds": [0], "changes": {"steps": 3}}}}, "variants.full.changes", "changes nothing"),
         ({"variants": {"full": {"seeds": [0], "changes": {}}, "a": {"seeds": [0], "changes": {"policy.wait": 1}}}}, "variants.a", "no key"),
+        *(
+            ({"variants": {"full": {"seeds": [0], "changes": {}}, "a": {"seeds": [0], "changes": changes}}}, "variants.a", "cached answers")
+            for changes in ({"benchmarks": ["refcoco"]}, {"warm_up.prompts": 7}, {"warm_up.answer_batch": 3}, {"warm_up.seed": 9})
+        ),
         ({"evaluation.oracle_thoughts": ["fool"]}, "evaluation.oracle_thoughts", "not in `variants`"),
         ({"data.seed": True}, "data.seed", "integer"),
         ({"saes.topk.k": -1}, "saes.topk.k", "greater than 0"),

@@ -53,6 +53,8 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
         ("sweep:\n  steps: 60", "sweep:\n  steps: 50", SWEPT | {"make_figures", "write_summary"}),
         ("coverage_fractions: [0.02, ", "coverage_fractions: [0.03, ", SCORES | DRAWN),
         ("expressions: 3", "expressions: 2", {"label_tokens"} | SCORES | DRAWN),
+        ("warm_up: {prompts: 48", "warm_up: {prompts: 40", {"cache_answers"} | JOINT | REPORT),
+        ("steps: 12, batch: 8", "steps: 10, batch: 8", JOINT | REPORT),
     ],
 )
 def test_an_edited_key_reruns_what_reads_it_and_what_follows(built: Path, old: str, new: str, jobs: set[str]) -> None:
