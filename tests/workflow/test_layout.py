@@ -88,6 +88,14 @@ def _at(raw: dict, dotted: str) -> object:
     return raw
 
 
+def test_dvc_reruns_cached_answers_only_for_the_keys_that_they_are_made_from() -> None:
+    """Steps and rates of the warm-up are edited often, and the answers are dear."""
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["cache_answers"]
+    (named,) = stage["params"][0].values()
+    warm_up = load_study(ROOT / "params" / "default.yaml").joint.answered()["warm_up"]
+    assert {place for place in named if place.startswith("joint.warm_up")} == {f"joint.warm_up.{key}" for key in warm_up}
+
+
 def test_dvc_outputs_are_the_artefacts() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     outputs = {name for stage in stages.values() for out in (*stage["outs"], *stage.get("metrics", [])) for name in out}
