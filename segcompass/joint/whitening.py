@@ -37,25 +37,23 @@ class Centring(nn.Module):
         return features - self.mean
 
 
-class Whitening(nn.Module):
+class Whitening(Centring):
     """Features [.., c] -> centred, decorrelated ones of unit variance; the identity until it is fitted."""
 
-    mean: Tensor
     matrix: Tensor
 
     def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
+        super().__init__(width)
         self.register_buffer("matrix", torch.eye(width))
 
     @torch.no_grad()
     def fit(self, features: Tensor) -> None:
         """Takes mean and covariance of features [n, c]."""
-        self.mean.copy_(features.mean(0))
+        super().fit(features)
         variances, directions = torch.linalg.eigh(torch.cov(features.double().T))
         scale = (variances + SHRINKAGE * variances.mean()).clamp(min=SMALLEST_VARIANCE).rsqrt()
         self.matrix.copy_((directions * scale) @ directions.T)
 
     def forward(self, features: Tensor) -> Tensor:
         """Whitened features [.., c]."""
-        return (features - self.mean) @ self.matrix
+        return super().forward(features) @ self.matrix
