@@ -5,7 +5,6 @@ The order depends on the seed alone, so every variant of a seed sees the same pr
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +13,7 @@ from segcompass.datasets.artefact import LearningData
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample
 from segcompass.joint.embeddings import Embeddings
+from segcompass.optimisation.order import EpochOrder
 from segcompass.optimisation.processes import Processes
 
 
@@ -40,28 +40,24 @@ class TrainingPrompts:
         self, data: LearningData, benchmarks: list[str], segmenter: Segmenter, seed: int, processes: Processes | None = None
     ) -> None:
         """`processes` None: this one alone."""
-        self.data, self.segmenter, self.seed = data, segmenter, seed
+        self.data, self.segmenter = data, segmenter
         self.processes = processes or Processes()
         self.samples = [sample for benchmark in benchmarks for sample in data.samples(benchmark, "train")]
         self.gold = data.gold_thoughts("train")
+        self._order = EpochOrder(len(self.samples), seed)
         self._embeddings = Embeddings(segmenter)
 
     def batch(self, step: int, size: int) -> Batch:
         """This process's share of the `size` prompts of one step."""
-        samples = [self._at(step * size + index) for index in self.processes.share(size)]
+        samples = [self.samples[self._order.at(step * size + index)] for index in self.processes.share(size)]
         images = [self.data.image(sample) for sample in samples]
         targets = [self.targets(sample) for sample in samples]
         gold = [self.gold.get(sample.sample_id) for sample in samples]
         return Batch([sample.text for sample in samples], images, targets, *self._embeddings.of(images), gold)
 
-    def _at(self, position: int) -> Sample:
-        epoch, index = divmod(position, len(self.samples))
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.samples))
-        return self.samples[order[index]]
-
     def first(self, count: int) -> list[Sample]:
         """The samples of the first `count` prompts, whatever the number of processes."""
-        return [self._at(position) for position in range(count)]
+        return [self.samples[self._order.at(position)] for position in range(count)]
 
     def targets(self, sample: Sample) -> Tensor:
         """Area fractions [G, m, m] of a sample's objects."""

@@ -9,13 +9,13 @@ Muon; slots are matched by their heat maps, and SAM, which is not run, learns no
 
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from segcompass.joint.cached_answers import CachedAnswers
 from segcompass.joint.interface import ConceptInterface
 from segcompass.joint.model import JointModel
 from segcompass.joint.supervision import confidence_loss, heat_losses, matched_pairs, objects_at
+from segcompass.optimisation.order import EpochOrder
 from segcompass.optimisation.phase import PhaseRecord, run_phase
 from segcompass.study.joint import JointSettings
 
@@ -34,7 +34,8 @@ class WarmUp:
     """The warm-up of one variant with one seed."""
 
     def __init__(self, model: JointModel, answers: CachedAnswers, settings: JointSettings, seed: int) -> None:
-        self.model, self.answers, self.settings, self.seed = model, answers, settings, seed
+        self.model, self.answers, self.settings = model, answers, settings
+        self.order = EpochOrder(len(answers), seed)
 
     def run(self, resume: Path) -> PhaseRecord:
         """Trains codebook and slot mapper from the last resume point on."""
@@ -58,8 +59,6 @@ class WarmUp:
         return losses
 
     def _rows(self, step: int) -> list[int]:
-        """Places of a step's answers: every answer once, in a seeded order, before any comes again."""
-        size, total = self.settings.warm_up.batch, len(self.answers)
-        places = range(step * size, (step + 1) * size)
-        orders = {epoch: np.random.default_rng([self.seed, epoch]).permutation(total) for epoch in {place // total for place in places}}
-        return [int(orders[place // total][place % total]) for place in places]
+        """Places of a step's answers."""
+        size = self.settings.warm_up.batch
+        return [self.order.at(position) for position in range(step * size, (step + 1) * size)]
