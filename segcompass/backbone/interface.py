@@ -164,6 +164,12 @@ class VisionLanguageModel(nn.Module, ABC):
     def upper(self, states: HookStates) -> Tensor:
         """Runs the blocks above the hook and the final norm: last hidden states [N, T, d], with gradient."""
 
+    def reference_states(self, last: Tensor, states: HookStates) -> Tensor:
+        """r_k, last hidden states [N, K, d] of the reference tokens as float32; every sequence holds exactly K of them."""
+        positions = states.ids == self.reference_id
+        positions[:, : states.prompt_length] = False
+        return last[positions].float().view(len(last), -1, last.shape[-1])
+
     @abstractmethod
     def answer_log_probs(self, last: Tensor, states: HookStates, temperature: float) -> Tensor:
         """Log-probabilities [N, A] of the answer tokens of `states` given last hidden states [N, T, d]."""

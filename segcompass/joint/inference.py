@@ -93,7 +93,8 @@ class Predictor:
         return vlm.text(torch.tensor(vlm.answer_ids(thought)))
 
     def _thoughts(self, images: Sequence[Image], answers: list[str], status: list[str], states: HookStates) -> Thoughts:
-        reference_states = self.model.reference_states(self.model.vlm.upper(states), states)
+        vlm = self.model.vlm
+        reference_states = vlm.reference_states(vlm.upper(states), states)
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         return Thoughts(answers, status, states, self.model.codes(states), reference_states, *self._embeddings.of(images), sizes)
 

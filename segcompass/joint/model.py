@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from segcompass.backbone.interface import OTHER, THOUGHT, HookStates, Segmenter, VisionLanguageModel
 from segcompass.joint.interface import ConceptInterface
-from segcompass.joint.rollouts import reference_states
 from segcompass.joint.text_readout import TextReadout
 from segcompass.sae.dictionary import Dictionary
 from segcompass.study.joint import InterfaceSettings, LearningRates
@@ -87,10 +86,6 @@ class JointModel(nn.Module):
     def codes_of(self, hidden: Tensor, token_types: Tensor) -> Tensor:
         """`codes` of hidden states [N, T, d] with types [N, T]."""
         return self.dictionary.encode(hidden.float()) * (token_types != OTHER)[..., None]
-
-    def reference_states(self, last: Tensor, states: HookStates) -> Tensor:
-        """See the function of this name."""
-        return reference_states(self.vlm, last, states)
 
     def segment(self, codes: Tensor, states: HookStates, reference_states: Tensor, embeddings: Tensor, valid: Tensor) -> Segmentation:
         """Heat maps, confidences and masks of all slots in one batch; arguments as those of `read`."""

@@ -70,10 +70,3 @@ def distinct(states: HookStates) -> tuple[Tensor, Tensor, Tensor]:
     device = states.ids.device
     counts = torch.bincount(torch.tensor(of)).float().to(device)
     return torch.from_numpy(first).to(device), torch.tensor(of, device=device), counts
-
-
-def reference_states(vlm: VisionLanguageModel, last: Tensor, states: HookStates) -> Tensor:
-    """r_k, last hidden states [N, K, d] of the reference tokens as float32; every sequence holds exactly K of them."""
-    positions = states.ids == vlm.reference_id
-    positions[:, : states.prompt_length] = False
-    return last[positions].float().view(len(last), -1, last.shape[-1])

@@ -161,7 +161,7 @@ class JointTrainer:
             read, prompt = states.rows(once), once // policy.group
             embeddings, valid = batch.embeddings[prompt], batch.valid[prompt]
             targets = [batch.targets[index] for index in prompt.tolist()]
-            reference_states = self.model.reference_states(formed[once], read)
+            reference_states = vlm.reference_states(formed[once], read)
             heat, confidence = self.model.read(self.model.codes(read), read, reference_states, embeddings, valid)
             with torch.no_grad():
                 output = Segmentation(heat, confidence, self.model.masks(heat, embeddings, valid))

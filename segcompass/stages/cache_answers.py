@@ -13,7 +13,7 @@ from segcompass.backbone.runtime import prepare_torch
 from segcompass.datasets.artefact import LearningData
 from segcompass.joint.batches import TrainingPrompts
 from segcompass.joint.cached_answers import AnswersWriter, CachedAnswer
-from segcompass.joint.rollouts import answer, reference_states
+from segcompass.joint.rollouts import answer
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
 
@@ -40,7 +40,7 @@ def work(stage: Stage) -> None:
         with torch.no_grad():
             answers = answer(vlm, vlm.prompts(images, [sample.text for sample in part]), 1, None, settings.longest, None)
             states = answers.formed
-            references = reference_states(vlm, vlm.upper(states), states)
+            references = vlm.reference_states(vlm.upper(states), states)
         for index, sample in enumerate(part):
             if not writer.knows(sample.image):
                 inputs = segmenter.inputs([images[index]])

@@ -90,7 +90,7 @@ def test_bfloat16_is_the_arithmetic_and_trained_weights_stay_float32(folder: Pat
     last = vlm.upper(states)
     inputs = sam.inputs(pictures(2))
     embeddings, valid = (part.repeat_interleave(2, 0) for part in (sam.embed(inputs), inputs.valid))
-    output = model.segment(model.codes(states), states, model.reference_states(last, states), embeddings, valid)
+    output = model.segment(model.codes(states), states, model.vlm.reference_states(last, states), embeddings, valid)
     log_probs = vlm.answer_log_probs(last, states, 0.7)
     assert {part.dtype for part in (output.heat, output.mask_logits, output.confidence_logits, log_probs)} == {torch.float32}
     (output.mask_logits.mean() + log_probs.mean()).backward()

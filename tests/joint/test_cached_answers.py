@@ -16,7 +16,7 @@ from segcompass.datasets.artefact import LearningData
 from segcompass.errors import InputError
 from segcompass.joint.batches import TrainingPrompts
 from segcompass.joint.cached_answers import AnswersWriter, CachedAnswer, CachedAnswers
-from segcompass.joint.rollouts import answer, reference_states
+from segcompass.joint.rollouts import answer
 from tests.joint.conftest import HOOK
 from tests.tiny import micro_study
 
@@ -39,7 +39,7 @@ def test_a_cached_answer_is_what_the_base_policy_says(artefacts: Path) -> None:
         image = data.image(sample)
         with torch.no_grad():
             states = answer(vlm, vlm.prompts([image], [sample.text]), 1, None, study.answer.longest, None).formed
-            references = reference_states(vlm, vlm.upper(states), states)
+            references = vlm.reference_states(vlm.upper(states), states)
         own = batch.token_types[index] != OTHER
         expected = states.hidden[0][states.token_types[0] != OTHER]
         # Half precision keeps 11 bits; an answer computed beside others differs by rounding.

@@ -92,8 +92,12 @@ def test_reinforcement_raises_the_reward_it_is_given_and_its_null_twin_does_not(
     for weight in (1.0, 0.0):
         keys = {"policy.weight": weight, "policy.kl": 0.0, "policy.group": 8, "segmentation.weight": 0.0, "learning_rates.language": 3e-3}
         run = trainer(settings(steps=25, checkpoint_every=25, **keys))
-        for name, nothing in {"read": (None, None), "masks": None, "reference_states": None}.items():
-            monkeypatch.setattr(run.model, name, lambda *parts, nothing=nothing: nothing)
+        for owner, name, nothing in (
+            (run.model, "read", (None, None)),
+            (run.model, "masks", None),
+            (run.model.vlm, "reference_states", None),
+        ):
+            monkeypatch.setattr(owner, name, lambda *parts, nothing=nothing: nothing)
         monkeypatch.setattr(run, "_mask_rewards", lambda output, targets, valid: np.zeros(len(targets)))
         folder = tmp_path / str(weight)
         folder.mkdir()

@@ -171,6 +171,5 @@ def _reference_states(vlm: VisionLanguageModel, data: Path, rows: Rows, longest:
         chunk = rows[start : start + BATCH]
         prompts = vlm.prompts([read_image(data / "root" / row["image"]) for row in chunk], [row["text"] for row in chunk])
         states = answer(vlm, prompts, 1, None, longest, None).formed
-        first = (states.ids == vlm.reference_id).int().argmax(1)
-        parts.append(vlm.upper(states)[torch.arange(len(chunk)), first])
+        parts.append(vlm.reference_states(vlm.upper(states), states)[:, 0])
     return torch.cat(parts).double().numpy()
