@@ -14,7 +14,7 @@ from segcompass.datasets.samples import Sample
 from segcompass.joint.inference import Prediction
 from segcompass.joint.matching import match
 from segcompass.joint.rewards import hard_iou
-from segcompass.protocols.scoring import HEADLINE, score_sample
+from segcompass.protocols.scoring import HEADLINE, SampleScore, score_sample
 
 Row = dict[str, Any]
 
@@ -33,14 +33,15 @@ def sample_columns(sample: Sample) -> Row:
     }
 
 
+def headline_score(benchmark: str, sample: Sample, prediction: Prediction) -> SampleScore:
+    """A prediction's score under the benchmark's headline protocol."""
+    return _score(HEADLINE[benchmark], sample, encode(prediction.mask), prediction.no_target)
+
+
 def score_columns(benchmark: str, sample: Sample, prediction: Prediction, mask: Rle) -> Row:
     """Headline score, the Seg-Zero convention and the oracle that picks slots with the truth."""
-
-    def scored(protocol: str, predicted: Rle, no_target: bool) -> Any:
-        return score_sample(protocol, sample.target, sample.ignore, sample.no_target, predicted, no_target)
-
-    headline = scored(HEADLINE[benchmark], mask, prediction.no_target)
-    other = scored("reasonseg_seg_zero", mask, prediction.no_target) if benchmark == "reasonseg" else headline
+    headline = _score(HEADLINE[benchmark], sample, mask, prediction.no_target)
+    other = _score("reasonseg_seg_zero", sample, mask, prediction.no_target) if benchmark == "reasonseg" else headline
     row = {
         "intersection": headline.intersection,
         "union": headline.union,
@@ -54,7 +55,7 @@ def score_columns(benchmark: str, sample: Sample, prediction: Prediction, mask: 
     }
     if sample.no_target:
         return row | {"oracle_intersection": 0, "oracle_union": 0, "oracle_iou": ""}
-    oracle = scored(HEADLINE[benchmark], encode(oracle_mask(prediction, sample)), False)
+    oracle = _score(HEADLINE[benchmark], sample, encode(oracle_mask(prediction, sample)), False)
     return row | {"oracle_intersection": oracle.intersection, "oracle_union": oracle.union, "oracle_iou": oracle.iou}
 
 
@@ -63,9 +64,8 @@ def oracle_thought_columns(benchmark: str, sample: Sample, prediction: Predictio
     names = ("intersection", "union", "iou", "predicted_no_target")
     if prediction is None:
         return {f"oracle_thought_{name}": "" for name in names}
-    mask, rejected = encode(prediction.mask), prediction.no_target
-    found = score_sample(HEADLINE[benchmark], sample.target, sample.ignore, sample.no_target, mask, rejected)
-    values = (found.intersection, found.union, found.iou, int(rejected))
+    found = headline_score(benchmark, sample, prediction)
+    values = (found.intersection, found.union, found.iou, int(prediction.no_target))
     return {f"oracle_thought_{name}": value for name, value in zip(names, values, strict=True)}
 
 
@@ -76,3 +76,7 @@ def oracle_mask(prediction: Prediction, sample: Sample) -> np.ndarray:
     objects = np.stack([decode(rle) for rle in sample.instances])
     iou = hard_iou(torch.from_numpy(prediction.masks), torch.from_numpy(objects)).numpy()
     return np.asarray(prediction.masks[[slot for slot, _ in match(iou)]].any(0))
+
+
+def _score(protocol: str, sample: Sample, predicted: Rle, no_target: bool) -> SampleScore:
+    return score_sample(protocol, sample.target, sample.ignore, sample.no_target, predicted, no_target)

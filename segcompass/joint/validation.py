@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from segcompass.datasets.artefact import LearningData
-from segcompass.datasets.masks import encode
 from segcompass.datasets.samples import Sample
-from segcompass.joint.inference import Prediction, Predictor
+from segcompass.joint.inference import Predictor
+from segcompass.joint.scores import headline_score
 from segcompass.optimisation.processes import Processes
-from segcompass.protocols.scoring import HEADLINE, score_sample
 from segcompass.study.joint import ValidationSettings
 from segcompass.world.thoughts import thought_is_right
 
@@ -70,14 +69,9 @@ class Validation:
             gold = self.gold.get(sample.sample_id)
             right = gold is not None and thought_is_right(thoughts.texts[index], gold)
             rejected = sample.no_target and prediction.no_target
-            terms[0] += [_iou(benchmark, sample, prediction), right, prediction.status == "ok", rejected]
+            terms[0] += [headline_score(benchmark, sample, prediction).iou, right, prediction.status == "ok", rejected]
             terms[1] += [1, gold is not None, 1, sample.no_target]
         return terms
-
-
-def _iou(benchmark: str, sample: Sample, prediction: Prediction) -> float:
-    predicted = encode(prediction.mask)
-    return score_sample(HEADLINE[benchmark], sample.target, sample.ignore, sample.no_target, predicted, prediction.no_target).iou
 
 
 class KeptWeights:
