@@ -37,6 +37,7 @@ def run_phase(name: str, settings: PhaseSettings, module: nn.Module, losses: Los
     optimiser = Muon(trained, settings.learning_rate, settings.matrix_learning_rate, settings.weight_decay)
     point = ResumePoint(resume, name)
     done, rows = point.load(module.state_dict(), optimiser)
+    spent = point.notes.get("seconds", 0.0)
     for step in tqdm(range(done, settings.steps), desc=name, initial=done, total=settings.steps, disable=None):
         factor = rate_factor(step, settings.steps, settings.warmup_fraction, settings.final_fraction)
         for group in optimiser.param_groups:
@@ -51,5 +52,6 @@ def run_phase(name: str, settings: PhaseSettings, module: nn.Module, losses: Los
             {"phase": name, "step": step, "total": float(total.detach())} | {key: float(value.detach()) for key, value in parts.items()}
         )
         if (step + 1) % checkpoint_every == 0 or step + 1 == settings.steps:
-            point.save(step + 1, module.state_dict(), optimiser, rows, point.seconds + time.monotonic() - start)
-    return PhaseRecord(name, rows, point.seconds + time.monotonic() - start)
+            notes = {"seconds": spent + time.monotonic() - start}
+            point.save(step + 1, module.state_dict(), optimiser, rows, notes)
+    return PhaseRecord(name, rows, spent + time.monotonic() - start)

@@ -19,10 +19,8 @@ class ResumePoint:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = folder / f"{name}.safetensors"
-        self.seconds = 0.0
-        """Wall time of the runs before this one, as the last of them told `save`."""
         self.notes: dict[str, Any] = {}
-        """What else the last of them told `save`."""
+        """What the run before this one told `save`, such as the wall time so far."""
 
     def save(
         self,
@@ -30,7 +28,6 @@ class ResumePoint:
         tensors: Mapping[str, Tensor],
         optimiser: torch.optim.Optimizer,
         rows: list[dict[str, Any]],
-        seconds: float = 0.0,
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         """Replaces the resume point by the state after `step` steps; `tensors` are the trained ones by name, `notes` values of JSON."""
@@ -40,7 +37,7 @@ class ResumePoint:
                 f"optimiser.{index}.{key}": value.detach().clone(memory_format=torch.contiguous_format) for key, value in state.items()
             }
         draft = self.path.with_suffix(".tmp")
-        metadata = {"step": str(step), "rows": json.dumps(rows), "seconds": str(seconds), "notes": json.dumps(dict(notes or {}))}
+        metadata = {"step": str(step), "rows": json.dumps(rows), "notes": json.dumps(dict(notes or {}))}
         save_file(saved, draft, metadata)
         draft.replace(self.path)
 
@@ -55,7 +52,6 @@ class ResumePoint:
             return 0, []
         with safe_open(self.path, "pt") as file:
             metadata = file.metadata()
-            self.seconds = float(metadata["seconds"])
             self.notes = json.loads(metadata["notes"])
             saved = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         state: dict[int, dict[str, Tensor]] = {}
