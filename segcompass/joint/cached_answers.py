@@ -170,9 +170,20 @@ class CachedAnswers:
             [answer.targets.to(self.device, torch.float32) for answer, _ in found],
         )
 
+    def features(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Reference states [B, K, d] and embeddings [B, C, g, g], float32, of the answers at `rows`; their hidden states are not read."""
+        found = [shard.reference_states(row) for shard, row in map(self._place, rows)]
+        states, places = zip(*found, strict=True)
+        embeddings = [self._image(place)[0] for place in places]
+        return torch.stack(states).to(self.device, torch.float32), torch.stack(embeddings).to(self.device, torch.float32)
+
     def _answer(self, row: int) -> tuple[CachedAnswer, int]:
+        shard, place = self._place(row)
+        return shard.row(place)
+
+    def _place(self, row: int) -> tuple["_AnswerShard", int]:
         shard = bisect_right(self._answer_ends, row)
-        return self._answers[shard].row(row - (self._answer_ends[shard - 1] if shard else 0))
+        return self._answers[shard], row - (self._answer_ends[shard - 1] if shard else 0)
 
     def _image(self, place: int) -> tuple[Tensor, Tensor]:
         shard = bisect_right(self._image_ends, place)
@@ -208,3 +219,7 @@ class _AnswerShard:
         tokens, objects = slice(*self._tokens[row : row + 2]), slice(*self._objects[row : row + 2])
         parts = {"hidden": tokens, "token_types": tokens, "reference_states": row, "targets": objects}
         return CachedAnswer(**{name: self._file.get_slice(name)[where] for name, where in parts.items()}), self._image[row]
+
+    def reference_states(self, row: int) -> tuple[Tensor, int]:
+        """An answer's reference states [K, d], and the place of its image."""
+        return self._file.get_slice("reference_states")[row], self._image[row]

@@ -25,9 +25,9 @@ STATISTICS_ANSWERS = 512
 
 def fit_statistics(interface: ConceptInterface, answers: CachedAnswers) -> None:
     """Fits the slot mapper's centring and whitening on the first cached answers."""
-    batch = answers.batch(range(min(STATISTICS_ANSWERS, len(answers))))
-    interface.mapper.reference_centring.fit(batch.reference_states.flatten(0, 1))
-    interface.mapper.embedding_whitening.fit(batch.embeddings.movedim(1, -1).flatten(0, -2))
+    reference_states, embeddings = answers.features(range(min(STATISTICS_ANSWERS, len(answers))))
+    interface.mapper.reference_centring.fit(reference_states.flatten(0, 1))
+    interface.mapper.embedding_whitening.fit(embeddings.movedim(1, -1).flatten(0, -2))
 
 
 class WarmUp:

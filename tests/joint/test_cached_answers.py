@@ -73,6 +73,8 @@ def test_answers_come_back_from_their_shards(tmp_path: Path, monkeypatch: pytest
     assert [len(targets) for targets in batch.targets] == [3, 0, 4]
     assert batch.embeddings[:, 0, 0, 0].tolist() == [3.0, 0.0, 4.0]
     assert (batch.token_types != OTHER).sum(1).tolist() == [4, 1, 5]
+    states, embeddings = answers.features([4, 1, 0])
+    assert torch.equal(states, batch.reference_states) and torch.equal(embeddings, batch.embeddings)
     assert batch.hidden[1, :, 0].tolist() == [0.0, 0.0, 0.0, 0.0, 1.0], "padding stands on the left"
 
 
