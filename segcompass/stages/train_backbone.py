@@ -4,12 +4,10 @@ Vision tower on dense patch targets, projector on words, language model on capti
 targets, then all of SAM on mask prompts. A pretrained backbone is taken from the folders that the study names, unchanged.
 """
 
-import csv
 import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 from segcompass.backbone.build import build_processor, build_sam, build_tokenizer, build_vlm, save_embedded
 from segcompass.backbone.llava import LlavaModel
@@ -28,6 +26,7 @@ from segcompass.backbone.training.vision import (
     train_vision,
 )
 from segcompass.errors import InputError
+from segcompass.optimisation.curve import write_curve
 from segcompass.optimisation.phase import PhaseRecord
 from segcompass.provenance.folder_digest import folder_digest
 from segcompass.provenance.stage import Stage, run_stage
@@ -51,7 +50,7 @@ def work(stage: Stage) -> None:
     sam, mask_phases = train_sam(settings, scenes, stage.params["threads"], stage.resume_folder())
     save_embedded(stage.folder, vlm.model, vlm.processor, sam.model)
     phases = language_phases + mask_phases
-    _write_curves(stage.folder / "curves.csv", [row for phase in phases for row in phase.rows])
+    write_curve([row for phase in phases for row in phase.rows], stage.folder / "curves.csv")
     data = stage.inputs["data"]
     scores = vlm_scores(vlm, data, answer.longest, settings.seed) | mask_scores(sam, data, settings.seed)
     (stage.folder / "scores.json").write_text(json.dumps(scores, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -105,14 +104,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _write_curves(path: Path, rows: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main(argv: list[str] | None = None) -> int:

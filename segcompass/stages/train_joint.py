@@ -5,10 +5,8 @@ Of the data it sees the splits that `LearningData` lets through, train and val. 
 `curves.csv` without a row.
 """
 
-import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -25,6 +23,7 @@ from segcompass.joint.model import JointModel
 from segcompass.joint.trainer import JointTrainer
 from segcompass.joint.validation import Validation
 from segcompass.joint.warm_up import WarmUp, fit_statistics
+from segcompass.optimisation.curve import write_curve
 from segcompass.optimisation.phase import PhaseRecord
 from segcompass.optimisation.processes import Processes
 from segcompass.provenance.stage import Stage, run_stage
@@ -65,9 +64,9 @@ def work(stage: Stage) -> None:
     if not processes.main:
         return
     save_run(model, settings.interface, stage.folder)
-    _write(warmed.rows, stage.folder / "warm_up.csv")
-    _write(record.curve, stage.folder / "curves.csv")
-    _write(record.validation, stage.folder / "validation.csv")
+    write_curve(warmed.rows, stage.folder / "warm_up.csv")
+    write_curve(record.curve, stage.folder / "curves.csv")
+    write_curve(record.validation, stage.folder / "validation.csv")
     stage.rows |= {"steps": len(record.curve), "training_samples": len(prompts.samples)}
     trained = {name: sum(parameter.numel() for parameter in parameters) for name, parameters in model.parts().items()}
     stage.facts |= {"seed": seed, "device": runtime.device, "processes": processes.count, "torch_threads": torch.get_num_threads()}
@@ -85,14 +84,6 @@ def _warm_up(model: JointModel, answers: CachedAnswers, settings: JointSettings,
         return PhaseRecord("warm_up", [], 0.0)
     resume.mkdir(exist_ok=True)
     return WarmUp(model, answers, settings, seed).run(resume)
-
-
-def _write(rows: list[dict[str, Any]], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        columns = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,5 @@
 """Trains one dictionary of the study, or draws the untrained control, and writes it in SAELens's format with held-out metrics."""
 
-import csv
 import json
 from typing import Any
 
@@ -13,6 +12,7 @@ from segcompass.activations.source import TokenSource
 from segcompass.activations.stream import TokenStream
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.errors import InputError
+from segcompass.optimisation.curve import write_curve
 from segcompass.optimisation.processes import Processes
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.sae.batchtopk import BatchTopKDictionary
@@ -59,10 +59,7 @@ def work(stage: Stage) -> None:
     if not processes.main:
         return
     save_dictionary(dictionary, stage.folder)
-    with (stage.folder / "curves.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]) if rows else ["step", "mse"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_curve(rows, stage.folder / "curves.csv", without_rows=("step", "mse"))
     metrics = held_out_metrics(dictionary, source.held_out())
     (stage.folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     stage.rows |= {"expressions": len(source.held_owner), "steps": len(rows)}
