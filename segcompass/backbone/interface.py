@@ -82,6 +82,11 @@ class Rollouts:
     answer_hidden: Tensor
     """[N, A, d], of the answers after block l; zero for each answer's last token, which no token follows, and for padding."""
 
+    @property
+    def valid_ids(self) -> list[Tensor]:
+        """Each answer's ids without padding, int64 [A]."""
+        return [ids[mask] for ids, mask in zip(self.answers, self.answer_mask, strict=True)]
+
 
 @dataclass(frozen=True)
 class HookStates:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +26,15 @@ def manifest(artefact: Path, benchmark: str, split: str) -> Path:
     return artefact / "manifests" / benchmark / f"{split}.jsonl"
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Rows of one of the artefact's JSON-lines files."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def gold_thoughts(artefact: Path, split: str) -> dict[str, str]:
     """Gold thoughts of a split by sample id; empty where the data has none (benchmarks of photographs)."""
     path = artefact / "supervision" / f"{split}.jsonl"
-    if not path.is_file():
-        return {}
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return {row["sample_id"]: row["thought"] for row in rows}
+    return {row["sample_id"]: row["thought"] for row in read_lines(path)} if path.is_file() else {}
 
 
 class LearningData:

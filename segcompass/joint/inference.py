@@ -77,8 +77,7 @@ class Predictor:
         """Greedy answers for N images and instructions."""
         vlm = self.model.vlm
         answers = answer(vlm, vlm.prompts(images, texts), 1, None, self.longest, None)
-        generated = zip(answers.rollouts.answers, answers.rollouts.answer_mask, strict=True)
-        return self._thoughts(images, [vlm.text(ids[mask]) for ids, mask in generated], answers.status, answers.formed)
+        return self._thoughts(images, [vlm.text(ids) for ids in answers.rollouts.valid_ids], answers.status, answers.formed)
 
     @torch.no_grad()
     def read(self, images: Sequence[Image], texts: Sequence[str], words: Sequence[str]) -> Thoughts:

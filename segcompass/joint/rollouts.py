@@ -39,7 +39,7 @@ def answer(
 ) -> Answers:
     """G answers a prompt, at most `longest` tokens each; `temperature` None decodes greedily."""
     rollouts = vlm.generate(prompts, group, temperature, longest, generator)
-    generated = [ids[mask].tolist() for ids, mask in zip(rollouts.answers, rollouts.answer_mask, strict=True)]
+    generated = [ids.tolist() for ids in rollouts.valid_ids]
     status = [status_of(ids, vlm.special) for ids in generated]
     formed = [ids if state == "ok" else canonical(ids, vlm.special) for ids, state in zip(generated, status, strict=True)]
     sampled = vlm.rollout_states(prompts, rollouts)

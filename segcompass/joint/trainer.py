@@ -179,9 +179,8 @@ class JointTrainer:
 
     def _thoughts(self, answers: Answers, gold: list[str | None]) -> Row:
         """Shares of all rollouts: those whose thought is right, and those whose truth is known."""
-        rollouts, group = answers.rollouts, self.settings.policy.group
-        wanted = [thought for thought in gold for _ in range(group)]
-        texts = [self.model.vlm.text(ids[mask]) for ids, mask in zip(rollouts.answers, rollouts.answer_mask, strict=True)]
+        wanted = [thought for thought in gold for _ in range(self.settings.policy.group)]
+        texts = map(self.model.vlm.text, answers.rollouts.valid_ids)
         right = [thought is not None and thought_is_right(text, thought) for text, thought in zip(texts, wanted, strict=True)]
         return {"thought_accuracy": np.mean(right), "thought_known": np.mean([thought is not None for thought in wanted])}
 

@@ -5,7 +5,6 @@ that saw 8,000 scenes twelve times named shape and place of a new object 7 % les
 """
 
 import io
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from segcompass.datasets.artefact import read_lines
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import decode
 from segcompass.study.data import WorldSettings
@@ -77,11 +77,6 @@ def as_jpeg(picture: np.ndarray) -> np.ndarray:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return np.asarray(Image.open(buffer))
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def read_scenes(data: Path, split: str) -> list[TrainingScene]:

@@ -13,8 +13,9 @@ import torch
 
 from segcompass.backbone.interface import Segmenter, SegmenterInputs, VisionLanguageModel
 from segcompass.backbone.prompt import DESCRIBE, THINK_CLOSE, THINK_OPEN, status_of
-from segcompass.backbone.training.scenes import ATTRIBUTES, read_lines, read_scenes
+from segcompass.backbone.training.scenes import ATTRIBUTES, read_scenes
 from segcompass.backbone.training.segmenter import noisy_prompt, prepare_scenes
+from segcompass.datasets.artefact import read_lines
 from segcompass.datasets.files import read_image
 from segcompass.joint.rollouts import answer
 from segcompass.world.thoughts import Described, parse_targets, thought_is_right
@@ -89,8 +90,7 @@ def _answers(
     vlm: VisionLanguageModel, data: Path, rows: Rows, longest: int, group: int = 1, generator: torch.Generator | None = None
 ) -> list[torch.Tensor]:
     prompts = vlm.prompts([read_image(data / "root" / row["image"]) for row in rows], [row["text"] for row in rows])
-    rollouts = vlm.generate(prompts, group, 1.0 if generator else None, longest, generator)
-    return [ids[mask] for ids, mask in zip(rollouts.answers, rollouts.answer_mask, strict=True)]
+    return vlm.generate(prompts, group, 1.0 if generator else None, longest, generator).valid_ids
 
 
 def _room(vlm: VisionLanguageModel, data: Path, rows: Rows, right: list[bool], longest: int, seed: int) -> float:
