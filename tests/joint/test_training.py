@@ -106,23 +106,27 @@ def test_reinforcement_raises_the_reward_it_is_given_and_its_null_twin_does_not(
     assert gains[1.0] > 0.2 > abs(gains[0.0])
 
 
+def run_until_killed(killed: JointTrainer, at: int, folder: Path, validation: Validation) -> None:
+    """Trains, and is interrupted as the step `at` begins."""
+    step = killed._step
+
+    def stop(number: int, optimiser: torch.optim.Optimizer) -> dict:
+        if number == at:
+            raise KeyboardInterrupt
+        return step(number, optimiser)
+
+    killed._step = stop  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(folder, validation)
+
+
 def test_a_resumed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     whole = trainer(settings())
     record = whole.run(tmp_path / "whole", Scores(0.0))
 
-    killed = trainer(settings())
-    step = killed._step
-
-    def stop(number: int, optimiser: torch.optim.Optimizer) -> dict:
-        if number == 3:
-            raise KeyboardInterrupt
-        return step(number, optimiser)
-
-    killed._step = stop  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        killed.run(tmp_path / "killed", Scores(0.0))
+    run_until_killed(trainer(settings()), 3, tmp_path / "killed", Scores(0.0))
     resumed = trainer(settings())
     again = resumed.run(tmp_path / "killed", Scores(0.0))
     assert (again.curve, again.validation, again.kept_step) == (record.curve, record.validation, record.kept_step)
@@ -145,17 +149,7 @@ def test_a_run_killed_behind_its_best_validation_ends_with_that_ones_weights(tmp
     (tmp_path / "killed").mkdir()
     record = best.run(tmp_path / "whole", Watching())
     assert record.kept_step == 3 and len(record.validation) == 7
-    killed = trainer(settings(**keys, steps=6))
-    step = killed._step
-
-    def stop(number: int, optimiser: torch.optim.Optimizer) -> dict:
-        if number == 5:
-            raise KeyboardInterrupt
-        return step(number, optimiser)
-
-    killed._step = stop  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        killed.run(tmp_path / "killed", scores)
+    run_until_killed(trainer(settings(**keys, steps=6)), 5, tmp_path / "killed", scores)
     point = ResumePoint(tmp_path / "killed", "joint")
     resumed = trainer(settings(**keys, steps=6))
     point.load(
