@@ -1,11 +1,13 @@
 """Sampling G answers a prompt from one shared prefix.
 
-The prompt runs once. Its G rollouts are then G queries of one sequence: keys and values of the prompt are stored once, those of the
-rollouts behind them, and a block mask lets each rollout see the prompt and itself. Memory is P + G * A keys a prompt instead of
-G * (P + A), and every step reads the prompt's keys once for all rollouts. The blocks are transformers' own, eager or sdpa; flash attention
-takes no block mask, so sampling runs with sdpa where it is chosen, and agrees with the training pass up to rounding.
+The prompt runs once. Rollouts that have drawn the same words so far are one branch: one query whose word is run once for all of them, and
+which forks where their draws part. Keys and values of the prompt are stored once, those of the branches behind them, and a block mask lets
+each branch see the prompt and its own words. Memory is at most P + G * A keys a prompt instead of G * (P + A), and every step reads the
+prompt's keys once for all branches. The blocks are transformers' own, eager or sdpa; flash attention takes no block mask, so sampling runs
+with sdpa where it is chosen, and agrees with the training pass up to rounding.
 
-Shape letters: B prompts, G rollouts a prompt, P prompt tokens, A answer tokens, H key heads, L stored keys, d width.
+Shape letters: B prompts, G rollouts a prompt, P prompt tokens, A answer tokens, b prompts that still run, q their branches, padded to the
+largest number of any prompt, H key heads, L stored keys, d width.
 """
 
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from segcompass.backbone.interface import Prompts, Randomness, Rollouts, SharedG
 from segcompass.backbone.split import SplitModel
 
 WORTH_DROPPING = 0.25
-"""Share of places that must have become useless before the rest are re-packed, which copies their keys."""
+"""Share of the prompts that must have ended before they are dropped, which copies the keys of the others."""
 
 
 class SharedPrefixCache:
@@ -49,40 +51,54 @@ class SharedPrefixCache:
 
 
 class Running:
-    """The rollouts that still run: b prompts, q rollouts of each, some of which may have ended; re-packed when too many have.
+    """The prompts that still run, with the branches of their rollouts.
 
     Attributes:
-        places: int64 [b, q], the rollouts' places among all B * G.
-        visible: bool [b, 1, q, capacity], what each may look at: the valid prompt tokens and its own answer tokens.
-        rotary: cosine and sine [b, A, head width] of the answer's positions.
+        rollouts: int64 [b, G], the rollouts' places among all B * G.
+        branch: int64 [b, G], the branch of each rollout, 0 to q - 1.
+        rotary: cosine and sine [b, A, head width] of the answers' positions.
     """
 
-    def __init__(self, prompt_mask: Tensor, group: int, longest: int, rotary: tuple[Tensor, Tensor]) -> None:
-        count, self.prompt_length = prompt_mask.shape
-        self.places = torch.arange(count * group, device=prompt_mask.device).view(count, group)
-        self.capacity = self.prompt_length + group * longest
+    def __init__(self, prompt_mask: Tensor, group: int, rotary: tuple[Tensor, Tensor]) -> None:
+        self.rollouts = torch.arange(len(prompt_mask) * group, device=prompt_mask.device).view(-1, group)
+        self.branch = torch.zeros_like(self.rollouts)
         self.rotary = rotary
-        self.visible = self._seeing(prompt_mask[:, None].expand(-1, group, -1))
+        self._seen = prompt_mask[:, None]
 
-    def repack(self, alive: Tensor, cache: SharedPrefixCache) -> None:
-        """Drops ended prompts and rollouts, given bool [B * G], where at least `WORTH_DROPPING` of the places are saved."""
-        runs = alive[self.places]
-        rows, width = runs.any(1).nonzero()[:, 0], int(runs.sum(1).max())
-        if len(rows) * width > (1 - WORTH_DROPPING) * runs.numel():
+    def drop_ended(self, alive: Tensor, cache: SharedPrefixCache) -> None:
+        """Drops the prompts none of whose rollouts is alive, bool [B * G], where that is worth it."""
+        rows = alive[self.rollouts].any(1).nonzero()[:, 0]
+        if len(rows) > (1 - WORTH_DROPPING) * len(self.rollouts):
             return
-        chosen = runs[rows].byte().argsort(stable=True, dim=1, descending=True)[:, :width]
-        self.places = self.places[rows].gather(1, chosen)
-        seen = self.visible[rows, 0, :, : cache.length]
-        self.visible = self._seeing(seen.gather(1, chosen[..., None].expand(-1, -1, cache.length)))
-        if len(rows) < len(runs):
-            cache.keep(rows)
-            self.rotary = self.rotary[0][rows], self.rotary[1][rows]
+        self.rollouts, self.branch, self._seen = self.rollouts[rows], self.branch[rows], self._seen[rows]
+        self.rotary = self.rotary[0][rows], self.rotary[1][rows]
+        cache.keep(rows)
 
-    def _seeing(self, seen: Tensor) -> Tensor:
-        """What rollouts that have seen bool [b, q, L] may look at if q new keys, one a rollout, are stored every step."""
-        width, missing = seen.shape[1], self.capacity - seen.shape[2]
-        own = torch.eye(width, dtype=torch.bool, device=seen.device).repeat(1, -(-missing // width))[:, :missing]
-        return torch.cat([seen, own.expand(len(seen), -1, -1)], 2)[:, None]
+    def fork(self, tokens: Tensor, alive: Tensor) -> Tensor:
+        """Parts the branches by what their rollouts, of which those `alive`, bool [b, G], go on, have drawn: int64 [b, G].
+
+        Returns:
+            The token of each new branch, int64 [b, q].
+        """
+        together = (self.branch[:, :, None] == self.branch[:, None]) & (tokens[:, :, None] == tokens[:, None]) & alive[:, None]
+        first = together.byte().argmax(2)  # the rollout that speaks for the others of its branch
+        speaks = alive & (first == torch.arange(first.shape[1], device=first.device))
+        count = int(speaks.sum(1).max())
+        speakers = speaks.byte().argsort(stable=True, dim=1, descending=True)[:, :count]
+        parents = self.branch.gather(1, speakers)
+        own = torch.eye(count, dtype=torch.bool, device=alive.device).expand(len(alive), -1, -1)
+        self._seen = torch.cat([self._seen.gather(1, parents[..., None].expand(-1, -1, self._seen.shape[2])), own], 2)
+        self.branch = (speaks.cumsum(1) - 1).clamp(min=0).gather(1, first)
+        return tokens.gather(1, speakers)
+
+    @property
+    def visible(self) -> Tensor:
+        """What each branch may look at, bool [b, 1, q, L]: the valid tokens of its prompt and its own words."""
+        return self._seen[:, None]
+
+    def of_rollouts(self, values: Tensor) -> Tensor:
+        """Values of branches [b, q, n] as those of their rollouts [b, G, n]."""
+        return values.gather(1, self.branch[..., None].expand(-1, -1, values.shape[2]))
 
 
 class SamplingModel(SplitModel):
@@ -95,59 +111,60 @@ class SamplingModel(SplitModel):
 
     def _sample(self, prompts: Prompts, group: int, temperature: float | None, longest: int, generator: Randomness) -> Rollouts:
         hidden = self.embedded(prompts)
-        running = Running(prompts.mask, group, longest, self._answer_rotary(hidden, prompts, longest))
-        cache = SharedPrefixCache(running.capacity)
+        running = Running(prompts.mask, group, self._answer_rotary(hidden, prompts, longest))
+        cache = SharedPrefixCache(prompts.ids.shape[1] + group * longest)
         mask_of_prompts = self.causal_mask(hidden, prompts.mask)
         prompt_hidden = self.blocks(hidden, mask_of_prompts, prompts.positions, 0, self.hook_layer, cache)
         hidden = self.blocks(prompt_hidden, mask_of_prompts, prompts.positions, self.hook_layer, self.depth, cache)
         cache.length = prompts.ids.shape[1]
-        last = hidden[:, -1:].expand(-1, group, -1)
-        shape = (running.places.numel(), longest)
+        last = hidden[:, -1:]
+        shape = (running.rollouts.numel(), longest)
         answers = torch.full(shape, self.pad_id, device=self.device)
         log_probs = torch.zeros(shape, device=self.device)
         answer_hidden = torch.zeros(*shape, hidden.shape[-1], dtype=hidden.dtype, device=self.device)
         mask = torch.zeros(shape, dtype=torch.bool, device=self.device)
         alive = torch.ones(shape[0], dtype=torch.bool, device=self.device)
         for step in range(longest):
-            token, log_prob = self._draw(last, running.places, shape[0], temperature, generator)
-            places = running.places.flatten()
+            places = running.rollouts
+            token, log_prob = self._draw(last, running, shape[0], temperature, generator)
             mask[:, step] = alive
             answers[places, step] = torch.where(alive[places], token, self.pad_id)
             log_probs[places, step] = torch.where(alive[places], log_prob, 0.0)
             alive = alive & (answers[:, step] != self.end_id)
             if step + 1 == longest or not alive.any():
                 break
-            running.repack(alive, cache)
-            at_hook, last = self._step(answers[running.places, step], step, running, cache)
-            places = running.places.flatten()
-            answer_hidden[places, step] = torch.where(alive[places, None], at_hook.flatten(0, 1), 0.0)
+            running.drop_ended(alive, cache)
+            places = running.rollouts
+            at_hook, last = self._step(running.fork(answers[places, step], alive[places]), step, running, cache)
+            answer_hidden[places, step] = torch.where(alive[places][..., None], running.of_rollouts(at_hook), 0.0)
         kept = slice(step + 1)
         return Rollouts(answers[:, kept], mask[:, kept], log_probs[:, kept], prompt_hidden, answer_hidden[:, kept])
 
     def _step(self, tokens: Tensor, step: int, running: Running, cache: SharedPrefixCache) -> tuple[Tensor, Tensor]:
-        """Hidden states [b, q, d] of sampled tokens [b, q], after block l and after the last block."""
+        """Hidden states [b, q, d] of the branches' tokens [b, q], after block l and after the last block."""
         embedded = self.language.embed_tokens(tokens)
-        visible = self.attention_mask(running.visible[..., : cache.length + tokens.shape[1]], embedded.dtype)
+        visible = self.attention_mask(running.visible, embedded.dtype)
         rotary = tuple(part[:, step : step + 1] for part in running.rotary)
         at_hook = self.blocks(embedded, visible, tokens, 0, self.hook_layer, cache, rotary)
         hidden = self.blocks(at_hook, visible, tokens, self.hook_layer, self.depth, cache, rotary)
         cache.length += tokens.shape[1]
         return at_hook, hidden
 
-    def _draw(self, last: Tensor, places: Tensor, count: int, temperature: float | None, generator: Randomness) -> tuple[Tensor, Tensor]:
-        logits = self.model.lm_head(self.language.norm(last)).flatten(0, 1).float()
-        distribution = torch.log_softmax(logits / (temperature or 1.0), -1)
+    def _draw(self, last: Tensor, running: Running, count: int, temperature: float | None, generator: Randomness) -> tuple[Tensor, Tensor]:
+        """Tokens and log-probabilities [b, G] of the rollouts that run, of `count` in all, given their branches' last states [b, q, d]."""
+        logits = self.model.lm_head(self.language.norm(last)).float()
+        distribution = running.of_rollouts(torch.log_softmax(logits / (temperature or 1.0), -1))
         if temperature is None:
             token = distribution.argmax(-1)
         else:
-            # Every place draws its noise in every step, so that an answer does not depend on which others have ended. The quotient with
+            # Every rollout draws its noise in every step, so that an answer does not depend on which others have ended. The quotient with
             # exponential noise is what `torch.multinomial` takes the maximum of.
             if isinstance(generator, SharedGenerator):
-                noise = generator.exponential(count, logits.shape[1])
+                noise = generator.exponential(count, logits.shape[-1])
             else:
-                noise = torch.empty(count, logits.shape[1], device=logits.device).exponential_(generator=generator)
-            token = (distribution.exp() / noise[places.flatten()]).argmax(-1)
-        return token, distribution.gather(1, token[:, None])[:, 0]
+                noise = torch.empty(count, logits.shape[-1], device=logits.device).exponential_(generator=generator)
+            token = (distribution.exp() / noise[running.rollouts]).argmax(-1)
+        return token, distribution.gather(2, token[..., None])[..., 0]
 
     def _answer_rotary(self, hidden: Tensor, prompts: Prompts, longest: int) -> tuple[Tensor, Tensor]:
         positions = prompts.next_position[:, None] + torch.arange(longest, device=hidden.device)

@@ -112,6 +112,20 @@ class HookStates:
         """int64 [N, T], the number of valid tokens before each valid one."""
         return (self.mask.long().cumsum(1) - 1).clamp(min=0)
 
+    def distinct(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Sequences that differ, grouped by prompt.
+
+        Returns:
+            Row of the first of each D distinct sequences, ascending, int64 [D]; of every sequence, which of the D it is, int64 [N]; how
+            often each occurs, float32 [D].
+        """
+        answers = self.ids[:, self.prompt_length :].cpu().numpy()
+        seen: dict[tuple[int, bytes], int] = {}
+        of = [seen.setdefault((row // self.group, ids.tobytes()), len(seen)) for row, ids in enumerate(answers)]
+        _, first = np.unique(of, return_index=True)
+        counts = torch.bincount(torch.tensor(of)).float()
+        return torch.from_numpy(first).to(self.ids.device), torch.tensor(of, device=self.ids.device), counts.to(self.ids.device)
+
     def rows(self, index: Tensor) -> "HookStates":
         """The sequences at `index`, int64 [n], each with its own copy of its prompt."""
         of_rows = {name: getattr(self, name)[index] for name in ("hidden", "mask", "token_types", "ids")}

@@ -1,8 +1,9 @@
 """What the families of vision-language models share: the language model split at the hook, the policy's head, reference copies.
 
 `lower` and `upper` call the model's own blocks one after the other, with the mask and rotary positions that its forward pass would make;
-nothing of transformers is rewritten. A prompt's G rollouts are packed behind one copy of it, with a mask by which each sees the prompt and
-itself: P + G * A tokens a prompt instead of G * (P + A). Flash attention takes no such mask and runs over the repeated prompts.
+nothing of transformers is rewritten. A prompt's rollouts are packed behind one copy of it, those that are word for word the same once, and
+without padding, with a mask by which each sees the prompt and itself: at most P + G * A tokens a prompt instead of G * (P + A). Flash
+attention takes no such mask and runs over the repeated prompts.
 Trained weights are float32 and frozen ones have the study's dtype; autocast keeps the arithmetic in the latter. Blocks are given no
 position ids beside their rotary embeddings: flash attention would read packed sequences out of them.
 """
@@ -70,7 +71,7 @@ class SplitModel(VisionLanguageModel):
         """See `VisionLanguageModel.lower`."""
         shown = self._sequences(prompts, answers, answer_mask)
         embedded = self.embedded(prompts), self.language.embed_tokens(answers)
-        return replace(shown, hidden=self._grouped(*embedded, shown.mask, shown.positions, 0, self.hook_layer))
+        return replace(shown, hidden=self._grouped(*embedded, shown, 0, self.hook_layer))
 
     def rollout_states(self, prompts: Prompts, rollouts: Rollouts) -> HookStates:
         """See `VisionLanguageModel.rollout_states`."""
@@ -92,7 +93,7 @@ class SplitModel(VisionLanguageModel):
         with self.arithmetic():
             prompt = states.hidden[:: states.group, : states.prompt_length]
             answers = states.hidden[:, states.prompt_length :]
-            return self.language.norm(self._grouped(prompt, answers, states.mask, states.positions, self.hook_layer, self.depth))
+            return self.language.norm(self._grouped(prompt, answers, states, self.hook_layer, self.depth))
 
     def answer_log_probs(self, last: Tensor, states: HookStates, temperature: float) -> Tensor:
         """See `VisionLanguageModel.answer_log_probs`."""
@@ -148,28 +149,27 @@ class SplitModel(VisionLanguageModel):
             hidden = run(hidden, attention_mask=mask, position_embeddings=rotary, past_key_values=cache)
         return hidden
 
-    def _grouped(self, prompts: Tensor, answers: Tensor, mask: Tensor, positions: Tensor, start: int, stop: int) -> Tensor:
-        """Blocks start+1 … stop over prompts [B, P, d], each followed by its G answers [N, A, d]: hidden states [N, T, d].
+    def _grouped(self, prompts: Tensor, answers: Tensor, shown: HookStates, start: int, stop: int) -> Tensor:
+        """Blocks start+1 … stop over prompts [B, P, d], each followed by its G answers: hidden states [N, T, d].
 
         Args:
             prompts: [B, P, d].
             answers: [N, A, d], prompt-major.
-            mask: bool [N, T], of the sequences.
-            positions: [N, T] (Qwen: [3, N, T]).
+            shown: everything about the sequences but their hidden states.
             start: blocks before this one have run.
             stop: the last block, counted from 1.
         """
-        count, length, width = prompts.shape
-        group = len(answers) // count
+        group, length = shown.group, shown.prompt_length
         if group == 1 or self.language.config._attn_implementation == "flash_attention_2":
             hidden = torch.cat([prompts.repeat_interleave(group, 0), answers], 1)
-            return self.blocks(hidden, self.causal_mask(hidden, mask), positions, start, stop)
-        packed = torch.cat([prompts, answers.reshape(count, -1, width)], 1)
-        behind = positions[..., length:].reshape(*positions.shape[:-2], count, -1)
-        places = torch.cat([positions[..., ::group, :length], behind], -1)
-        seen = packed_mask(mask[::group, :length], mask[:, length:])
-        hidden = self.blocks(packed, self.attention_mask(seen, packed.dtype), places, start, stop)
-        return torch.cat([hidden[:, :length].repeat_interleave(group, 0), hidden[:, length:].reshape(len(answers), -1, width)], 1)
+            return self.blocks(hidden, self.causal_mask(hidden, shown.mask), shown.positions, start, stop)
+        once, of, _ = shown.distinct()
+        packing = Packing(shown.mask[::group, :length], shown.mask[once, length:], once // group)
+        behind = packing.pack(shown.positions[..., once, length:].movedim((-2, -1), (0, 1))).movedim((0, 1), (-2, -1))
+        places = torch.cat([shown.positions[..., ::group, :length], behind], -1)
+        hidden = torch.cat([prompts, packing.pack(answers[once])], 1)
+        hidden = self.blocks(hidden, self.attention_mask(packing.visible, hidden.dtype), places, start, stop)
+        return torch.cat([hidden[:, :length].repeat_interleave(group, 0), packing.unpack(hidden[:, length:])[of]], 1)
 
     def attention_mask(self, visible: Tensor, dtype: torch.dtype) -> Tensor:
         """What eager or sdpa attention takes for a bool mask, true where a token may look."""
@@ -231,23 +231,41 @@ class UpperPart(nn.Module):
         self.blocks, self.norm, self.head = blocks, norm, head
 
 
-def packed_mask(prompt_mask: Tensor, answer_mask: Tensor) -> Tensor:
-    """What the tokens of a prompt and its G answers behind it may look at: bool [B, 1, P + G * A, P + G * A].
+class Packing:
+    """Where the valid tokens of D answers stand that are packed behind their B prompts.
 
-    A token sees the valid tokens of the prompt and, in an answer, of that answer, up to itself; padding sees itself: no row is empty.
-
-    Args:
-        prompt_mask: bool [B, P].
-        answer_mask: bool [N, A], prompt-major.
+    Attributes:
+        visible: bool [B, 1, P + W, P + W], W packed places a prompt: a token sees the valid tokens of the prompt and, in an answer, of that
+            answer, up to itself; padding sees itself, so that no row is empty.
     """
-    count, length = prompt_mask.shape
-    group, longest = len(answer_mask) // count, answer_mask.shape[1]
-    total = length + group * longest
-    seen = torch.zeros(count, total, total, dtype=torch.bool, device=prompt_mask.device)
-    seen[:, :, :length] = prompt_mask[:, None]
-    own = torch.block_diag(*[torch.ones(longest, longest)] * group).bool().to(seen.device)
-    seen[:, length:, length:] = own & answer_mask.reshape(count, 1, -1)
-    return (seen.tril() | torch.eye(total, dtype=torch.bool, device=seen.device))[:, None]
+
+    def __init__(self, prompt_mask: Tensor, answer_mask: Tensor, prompt: Tensor) -> None:
+        """`prompt_mask` bool [B, P]; `answer_mask` bool [D, A], grouped by `prompt`, int64 [D], the prompt of each answer."""
+        count, length = prompt_mask.shape
+        lengths = answer_mask.sum(1)
+        before = lengths.cumsum(0) - lengths
+        totals = torch.zeros(count, dtype=torch.long, device=prompt.device).index_add_(0, prompt, lengths)
+        begin = before - (totals.cumsum(0) - totals)[prompt]
+        self.answer, self.token = answer_mask.nonzero().unbind(1)
+        self.row, self.place = prompt[self.answer], (begin[:, None] + answer_mask.cumsum(1) - 1)[answer_mask]
+        self.shape = answer_mask.shape
+        self.packed_shape = (count, int(totals.max()))
+        number = self.pack((1 + torch.arange(len(prompt), device=prompt.device))[:, None].expand(self.shape))  # 0 on padding
+        total = length + self.packed_shape[1]
+        seen = torch.zeros(count, total, total, dtype=torch.bool, device=prompt.device)
+        seen[:, :, :length] = prompt_mask[:, None]
+        seen[:, length:, length:] = (number[:, :, None] == number[:, None]) & (number > 0)[:, None]
+        self.visible = (seen.tril() | torch.eye(total, dtype=torch.bool, device=seen.device))[:, None]
+
+    def pack(self, answers: Tensor) -> Tensor:
+        """What is said of the answers' tokens, [D, A, ..], as [B, W, ..], zero on padding."""
+        packed = answers.new_zeros(*self.packed_shape, *answers.shape[2:])
+        return packed.index_put((self.row, self.place), answers[self.answer, self.token])
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """What was said of packed places, [B, W, ..], as [D, A, ..], zero on padding."""
+        answers = packed.new_zeros(*self.shape, *packed.shape[2:])
+        return answers.index_put((self.answer, self.token), packed[self.row, self.place])
 
 
 def answer_positions(prompts: Prompts, answer_mask: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Batches of joint training: prompts in a seeded order, their objects as low-resolution targets, SAM's embeddings of their images.
 
-The order depends on the seed alone, so every variant of a seed sees the same prompts in the same order.
+The order depends on the seed alone, so every variant of a seed sees the same prompts in the same order. SAM's encoder is frozen: an image
+that a cached answer is about was embedded when answers were cached, once for all runs of a study.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from segcompass.backbone.interface import Image, Segmenter
 from segcompass.datasets.artefact import LearningData
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample
+from segcompass.joint.cached_answers import CachedAnswers
 from segcompass.joint.embeddings import Embeddings
 from segcompass.optimisation.order import EpochOrder
 from segcompass.optimisation.processes import Processes
@@ -37,10 +39,16 @@ class TrainingPrompts:
     """The train splits of the joint benchmarks."""
 
     def __init__(
-        self, data: LearningData, benchmarks: list[str], segmenter: Segmenter, seed: int, processes: Processes | None = None
+        self,
+        data: LearningData,
+        benchmarks: list[str],
+        segmenter: Segmenter,
+        seed: int,
+        processes: Processes | None = None,
+        cached: CachedAnswers | None = None,
     ) -> None:
-        """`processes` None: this one alone."""
-        self.data, self.segmenter = data, segmenter
+        """`processes` None: this one alone. `cached` None: every image is embedded here."""
+        self.data, self.segmenter, self.cached = data, segmenter, cached
         self.processes = processes or Processes()
         self.samples = [sample for benchmark in benchmarks for sample in data.samples(benchmark, "train")]
         self.gold = data.gold_thoughts("train")
@@ -53,7 +61,8 @@ class TrainingPrompts:
         images = [self.data.image(sample) for sample in samples]
         targets = [self.targets(sample) for sample in samples]
         gold = [self.gold.get(sample.sample_id) for sample in samples]
-        return Batch([sample.text for sample in samples], images, targets, *self._embeddings.of(images), gold)
+        embeddings, valid = zip(*map(self._embedded, samples, images), strict=True)
+        return Batch([sample.text for sample in samples], images, targets, torch.stack(embeddings), torch.stack(valid), gold)
 
     def first(self, count: int) -> list[Sample]:
         """The samples of the first `count` prompts, whatever the number of processes."""
@@ -64,3 +73,8 @@ class TrainingPrompts:
         if not sample.instances:
             return torch.zeros(0, self.segmenter.mask_side, self.segmenter.mask_side, device=self.segmenter.device)
         return torch.stack([self.segmenter.to_low_resolution(decode(rle)) for rle in sample.instances])
+
+    def _embedded(self, sample: Sample, image: Image) -> tuple[Tensor, Tensor]:
+        """Embedding [C, g, g] of a sample's image and where it lies in its maps, bool [m, m]."""
+        known = None if self.cached is None else self.cached.image(sample.image)
+        return self._embeddings.one(image) if known is None else known

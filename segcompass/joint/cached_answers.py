@@ -1,7 +1,7 @@
 """Cached answers of the base policy with everything that the concept interface reads (stage `cache_answers`).
 
 On disk: shards of answers and shards of images, valid tokens only, in half precision where values are hidden states, embeddings or
-fractions; `index.json` names the shards. A shard is written as soon as it is full, so memory is bounded by one shard of each kind.
+fractions; `index.json` names the shards and the images. A shard is written as soon as it is full, so memory is bounded by one shard of each kind.
 
 Shape letters: n answers of a shard, t their tokens, i images of a shard, o their matched objects, K slots, d language width, C embedding
 channels, g embedding side, m side of low-resolution maps; B answers of a batch, T their greatest number of tokens.
@@ -116,6 +116,7 @@ class AnswersWriter:
     def _write_images(self) -> None:
         embeddings, valid = (torch.stack(parts) for parts in zip(*self._images, strict=True))
         self._write("images", {"embeddings": embeddings, "valid": valid}, len(embeddings))
+        self._shards["images"][-1]["names"] = list(self._places)[-len(embeddings) :]
         self._images.clear()
 
     def _write(self, kind: str, tensors: dict[str, Tensor], rows: int) -> None:
@@ -138,11 +139,14 @@ class CachedAnswers:
             self.hook_layer: int = index["hook_layer"]
             self._image_ends = list(accumulate(shard["rows"] for shard in index["images"]))
             self._answer_ends = list(accumulate(shard["rows"] for shard in index["answers"]))
+            self._places = {name: place for place, name in enumerate(name for shard in index["images"] for name in shard["names"])}
             if not self._answer_ends or not self._image_ends:
                 raise ValueError("no shards are listed")
             self._images = [safe_open(folder / shard["file"], "pt") for shard in index["images"]]
             for file, shard in zip(self._images, index["images"], strict=True):
                 _check_lengths(file, shard["file"], dict.fromkeys(("embeddings", "valid"), shard["rows"]))
+            if len(self._places) != self._image_ends[-1]:
+                raise ValueError(f"{len(self._places)} names are given to {self._image_ends[-1]} images")
             self._answers = [_AnswerShard(folder / shard["file"], shard["rows"], self._image_ends[-1]) for shard in index["answers"]]
         except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
             raise InputError(folder, "index.json and its shards", f"cannot be read ({error}); rerun the stage cache_answers") from error
@@ -169,6 +173,13 @@ class CachedAnswers:
             torch.stack(valid).to(self.device),
             [answer.targets.to(self.device, torch.float32) for answer, _ in found],
         )
+
+    def image(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """Embedding [C, g, g], float32, of an image and where it lies in its maps, bool [m, m]; None where no answer is about it."""
+        if name not in self._places:
+            return None
+        embedding, valid = self._image(self._places[name])
+        return embedding.to(self.device, torch.float32), valid.to(self.device)
 
     def features(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Reference states [B, K, d] and embeddings [B, C, g, g], float32, of the answers at `rows`; their hidden states are not read."""

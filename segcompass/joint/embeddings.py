@@ -25,10 +25,11 @@ class Embeddings:
 
     def of(self, images: Sequence[Image]) -> tuple[Tensor, Tensor]:
         """Embeddings [B, C, g, g] and where they lie in the image, bool [B, m, m]."""
-        embeddings, valid = zip(*map(self._one, images), strict=True)
+        embeddings, valid = zip(*map(self.one, images), strict=True)
         return torch.stack(embeddings), torch.stack(valid)
 
-    def _one(self, image: Image) -> tuple[Tensor, Tensor]:
+    def one(self, image: Image) -> tuple[Tensor, Tensor]:
+        """Embedding [C, g, g] and where it lies in the image, bool [m, m]."""
         name = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
         if name not in self._kept:
             inputs = self.segmenter.inputs([image])

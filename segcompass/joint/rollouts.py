@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from segcompass.backbone.interface import HookStates, Prompts, Randomness, Rollouts, VisionLanguageModel
 from segcompass.backbone.prompt import canonical, status_of
@@ -54,19 +53,3 @@ def read_answers(vlm: VisionLanguageModel, prompts: Prompts, answers: Sequence[l
     padded = torch.tensor([ids + [vlm.pad_id] * (length - len(ids)) for ids in answers])
     mask = torch.arange(length)[None] < torch.tensor([len(ids) for ids in answers])[:, None]
     return vlm.lower(prompts, padded.to(vlm.device), mask.to(vlm.device))
-
-
-def distinct(states: HookStates) -> tuple[Tensor, Tensor, Tensor]:
-    """Sequences that differ, N of them grouped by prompt.
-
-    Returns:
-        Row of the first of each D distinct sequences, int64 [D]; of every sequence, which of the D it is, int64 [N]; how often each
-        occurs, float32 [D].
-    """
-    answers = states.ids[:, states.prompt_length :].cpu().numpy()
-    seen: dict[tuple[int, bytes], int] = {}
-    of = [seen.setdefault((row // states.group, ids.tobytes()), len(seen)) for row, ids in enumerate(answers)]
-    _, first = np.unique(of, return_index=True)
-    device = states.ids.device
-    counts = torch.bincount(torch.tensor(of)).float().to(device)
-    return torch.from_numpy(first).to(device), torch.tensor(of, device=device), counts

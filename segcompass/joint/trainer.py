@@ -29,7 +29,7 @@ from segcompass.joint.batches import Batch, TrainingPrompts
 from segcompass.joint.grpo import clip_fraction, low_variance_kl, policy_loss, token_mean
 from segcompass.joint.model import JointModel, Segmentation
 from segcompass.joint.rewards import advantages, as_tensor, mask_reward
-from segcompass.joint.rollouts import Answers, answer, distinct
+from segcompass.joint.rollouts import Answers, answer
 from segcompass.joint.supervision import confidence_loss, heat_losses, mask_losses, matched_pairs, objects_at
 from segcompass.joint.validation import KeptWeights, Validation
 from segcompass.optimisation.processes import Processes
@@ -157,7 +157,7 @@ class JointTrainer:
             last = vlm.upper(raw)
             formed = last if states is raw else vlm.upper(states)
         with self.clock("masks"):
-            once, of, counts = distinct(states)
+            once, of, counts = states.distinct()
             read, prompt = states.rows(once), once // policy.group
             embeddings, valid = batch.embeddings[prompt], batch.valid[prompt]
             targets = [batch.targets[index] for index in prompt.tolist()]

@@ -1,7 +1,7 @@
 """Trains the embedded LLaVA and SAM on the embedded world, phase by phase, and scores them on held-out scenes.
 
 Vision tower on dense patch targets, projector on words, language model on captions, facts and gold thoughts, SAM's encoder on dense
-targets, then all of SAM on mask prompts. A pretrained backbone is taken from the folders that the study names, unchanged.
+targets, all of SAM on mask prompts, then on both at once. A pretrained backbone is taken from the folders that the study names, unchanged.
 """
 
 import json
@@ -16,7 +16,7 @@ from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.training.language import train_language
 from segcompass.backbone.training.scenes import TrainingScene, draw_training_scenes
 from segcompass.backbone.training.scores import mask_scores, vlm_scores
-from segcompass.backbone.training.segmenter import prepare_scenes, train_encoder, train_masks
+from segcompass.backbone.training.segmenter import prepare_scenes, train_encoder, train_masks, train_together
 from segcompass.backbone.training.vision import (
     draw_word_embeddings,
     patch_targets,
@@ -87,6 +87,7 @@ def train_sam(
     prepared = prepare_scenes(sam, scenes[: recipe.sam_scenes])
     phases = [train_encoder(sam, prepared, recipe.encoder, seed, resume, every)]
     phases.append(train_masks(sam, prepared, recipe.masks, recipe.prompts_per_image, seed, resume, every))
+    phases.append(train_together(sam, prepared, recipe.together, recipe.prompts_per_image, seed, resume, every))
     return sam.eval(), phases
 
 

@@ -54,7 +54,7 @@ def work(stage: Stage) -> None:
         raise InputError(stage.inputs["answers"], "hook_layer", problem)
     warmed = _warm_up(model, answers, settings, seed, stage.resume_folder() / f"process{processes.rank}")
     data = LearningData(stage.inputs["data"])
-    prompts = TrainingPrompts(data, settings.benchmarks, model.segmenter, seed, processes)
+    prompts = TrainingPrompts(data, settings.benchmarks, model.segmenter, seed, processes, answers)
     predictor = Predictor(model, answer.longest, threshold)
     # A pass on val is as large as a step of training, so it needs no more memory.
     batch = settings.prompts * settings.policy.group

@@ -80,6 +80,8 @@ class BackboneTrainingSettings(Section):
     """SAM's image encoder on dense targets."""
     masks: PhaseSettings
     """SAM's encoder, prompt encoder and mask decoder on blurred, noisy mask prompts."""
+    together: PhaseSettings
+    """The same parts on the encoder's dense targets and on mask prompts at once."""
     prompts_per_image: PositiveInt
     """Objects of an image that prompt SAM in one step."""
 

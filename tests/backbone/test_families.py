@@ -80,11 +80,11 @@ def test_answers_packed_behind_one_prompt_are_those_behind_repeated_prompts(vlm:
     vlm.language.config._attn_implementation = attention
     vlm.freeze_up_to(1)
     images, texts = pictures(2), TEXTS[:2]
-    ids, mask = (part.repeat_interleave(2, 0)[:4] for part in well_formed(vlm))
-    ids[1, 2] = ids[3, 1] = 75  # every answer is its own
-    packed, repeated = vlm.prompts(images, texts), vlm.prompts([images[i // 2] for i in range(4)], [texts[i // 2] for i in range(4)])
+    ids, mask = (part.repeat_interleave(3, 0)[:6] for part in well_formed(vlm))
+    ids[1, 2] = ids[4, 1] = ids[5, 1] = 75  # of each prompt's three answers two are the same
+    packed, repeated = vlm.prompts(images, texts), vlm.prompts([images[i // 3] for i in range(6)], [texts[i // 3] for i in range(6)])
     gradients = []
-    for prompts, group in ((packed, 2), (repeated, 1)):
+    for prompts, group in ((packed, 3), (repeated, 1)):
         vlm.zero_grad()
         states = vlm.lower(prompts, ids, mask)
         assert states.group == group
@@ -98,8 +98,38 @@ def test_answers_packed_behind_one_prompt_are_those_behind_repeated_prompts(vlm:
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
 
 
+def test_answers_that_are_the_same_are_run_once(vlm: SplitModel) -> None:
+    vlm.freeze_up_to(1)
+    prompts = vlm.prompts(pictures(2), TEXTS[:2])
+    ids, mask = (part.repeat_interleave(3, 0)[:6] for part in well_formed(vlm))
+    ids[5, 1] = 75
+    tokens = []
+    hook = vlm.language.layers[-1].register_forward_hook(lambda module, given, out: tokens.append(out.shape[1]))
+    with torch.no_grad():
+        vlm.upper(vlm.lower(prompts, ids, mask))
+    hook.remove()
+    lengths = mask.sum(1).tolist()
+    assert tokens == [prompts.ids.shape[1] + max(lengths[0], lengths[3] + lengths[5])]
+
+
+def test_rollouts_that_drew_the_same_words_are_one_branch(vlm: SplitModel) -> None:
+    prompts = vlm.prompts(pictures(2), TEXTS[:2])
+    widths: list[int] = []
+    block = vlm.language.layers[0].register_forward_hook(lambda module, given, out: widths.append(out.shape[1]))
+    greedy = vlm.generate(prompts, 4, None, 6, None)
+    assert set(widths[1:]) == {1}, "greedy rollouts never part"
+    widths.clear()
+    sampled = vlm.generate(prompts, 4, 1.0, 6, torch.Generator().manual_seed(3))
+    block.remove()
+    grouped = sampled.answers.view(2, 4, -1)
+    for step, width in enumerate(widths[1:], 1):
+        running = [{tuple(ids[:step].tolist()) for ids in group if vlm.end_id not in ids[:step]} for group in grouped]
+        assert width == max(map(len, running)), step
+    assert greedy.answers.shape[0] == len(sampled.answers) == 8
+
+
 def test_sampling_leaves_the_states_at_the_hook_behind(vlm: SplitModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.01)
+    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.0)
     vlm.freeze_up_to(1)
     prompts = vlm.prompts(pictures(2), TEXTS[:2])
     vlm.end_id = int(vlm.generate(prompts, 3, 0.7, 8, torch.Generator().manual_seed(0)).answers[0, 2])  # some end early
@@ -162,7 +192,7 @@ def test_sampling_draws_what_generate_draws_from_the_same_seed(
     vlm: SplitModel, count: int, group: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first answer ends early, and its place is dropped, which changes no other answer."""
-    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.01)
+    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.0)
     prompts = vlm.prompts(pictures(count), TEXTS[:count])
     sampling = {"do_sample": True, "temperature": 0.7, "max_new_tokens": 10}
     torch.manual_seed(5)

@@ -1,5 +1,8 @@
-"""SAM on the embedded world: the encoder on dense targets, then all of it on blurred, noisy mask prompts.
+"""SAM on the embedded world: the encoder on dense targets, all of it on blurred, noisy mask prompts, then on both together.
 
+Mask prompts say where an object is, so masks alone leave no need to know what it is: after them a linear probe of the embedding named an
+object's colour in 30 of 100 cells and its place in 21, and no mapper could find by its embedding what a thought names. The last phase
+brings that back and keeps the masks.
 The encoder's targets are finer than its cells: for each of the 4 x 4 mask pixels of a cell, whether an object is there and where that
 object's centre is. One number a cell, as before, left the outline to the decoder, which never saw the pixels.
 """
@@ -70,24 +73,37 @@ def grid_boxes(height: int, width: int, grid: int) -> np.ndarray:
     return np.asarray(boxes.clip(0, [width, height, width, height]))
 
 
-def train_encoder(sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, seed: int, resume: Path, every: int) -> PhaseRecord:
-    """Trains the image encoder."""
-    cell_head, fine_head = DenseHead(sam.channels), nn.Linear(sam.channels, 3 * FINE * FINE)
+class DenseTargets(nn.Module):
+    """Read-out heads of the encoder's dense targets; used in training only."""
 
-    def losses(step: int) -> dict[str, Tensor]:
-        chosen = np.random.default_rng([seed, 3, step]).integers(len(prepared.pixels), size=settings.batch)
-        embedding = sam.encode_pixels(prepared.pixels[chosen].float())
-        parts = cell_head.losses(embedding.flatten(2).transpose(1, 2).flatten(0, 1), *stacked([prepared.cells[i] for i in chosen]))
-        fine = functional.pixel_shuffle(fine_head(embedding.movedim(1, 3)).movedim(3, 1), FINE)
+    def __init__(self, sam: SamSegmenter, prepared: PreparedScenes) -> None:
+        super().__init__()
+        self.prepared = prepared
+        self.cell_head, self.fine_head = DenseHead(sam.channels), nn.Linear(sam.channels, 3 * FINE * FINE)
+
+    def losses(self, embedding: Tensor, chosen: np.ndarray) -> dict[str, Tensor]:
+        """Losses of the embeddings [B, C, g, g] of B chosen scenes."""
+        prepared = self.prepared
+        parts = self.cell_head.losses(embedding.flatten(2).transpose(1, 2).flatten(0, 1), *stacked([prepared.cells[i] for i in chosen]))
+        fine = functional.pixel_shuffle(self.fine_head(embedding.movedim(1, 3)).movedim(3, 1), FINE)
         covered, offsets = (torch.stack(part) for part in zip(*(fine_targets(prepared, index) for index in chosen), strict=True))
         inside = covered > 0.5
         parts["outline"] = functional.binary_cross_entropy_with_logits(fine[:, 0], covered)
         parts["offset"] = functional.mse_loss(fine[:, 1:].movedim(1, 3)[inside], offsets[inside])
         return parts
 
+
+def train_encoder(sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, seed: int, resume: Path, every: int) -> PhaseRecord:
+    """Trains the image encoder."""
+    dense = DenseTargets(sam, prepared)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        chosen = np.random.default_rng([seed, 3, step]).integers(len(prepared.pixels), size=settings.batch)
+        return dense.losses(sam.encode_pixels(prepared.pixels[chosen].float()), chosen)
+
     sam.requires_grad_(False)
     sam.model.vision_encoder.requires_grad_(True)
-    heads = {"encoder": sam.model.vision_encoder, "cell_head": cell_head, "fine_head": fine_head}
+    heads = {"encoder": sam.model.vision_encoder, "cell_head": dense.cell_head, "fine_head": dense.fine_head}
     return run_phase("encoder", settings, nn.ModuleDict(heads), losses, resume, every)
 
 
@@ -123,17 +139,53 @@ def train_masks(
     def losses(step: int) -> dict[str, Tensor]:
         generator = np.random.default_rng([seed, 4, step])
         chosen = generator.integers(len(prepared.pixels), size=settings.batch)
-        target = torch.stack([drawn_masks(prepared, index, prompts, generator) for index in chosen])
-        noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        logits = sam.decode(sam.encode_pixels(prepared.pixels[chosen].float()), noisy_prompt(target, noise))
-        valid = prepared.valid[chosen].repeat_interleave(prompts, 0)
-        return mask_losses(logits.flatten(0, 1), target.flatten(0, 1), valid)
+        return prompted_losses(sam, prepared, sam.encode_pixels(prepared.pixels[chosen].float()), chosen, prompts, generator)
 
+    return run_phase("masks", settings, nn.ModuleDict(_trainable_parts(sam)), losses, resume, every)
+
+
+def train_together(
+    sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, prompts: int, seed: int, resume: Path, every: int
+) -> PhaseRecord:
+    """Trains the same parts on the encoder's dense targets and on mask prompts at once.
+
+    The heads are drawn from `seed` alone, so that the phase may also begin from a SAM that was trained and saved before.
+    """
+    torch.manual_seed(seed)
+    dense = DenseTargets(sam, prepared)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        generator = np.random.default_rng([seed, 5, step])
+        chosen = generator.integers(len(prepared.pixels), size=settings.batch)
+        embedding = sam.encode_pixels(prepared.pixels[chosen].float())
+        return dense.losses(embedding, chosen) | prompted_losses(sam, prepared, embedding, chosen, prompts, generator)
+
+    parts = _trainable_parts(sam) | {"cell_head": dense.cell_head, "fine_head": dense.fine_head}
+    return run_phase("together", settings, nn.ModuleDict(parts), losses, resume, every)
+
+
+def prompted_losses(
+    sam: SamSegmenter, prepared: PreparedScenes, embedding: Tensor, chosen: np.ndarray, prompts: int, generator: np.random.Generator
+) -> dict[str, Tensor]:
+    """Mask losses of `prompts` random objects of each of the B chosen scenes, embeddings [B, C, g, g]."""
+    target = torch.stack([drawn_masks(prepared, index, prompts, generator) for index in chosen])
+    noise = torch.Generator().manual_seed(int(generator.integers(2**62)))
+    logits = sam.decode(embedding, noisy_prompt(target, noise))
+    valid = prepared.valid[chosen].repeat_interleave(prompts, 0)
+    return mask_losses(logits.flatten(0, 1), target.flatten(0, 1), valid)
+
+
+def _trainable_parts(sam: SamSegmenter) -> dict[str, nn.Module]:
+    """Encoder, mask prompt encoder and decoder, set to be trained; the rest of SAM is frozen."""
     sam.requires_grad_(False)
-    parts = {"encoder": sam.model.vision_encoder, "prompt": sam.model.prompt_encoder.mask_embed, "decoder": sam.model.mask_decoder}
+    parts: dict[str, nn.Module] = {
+        "encoder": sam.model.vision_encoder,
+        "prompt": sam.model.prompt_encoder.mask_embed,
+        "decoder": sam.model.mask_decoder,
+    }
     for part in parts.values():
         part.requires_grad_(True)
-    return run_phase("masks", settings, nn.ModuleDict(parts), losses, resume, every)
+    return parts
 
 
 def drawn_masks(prepared: PreparedScenes, index: int, count: int, generator: np.random.Generator) -> Tensor:
