@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segcompass.backbone.load import load_segmenter, load_vlm
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.backbone.training.scores import mask_scores, vlm_scores
+from segcompass.backbone.training.scores import sam_scores, vlm_scores
 from segcompass.errors import InputError
 from segcompass.study.load import load_study
 
@@ -27,6 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
     prepare_torch(study.threads, arguments.seed)
     vlm = load_vlm(arguments.folder / "vlm", study.runtime, study.answer)
     scores = vlm_scores(vlm, arguments.data, study.answer.longest, arguments.seed)
-    scores |= mask_scores(load_segmenter(arguments.folder / "sam", study.runtime), arguments.data, arguments.seed)
+    scores |= sam_scores(load_segmenter(arguments.folder / "sam", study.runtime), arguments.data, arguments.seed)
     print(json.dumps(scores, indent=1, sort_keys=True))
     return 0

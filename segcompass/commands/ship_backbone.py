@@ -31,6 +31,11 @@ SAYS = {
     "reference_probe_colour": "the same, its colour",
     "reference_probe_size": "the same, its size",
     "reference_probe_pattern": "the same, its pattern",
+    "embedding_probe_place": "linear probe of SAM's embedding of a cell on an object: the object's place",
+    "embedding_probe_shape": "the same, its shape",
+    "embedding_probe_colour": "the same, its colour",
+    "embedding_probe_size": "the same, its size",
+    "embedding_probe_pattern": "the same, its pattern",
     "mask_iou": "SAM: IoU of the mask from a blurred, noisy mask prompt",
 }
 """Score -> what it is the share of; scores that are not listed stand under their names."""

@@ -1,7 +1,8 @@
 """Cached answers of the base policy with everything that the concept interface reads (stage `cache_answers`).
 
 On disk: shards of answers and shards of images, valid tokens only, in half precision where values are hidden states, embeddings or
-fractions; `index.json` names the shards and the images. A shard is written as soon as it is full, so memory is bounded by one shard of each kind.
+fractions; `index.json` names the shards and the images. A shard is written as soon as it is full, so memory is bounded by one shard of
+each kind.
 
 Shape letters: n answers of a shard, t their tokens, i images of a shard, o their matched objects, K slots, d language width, C embedding
 channels, g embedding side, m side of low-resolution maps; B answers of a batch, T their greatest number of tokens.

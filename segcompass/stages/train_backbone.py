@@ -15,7 +15,7 @@ from segcompass.backbone.runtime import prepare_torch
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.training.language import train_language
 from segcompass.backbone.training.scenes import TrainingScene, draw_training_scenes
-from segcompass.backbone.training.scores import mask_scores, vlm_scores
+from segcompass.backbone.training.scores import sam_scores, vlm_scores
 from segcompass.backbone.training.segmenter import prepare_scenes, train_encoder, train_masks, train_together
 from segcompass.backbone.training.vision import (
     draw_word_embeddings,
@@ -52,7 +52,7 @@ def work(stage: Stage) -> None:
     phases = language_phases + mask_phases
     write_curve([row for phase in phases for row in phase.rows], stage.folder / "curves.csv")
     data = stage.inputs["data"]
-    scores = vlm_scores(vlm, data, answer.longest, settings.seed) | mask_scores(sam, data, settings.seed)
+    scores = vlm_scores(vlm, data, answer.longest, settings.seed) | sam_scores(sam, data, settings.seed)
     (stage.folder / "scores.json").write_text(json.dumps(scores, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     stage.rows["steps"] = sum(len(phase.rows) for phase in phases)
     seconds = {phase.name: round(phase.seconds, 1) for phase in phases}

@@ -83,4 +83,4 @@ def test_real_answers_of_different_lengths_are_those_of_generate_from_the_same_s
         max_new_tokens=STUDY.answer.longest,
     )[:, prompts.ids.shape[1] :]
     assert torch.equal(ours.answers, theirs)
-    assert places[-1] < places[1] == 16, "places of ended answers are dropped"
+    assert places[-1] < max(places[1:]) <= 16, "ended answers are dropped"

@@ -1,13 +1,18 @@
 """What the embedded backbone is taught about each cell of a picture."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
+from transformers.models.sam.modeling_sam import SamModel
 
+from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.training.scenes import ATTRIBUTES, TrainingScene, cell_targets
-from segcompass.backbone.training.segmenter import fine_targets, grid_boxes, prepare_scenes
+from segcompass.backbone.training.segmenter import fine_targets, grid_boxes, prepare_scenes, train_masks, train_together
 from segcompass.backbone.training.vision import attribute_words, mirrored
+from segcompass.study.backbone import EmbeddedBackbone
 from segcompass.world.lexicon import PLACES
-from tests.tiny import tiny_sam, tiny_vlm
+from tests.tiny import micro_study, tiny_sam, tiny_vlm
 
 PLACE = list(ATTRIBUTES).index("place")
 
@@ -69,3 +74,21 @@ def test_mask_pixels_point_to_the_centre_of_their_object() -> None:
     assert float(covered.sum()) == 24 * 24, "48 x 48 pixels are 24 x 24 mask pixels of two"
     side = sam.mask_side
     assert torch.allclose(offsets[10, 30], torch.tensor([20 - 10.5, 40 - 30.5]) / (side / 8))
+
+
+def test_the_last_phase_of_sam_may_begin_from_a_saved_one(tmp_path: Path) -> None:
+    backbone = micro_study().backbone
+    assert isinstance(backbone, EmbeddedBackbone)
+    recipe, sam = backbone.training, tiny_sam()
+    prepared = prepare_scenes(sam, [scene((16, 16, 9), (40, 50, 12)), scene((30, 20, 14))])
+    for name in "masks", "going_on", "again":
+        (tmp_path / name).mkdir()
+    train_masks(sam, prepared, recipe.masks, 2, 0, tmp_path / "masks", 100)
+    sam.model.save_pretrained(tmp_path / "saved")
+    train_together(sam, prepared, recipe.together, 2, 0, tmp_path / "going_on", 100)
+    torch.rand(7)  # whatever else the process drew
+    loaded = SamSegmenter(SamModel.from_pretrained(tmp_path / "saved"))
+    record = train_together(loaded, prepared, recipe.together, 2, 0, tmp_path / "again", 100)
+    ours, theirs = sam.model.state_dict(), loaded.model.state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert {"colour", "place", "outline", "bce", "dice"} <= set(record.rows[-1])

@@ -14,7 +14,7 @@ import torch
 from segcompass.backbone.interface import Segmenter, SegmenterInputs, VisionLanguageModel
 from segcompass.backbone.prompt import DESCRIBE, THINK_CLOSE, THINK_OPEN, status_of
 from segcompass.backbone.training.scenes import ATTRIBUTES, read_scenes
-from segcompass.backbone.training.segmenter import noisy_prompt, prepare_scenes
+from segcompass.backbone.training.segmenter import PreparedScenes, noisy_prompt, prepare_scenes
 from segcompass.datasets.artefact import read_lines
 from segcompass.datasets.files import read_image
 from segcompass.joint.rollouts import answer
@@ -27,6 +27,7 @@ CAPTION_TOKENS = 120
 HELD_OUT = ("val", "testA", "testB", "test")
 """Splits whose scenes are captioned."""
 PROBE_ROWS = 1500
+PROBE_SCENES = 300
 RIDGE = 1e-2
 """Ridge penalty of the linear probe, as a share of the states' mean square."""
 
@@ -52,12 +53,36 @@ def vlm_scores(vlm: VisionLanguageModel, data: Path, longest: int, seed: int) ->
     trained = [number for number, row in enumerate(rows) if row["benchmark"] not in ("reasonseg", "implicit")]
     scores |= {"answer_valid": float(np.mean(valid))}
     scores |= {"greedy_wrong_one_sample_right": _room(vlm, data, [rows[i] for i in trained], [right[i] for i in trained], longest, seed)}
-    return scores | _facts(vlm, data, rows[0]["image"], longest) | _captions(vlm, data) | _probe(vlm, data, longest)
+    return scores | _facts(vlm, data, rows[0]["image"], longest) | _captions(vlm, data) | _reference_probe(vlm, data, longest)
 
 
-def mask_scores(sam: Segmenter, data: Path, seed: int) -> dict[str, float]:
-    """IoU of the mask decoded from a blurred, noisy mask prompt, mean over every object of the held-out scenes."""
-    prepared = prepare_scenes(sam, read_scenes(data, "val"))
+def sam_scores(sam: Segmenter, data: Path, seed: int) -> dict[str, float]:
+    """Masks, and the probe of the embedding."""
+    held = prepare_scenes(sam, read_scenes(data, "val"))
+    return {"mask_iou": _mask_iou(sam, held, seed)} | _embedding_probe(sam, data, held)
+
+
+def _embedding_probe(sam: Segmenter, data: Path, held: PreparedScenes) -> dict[str, float]:
+    """Held-out accuracy of a linear read-out of an object's attributes and place from SAM's embedding of a cell that it covers."""
+    fitted = prepare_scenes(sam, read_scenes(data, "train")[:PROBE_SCENES])
+    scores = _read_out(*_object_cells(sam, fitted), *_object_cells(sam, held))
+    return {f"embedding_probe_{name}": score for name, score in scores.items()}
+
+
+@torch.no_grad()
+def _object_cells(sam: Segmenter, prepared: PreparedScenes) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings float64 [n, C] and classes int64 [n, 5] of the cells on objects."""
+    features, classes = [], []
+    for pixels, (of_cells, _) in zip(prepared.pixels, prepared.cells, strict=True):
+        embedding = sam.embed(SegmenterInputs(pixels[None].float(), [], prepared.valid[:1]))[0].flatten(1).T
+        seen = of_cells[:, 0] >= 0
+        features.append(embedding.double().numpy()[seen])
+        classes.append(of_cells[seen])
+    return np.concatenate(features), np.concatenate(classes)
+
+
+def _mask_iou(sam: Segmenter, prepared: PreparedScenes, seed: int) -> float:
+    """IoU of the mask decoded from a blurred, noisy mask prompt, mean over every object of the scenes."""
     found = []
     with torch.no_grad():
         for index in range(len(prepared.masks)):
@@ -67,7 +92,7 @@ def mask_scores(sam: Segmenter, data: Path, seed: int) -> dict[str, float]:
             logits = sam.decode(sam.embed(inputs), noisy_prompt(target, noise)[None])[0]
             predicted, truth = (logits > 0) & prepared.valid[index], target > 0.5
             found.append((predicted & truth).sum((1, 2)) / (predicted | truth).sum((1, 2)).clamp(min=1))
-    return {"mask_iou": float(torch.cat(found).mean())}
+    return float(torch.cat(found).mean())
 
 
 def _kind(row: dict[str, Any]) -> str:
@@ -132,7 +157,7 @@ def _words(text: str) -> str:
     return text.partition(THINK_OPEN)[2].partition(THINK_CLOSE)[0].strip()
 
 
-def _probe(vlm: VisionLanguageModel, data: Path, longest: int) -> dict[str, float]:
+def _reference_probe(vlm: VisionLanguageModel, data: Path, longest: int) -> dict[str, float]:
     """Held-out accuracy of a linear read-out of the target's attributes and place from the first reference token's last hidden state.
 
     Expressions with one target; the truth is the scene's, not the thought's.
@@ -140,6 +165,11 @@ def _probe(vlm: VisionLanguageModel, data: Path, longest: int) -> dict[str, floa
     fitted, held = (_single_target(data, split) for split in ("train", "val"))
     x, y = _reference_states(vlm, data, fitted[:PROBE_ROWS], longest), _classes(data, "train", fitted[:PROBE_ROWS])
     x_held, y_held = _reference_states(vlm, data, held, longest), _classes(data, "val", held)
+    return {f"reference_probe_{name}": score for name, score in _read_out(x, y, x_held, y_held).items()}
+
+
+def _read_out(x: np.ndarray, y: np.ndarray, x_held: np.ndarray, y_held: np.ndarray) -> dict[str, float]:
+    """Accuracy of a ridge regression of each attribute: features [n, d] and classes [n, 5] to fit it, others to score it."""
     mean = x.mean(0)
     design, scale = x - mean, float(np.square(x - mean).mean())
     gram = design.T @ design / len(design) + RIDGE * scale * np.eye(x.shape[1])
@@ -148,7 +178,7 @@ def _probe(vlm: VisionLanguageModel, data: Path, longest: int) -> dict[str, floa
         one_hot = np.eye(len(values))[y[:, index]]
         weights = np.linalg.solve(gram, design.T @ (one_hot - one_hot.mean(0)) / len(design))
         guess = ((x_held - mean) @ weights + one_hot.mean(0)).argmax(1)
-        found[f"reference_probe_{name}"] = float((guess == y_held[:, index]).mean())
+        found[name] = float((guess == y_held[:, index]).mean())
     return found
 
 
