@@ -71,19 +71,21 @@ def figure_6(summary: pd.DataFrame, variants: Mapping[str, Any]) -> Table:
     return _ablation("figure6", "Figure 6. Rollouts per prompt.", summary, ordered, published.FIGURE_6)
 
 
-def trained_parameters(runs: Mapping[str, Mapping[str, Any]]) -> Table:
-    """What each variant trains, and for how long: parameters by part, updates, prompts an update.
+def trained_parameters(runs: Mapping[str, Mapping[str, Any]], warm_up: Mapping[str, int]) -> Table:
+    """What each variant trains, and for how long: parameters by part, warm-up steps, updates, prompts an update.
 
     Args:
-        runs: the `run.json` of one run of each variant.
+        runs: the `run.json` of one run of each variant; those without an update train nothing, and are left out.
+        warm_up: warm-up steps of each variant.
     """
-    parts = list(dict.fromkeys(part for run in runs.values() for part in run["facts"]["trained_parameters"]))
-    table = Table(
-        "trained_parameters", "Trained parameters by part, updates and prompts an update.", [*parts, "all", "updates", "prompts"], 0
-    )
-    for variant, run in runs.items():
+    trained = {variant: run for variant, run in runs.items() if run["rows"]["steps"]}
+    parts = list(dict.fromkeys(part for run in trained.values() for part in run["facts"]["trained_parameters"]))
+    caption = "Trained parameters by part, steps of the interface's warm-up, updates of joint training and prompts an update."
+    table = Table("trained_parameters", caption, [*parts, "all", "warm-up", "updates", "prompts"], 0)
+    for variant, run in trained.items():
         counts = run["facts"]["trained_parameters"]
-        values = counts | {"all": sum(counts.values()), "updates": run["rows"]["steps"], "prompts": run["params"]["joint"]["prompts"]}
+        values = counts | {"all": sum(counts.values()), "warm-up": warm_up[variant]}
+        values |= {"updates": run["rows"]["steps"], "prompts": run["params"]["joint"]["prompts"]}
         table.add(variant, {name: Value(float(value)) for name, value in values.items()})
     return table
 

@@ -2,6 +2,7 @@
 (Figure 8), necessity, qualitative samples, curves of warm-up and joint training, and validation."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -51,12 +52,15 @@ def work(stage: Stage) -> None:
     summary = pd.read_csv(stage.collections["intervene"][0] / "summary.csv")
     save_figure(lambda: necessity_figure(summary), summary, stage.folder, "necessity")
     _qualitative(stage)
-    warmed = _of_runs(stage, "warm_up")
-    if len(warmed):  # the paper's training has no warm-up
-        losses = smoothed(warmed, WARM_UP_PANELS)
-        save_figure(lambda: warm_up_figure(losses), losses, stage.folder, "warm_up")
-    drawn = smoothed(_of_runs(stage, "curves"), PANELS)
-    save_figure(lambda: training_figure(drawn), drawn, stage.folder, "training")
+    # The paper's training has no warm-up, a study of lower bounds alone no curve at all.
+    for name, curve, panels, draw in (
+        ("warm_up", "warm_up", WARM_UP_PANELS, warm_up_figure),
+        ("training", "curves", PANELS, training_figure),
+    ):
+        rows = _of_runs(stage, curve)
+        if len(rows):
+            drawn = smoothed(rows, panels)
+            save_figure(partial(draw, drawn), drawn, stage.folder, name)
     validated = validation_means(_of_runs(stage, "validation"))
     save_figure(lambda: validation_figure(validated), validated, stage.folder, "validation")
     _concepts(stage)

@@ -5,6 +5,8 @@ Each as CSV, Markdown and LaTeX. Seconds per phase of training stand in `run.jso
 
 import json
 
+import pandas as pd
+
 from segcompass.protocols.records import read_runs
 from segcompass.provenance.stage import Stage, read_run, run_stage
 from segcompass.reporting import comparisons, tables
@@ -30,7 +32,8 @@ def work(stage: Stage) -> None:
     runs = {run["wildcards"]["variant"]: run for run in reversed(joint)}
     settings = {variant: runs[variant]["params"]["joint"] for variant, _ in stage.params["runs"]}
     made += [tables.table_6(summary, settings), tables.figure_6(summary, settings)]
-    made.append(tables.trained_parameters({variant: runs[variant] for variant in settings}))
+    warm_up = {folder.parent.name: len(pd.read_csv(folder / "warm_up.csv")) for folder in stage.collections["joint"]}
+    made.append(tables.trained_parameters({variant: runs[variant] for variant in settings}, warm_up))
     bootstrap = stage.params["bootstrap"]
     made += [comparisons.bounds(summary, settings), comparisons.differences(records, bootstrap)]
     made += [comparisons.variants(summary, records, bootstrap), comparisons.reinforcement(records, settings, bootstrap)]

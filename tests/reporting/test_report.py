@@ -160,7 +160,12 @@ def test_an_ablation_takes_the_variants_that_differ_in_its_key_alone() -> None:
 def test_trained_parameters_are_those_of_the_runs() -> None:
     run = {"facts": {"trained_parameters": {"codebook": 7, "mapper": 3}}, "rows": {"steps": 20}, "params": {"joint": {"prompts": 8}}}
     cut = run | {"facts": {"trained_parameters": {"codebook": 0, "mapper": 3}}}
-    found = tables.trained_parameters({"full": run, "ref_only": cut}).tidy().set_index(["row", "column"])["mean"]
+    bound = run | {"rows": {"steps": 0}}
+    warm_up = {"full": 30, "ref_only": 0, "untrained": 0}
+    table = tables.trained_parameters({"full": run, "ref_only": cut, "untrained": bound}, warm_up)
+    assert [label for label, *_ in table.rows] == ["full", "ref_only"], "a lower bound trains nothing"
+    found = table.tidy().set_index(["row", "column"])["mean"]
+    assert found["full", "warm-up"] == 30 and found["ref_only", "warm-up"] == 0
     assert found["full", "all"] == 10 and found["ref_only", "all"] == 3 and found["full", "updates"] == 20 and found["full", "prompts"] == 8
 
 
