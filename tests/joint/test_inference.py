@@ -49,7 +49,7 @@ def test_words_lead_to_the_same_masks_whether_they_are_generated_or_read(monkeyp
     steps = iter(zip(*[ids + [vlm.pad_id] * (max(map(len, written)) - len(ids)) for ids in written], strict=True))
     # The sampled tokens are those of the gold answers; everything else of sampling stays as it is.
     monkeypatch.setattr(
-        vlm, "_draw", lambda last, places, *rest: (torch.tensor(next(steps))[places.flatten()], torch.zeros(places.numel()))
+        vlm, "_draw", lambda last, running, *rest: (torch.tensor(next(steps))[running.rollouts], torch.zeros(running.rollouts.shape))
     )
     predictor.longest = max(map(len, written))
     own, read = predictor.think(pictures(2), TEXTS), predictor.read(pictures(2), TEXTS, GOLD)
