@@ -1,0 +1,46 @@
+"""What a study took: wall time, processor time and memory of its jobs, from the benchmark files that Snakemake leaves beside their logs."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from segcompass.errors import InputError
+from segcompass.footprint.tables import Table
+from segcompass.study.jobs import ARTEFACTS
+
+COLUMNS = ("s", "cpu_time", "max_rss")
+"""Wall seconds, processor seconds and peak memory in MB, as Snakemake names them."""
+
+
+def spent_table(study: str, root: Path) -> Table:
+    """One row a stage, in the order of the pipeline, and one for the whole study.
+
+    Args:
+        study: the study's name.
+        root: the project's root, below which `logs/<study>/<stage>/<job>.tsv` lie.
+
+    Raises:
+        InputError: no job of the study has left a benchmark file, or one cannot be read.
+    """
+    jobs = [(stage, path) for stage in ARTEFACTS for path in sorted((root / "logs" / study / stage).glob("*.tsv"))]
+    if not jobs:
+        raise InputError(root / "logs" / study, "", "holds no benchmark file of a job; run the study first")
+    frame = pd.DataFrame([{"stage": stage, "end": path.stat().st_mtime, **_measured(path)} for stage, path in jobs])
+    rows = [_row(stage, part) for stage, part in frame.groupby("stage", sort=False)]
+    minutes = (frame["end"].max() - (frame["end"] - frame["s"]).min()) / 60
+    header = ["stage", "jobs", "longest job, minutes", "all jobs, minutes", "processor minutes", "peak memory, MB"]
+    return Table(f"{study}: {minutes:.1f} minutes from the first start to the last end", header, [*rows, _row("all", frame)])
+
+
+def _row(name: object, part: pd.DataFrame) -> list[str]:
+    minutes = part["s"] / 60
+    cells = [f"{minutes.max():.1f}", f"{minutes.sum():.1f}", f"{part['cpu_time'].sum() / 60:.1f}", f"{part['max_rss'].max():,.0f}"]
+    return [str(name), str(len(part)), *cells]
+
+
+def _measured(path: Path) -> dict[str, float]:
+    try:
+        last = pd.read_csv(path, sep="\t").iloc[-1]
+        return {name: float(last[name]) for name in COLUMNS}
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise InputError(path, ", ".join(COLUMNS), f"cannot be read ({error}); delete it and run its job again") from error

@@ -1,0 +1,47 @@
+"""What a study took is read from the benchmark files of its jobs."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from segcompass.cli import main
+
+STUDY = Path("params/smoke.yaml").resolve()
+HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+
+
+def leave(root: Path, stage: str, job: str, seconds: float, cpu: float, end: float) -> None:
+    path = root / "logs" / "smoke" / stage / f"{job}.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{HEADER}{seconds}\t0:00:00\t512.4\t1\t1\t1\t0\t0\t90\t{cpu}\n")
+    os.utime(path, (end, end))
+
+
+def test_stages_stand_in_the_order_of_the_pipeline_and_side_by_side_jobs_overlap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave(tmp_path, "evaluate", "full_seed0", 60.0, 30.0, 1_000_300.0)
+    leave(tmp_path, "train_joint", "full_seed0", 120.0, 90.0, 1_000_240.0)
+    leave(tmp_path, "train_joint", "dense_seed0", 180.0, 150.0, 1_000_300.0)
+    monkeypatch.chdir(tmp_path)
+    assert main(["times", str(STUDY), "--markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "**smoke: 3.0 minutes from the first start to the last end**"
+    assert lines[4:] == [
+        "| train_joint | 2 | 3.0 | 5.0 | 4.0 | 512 |",
+        "| evaluate | 1 | 1.0 | 1.0 | 0.5 | 512 |",
+        "| all | 3 | 3.0 | 6.0 | 4.5 | 512 |",
+    ]
+
+
+def test_a_study_that_was_not_run_and_a_broken_file_are_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["times", str(STUDY)]) == 2
+    assert "run the study first" in capsys.readouterr().err
+    leave(tmp_path, "evaluate", "full_seed0", 60.0, 30.0, 1_000_300.0)
+    next(tmp_path.rglob("*.tsv")).write_text("s\n")
+    assert main(["times", str(STUDY)]) == 2
+    assert "full_seed0.tsv" in capsys.readouterr().err
