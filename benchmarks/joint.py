@@ -178,14 +178,14 @@ def main() -> None:
     """Prints the shares of time; the last line is one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="instead of the study's, whose jobs run side by side, one core each")
     parser.add_argument("--temperature", type=float, help="instead of the study's; the hotter, the more answers differ")
     given = parser.parse_args()
     study = load_study(STUDY)
     if given.temperature is not None:
         policy = study.joint.policy.model_copy(update={"temperature": given.temperature})
         study = study.model_copy(update={"joint": study.joint.model_copy(update={"policy": policy})})
-    prepare_torch(given.threads, 0)
+    prepare_torch(given.threads or study.threads, 0)
     model = joint_model(study)
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)

@@ -17,6 +17,7 @@ from segcompass.errors import InputError
 from segcompass.joint.batches import TrainingPrompts
 from segcompass.joint.cached_answers import AnswersWriter, CachedAnswer, CachedAnswers
 from segcompass.joint.rollouts import answer
+from segcompass.optimisation.order import EpochOrder
 from tests.joint.conftest import HOOK
 from tests.tiny import micro_study
 
@@ -51,6 +52,22 @@ def test_a_cached_answer_is_what_the_base_policy_says(artefacts: Path) -> None:
         assert torch.allclose(batch.targets[index], prompts.targets(sample), atol=1e-3)
 
 
+def test_training_embeds_only_images_that_no_cached_answer_is_about(artefacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = micro_study()
+    segmenter = load_segmenter(artefacts / "backbone" / "sam", study.runtime)
+    data, cached = LearningData(artefacts / "data"), CachedAnswers(artefacts / "answers", CPU)
+    alone, sharing = (TrainingPrompts(data, study.joint.benchmarks, segmenter, 0, cached=one) for one in (None, cached))
+    asked = list({sample.image: sample for sample in sharing.samples}.values())
+    assert {sample.image for sample in asked if cached.image(sample.image)} not in (set(), {sample.image for sample in asked})
+    monkeypatch.setattr(EpochOrder, "at", lambda order, position: sharing.samples.index(asked[position]))
+    expected = alone.batch(0, len(asked))
+    embed, embedded = segmenter.embed, []
+    monkeypatch.setattr(segmenter, "embed", lambda inputs: embedded.append(1) or embed(inputs))
+    found = sharing.batch(0, len(asked))
+    assert len(embedded) == sum(cached.image(sample.image) is None for sample in asked)
+    assert torch.allclose(found.embeddings, expected.embeddings, atol=1e-2, rtol=1e-2) and torch.equal(found.valid, expected.valid)
+
+
 def some_answer(tokens: int, objects: int) -> CachedAnswer:
     types = torch.ones(tokens, dtype=torch.uint8)
     return CachedAnswer(torch.full((tokens, 4), float(tokens)), types, torch.full((2, 4), float(tokens)), torch.full((objects, 8, 8), 0.5))
@@ -73,6 +90,10 @@ def test_answers_come_back_from_their_shards(tmp_path: Path, monkeypatch: pytest
     assert [len(targets) for targets in batch.targets] == [3, 0, 4]
     assert batch.embeddings[:, 0, 0, 0].tolist() == [3.0, 0.0, 4.0]
     assert (batch.token_types != OTHER).sum(1).tolist() == [4, 1, 5]
+    for number in range(5):
+        found = answers.image(f"image{number}")
+        assert found is not None and found[0].eq(number).all() and found[1].all()
+    assert answers.image("image5") is None
     states, embeddings = answers.features([4, 1, 0])
     assert torch.equal(states, batch.reference_states) and torch.equal(embeddings, batch.embeddings)
     assert batch.hidden[1, :, 0].tolist() == [0.0, 0.0, 0.0, 0.0, 1.0], "padding stands on the left"
@@ -113,9 +134,10 @@ def index_says(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None
         (index_says(lambda index: index | {"answers": [index["answers"][0] | {"rows": 9}]}), "holds 3 rows of tokens, not 9"),
         (index_says(lambda index: index | {"answers": [index["answers"][0] | {"rows": 2}]}), "holds 3 rows of tokens, not 2"),
         (index_says(lambda index: index | {"images": [index["images"][0] | {"rows": 2}]}), "holds 3 rows of embeddings, not 2"),
+        (index_says(lambda index: index | {"images": [index["images"][0] | {"names": ["a"]}]}), "1 names are given to 3 images"),
         (without_hidden, "hidden"),
     ],
-    ids=["no mapping", "no answers", "no images", "too many rows", "too few rows", "too few images", "no hidden states"],
+    ids=["no mapping", "no answers", "no images", "too many rows", "too few rows", "too few images", "too few names", "no hidden states"],
 )
 def test_an_index_that_disagrees_with_its_shards_is_one_sentence(tmp_path: Path, damage: Callable[[Path], None], words: str) -> None:
     writer = AnswersWriter(tmp_path, torch.float16)
