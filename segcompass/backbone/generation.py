@@ -106,8 +106,10 @@ class SamplingModel(SplitModel):
 
     def generate(self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: Randomness) -> Rollouts:
         """See `VisionLanguageModel.generate`."""
-        with torch.no_grad(), self.arithmetic(), _block_mask_attention(self.language.config):
-            return self._sample(prompts, rollouts, temperature, max_new_tokens, generator)
+        with torch.inference_mode(), self.arithmetic(), _block_mask_attention(self.language.config):
+            found = self._sample(prompts, rollouts, temperature, max_new_tokens, generator)
+        # Sampling is many small operations, which cost less where nothing is recorded; autograd takes no tensor from there, but copies.
+        return Rollouts(**{name: value.clone() for name, value in vars(found).items()})
 
     def _sample(self, prompts: Prompts, group: int, temperature: float | None, longest: int, generator: Randomness) -> Rollouts:
         hidden = self.embedded(prompts)
