@@ -40,6 +40,8 @@ FROM_ZERO = {"reward_mask", "thought_accuracy", "kl_to_reference", "clip_fractio
 """Quantities that are never negative and may not move at all; their axes begin at 0."""
 WINDOW = 20
 """The curves are running means over this share of the steps (one step in WINDOW)."""
+LEGEND_COLUMN = 1.35
+"""Inches that a column of the legend needs."""
 LINES = ("-", "--", ":")
 """Line styles, the next one when the colours are used up."""
 
@@ -86,10 +88,11 @@ def _panels(drawn: pd.DataFrame, panels: dict[str, str], rows: int, columns: int
             style = LINES[index // len(pyplot.rcParams["axes.prop_cycle"]) % len(LINES)]
             axis.plot(part["step"], part[name], linestyle=style, marker=marker, label=variant)
         if name in FROM_ZERO:
-            axis.set_ylim(bottom=-axis.get_ylim()[1] / 30)
+            top = axis.get_ylim()[1]
+            axis.set_ylim(-top / 30, top * 31 / 30)
         axis.set_title(label, loc="left")
     for axis in axes[-1]:
         axis.set_xlabel("step")
     handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(7, len(labels)))
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(int(size[0] / LEGEND_COLUMN), len(labels)))
     return figure
