@@ -27,9 +27,18 @@ def spent_table(study: str, root: Path) -> Table:
         raise InputError(root / "logs" / study, "", "holds no benchmark file of a job; run the study first")
     frame = pd.DataFrame([{"stage": stage, "end": path.stat().st_mtime, **_measured(path)} for stage, path in jobs])
     rows = [_row(stage, part) for stage, part in frame.groupby("stage", sort=False)]
-    minutes = (frame["end"].max() - (frame["end"] - frame["s"]).min()) / 60
+    minutes = _covered(list(zip(frame["end"] - frame["s"], frame["end"], strict=True))) / 60
     header = ["stage", "jobs", "longest job, minutes", "all jobs, minutes", "processor minutes", "peak memory, MB"]
-    return Table(f"{study}: {minutes:.1f} minutes from the first start to the last end", header, [*rows, _row("all", frame)])
+    return Table(f"{study}: {minutes:.1f} minutes in which a job ran", header, [*rows, _row("all", frame)])
+
+
+def _covered(spans: list[tuple[float, float]]) -> float:
+    """Seconds that lie in at least one of the spans, so that a pause before a resumed run does not count."""
+    seconds, reached = 0.0, 0.0
+    for start, end in sorted(spans):
+        seconds += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return seconds
 
 
 def _row(name: object, part: pd.DataFrame) -> list[str]:

@@ -24,14 +24,16 @@ def test_stages_stand_in_the_order_of_the_pipeline_and_side_by_side_jobs_overlap
     leave(tmp_path, "evaluate", "full_seed0", 60.0, 30.0, 1_000_300.0)
     leave(tmp_path, "train_joint", "full_seed0", 120.0, 90.0, 1_000_240.0)
     leave(tmp_path, "train_joint", "dense_seed0", 180.0, 150.0, 1_000_300.0)
+    leave(tmp_path, "write_summary", "write_summary", 30.0, 30.0, 1_009_000.0)  # resumed after a pause
     monkeypatch.chdir(tmp_path)
     assert main(["times", str(STUDY), "--markdown"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "**smoke: 3.0 minutes from the first start to the last end**"
+    assert lines[0] == "**smoke: 3.5 minutes in which a job ran**"
     assert lines[4:] == [
         "| train_joint | 2 | 3.0 | 5.0 | 4.0 | 512 |",
         "| evaluate | 1 | 1.0 | 1.0 | 0.5 | 512 |",
-        "| all | 3 | 3.0 | 6.0 | 4.5 | 512 |",
+        "| write_summary | 1 | 0.5 | 0.5 | 0.5 | 512 |",
+        "| all | 4 | 3.0 | 6.5 | 5.0 | 512 |",
     ]
 
 
