@@ -6,8 +6,8 @@ the same slots, and the dense road is kept for codes that are dense or that need
 2. Rows may begin as the dictionary's own directions, rotated into the query space (study key `interface.rows`), so that tokens begin as
 what the dictionary reconstructs and concepts that lie close begin alike; how the paper draws them is not known.
 3. Tokens of the prompt enter attention with a handicap. Without it the 80 tokens of the prompt, of which most are visual, drown the dozen
-of the thought, and slots begin as the same constant for all of them: of two runs on the embedded backbone that differed in the handicap and
-in the number of heads, the one with it had a heat-map IoU of 0.26 after 240 steps, the one without 0.19.
+of the thought, and slots begin as the same constant for all of them: of two runs on an earlier embedded backbone that differed in the
+handicap and in the number of heads, the one with it had a heat-map IoU of 0.26 after 240 steps, the one without 0.19.
 """
 
 import torch
