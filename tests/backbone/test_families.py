@@ -129,7 +129,7 @@ def test_rollouts_that_drew_the_same_words_are_one_branch(vlm: SplitModel) -> No
 
 
 def test_sampling_leaves_the_states_at_the_hook_behind(vlm: SplitModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.0)
+    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.01)
     vlm.freeze_up_to(1)
     prompts = vlm.prompts(pictures(2), TEXTS[:2])
     vlm.end_id = int(vlm.generate(prompts, 3, 0.7, 8, torch.Generator().manual_seed(0)).answers[0, 2])  # some end early
@@ -192,7 +192,7 @@ def test_sampling_draws_what_generate_draws_from_the_same_seed(
     vlm: SplitModel, count: int, group: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first answer ends early, and its place is dropped, which changes no other answer."""
-    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.0)
+    monkeypatch.setattr("segcompass.backbone.generation.WORTH_DROPPING", 0.01)
     prompts = vlm.prompts(pictures(count), TEXTS[:count])
     sampling = {"do_sample": True, "temperature": 0.7, "max_new_tokens": 10}
     torch.manual_seed(5)

@@ -69,8 +69,8 @@ def test_real_answers_of_different_lengths_are_those_of_generate_from_the_same_s
     assert isinstance(vlm, SplitModel)
     texts = ["left red ring", "all blue objects", "the small disc that is above the green star", "star and the yellow cross"]
     prompts = vlm.prompts(pictures(4), texts)
-    places: list[int] = []
-    handle = vlm.language.layers[0].register_forward_pre_hook(lambda block, given: places.append(given[0].shape[0] * given[0].shape[1]))
+    places: list[tuple[int, ...]] = []
+    handle = vlm.language.layers[0].register_forward_pre_hook(lambda block, given: places.append(tuple(given[0].shape[:2])))
     ours = vlm.generate(prompts, 4, 1.0, STUDY.answer.longest, torch.Generator().manual_seed(0))
     handle.remove()
     torch.manual_seed(0)
@@ -83,4 +83,6 @@ def test_real_answers_of_different_lengths_are_those_of_generate_from_the_same_s
         max_new_tokens=STUDY.answer.longest,
     )[:, prompts.ids.shape[1] :]
     assert torch.equal(ours.answers, theirs)
-    assert places[-1] < max(places[1:]) <= 16, "ended answers are dropped"
+    first_words = max(len(set(ids.tolist())) for ids in ours.answers[:, 0].view(4, 4))
+    assert places[1] == (4, first_words), "rollouts that agree are one place"
+    assert places[-1][0] < 4, "places of ended prompts are dropped"
