@@ -1,7 +1,7 @@
 """Trains the embedded LLaVA and SAM on the embedded world, phase by phase, and scores them on held-out scenes.
 
-Vision tower on dense patch targets, projector on words, language model on captions, facts and gold thoughts, SAM's encoder on dense
-targets, all of SAM on mask prompts, then on both at once. A pretrained backbone is taken from the folders that the study names, unchanged.
+Vision tower on dense patch targets, projector on words, language model on captions, facts and gold thoughts, then on two ways of
+answering; SAM's encoder on dense targets, all of SAM on mask prompts, then on both at once. A pretrained backbone is taken from the folders that the study names, unchanged.
 """
 
 import json
@@ -13,6 +13,7 @@ from segcompass.backbone.build import build_processor, build_sam, build_tokenize
 from segcompass.backbone.llava import LlavaModel
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.backbone.sam import SamSegmenter
+from segcompass.backbone.training.habits import train_habits
 from segcompass.backbone.training.language import train_language
 from segcompass.backbone.training.scenes import TrainingScene, draw_training_scenes
 from segcompass.backbone.training.scores import sam_scores, vlm_scores
@@ -74,6 +75,7 @@ def train_vlm(
     phases.append(train_projector(vlm, features, targets, recipe.projector, seed, resume, every))
     segments, share = recipe.segments_per_image, recipe.caption_share
     phases.append(train_language(vlm, features, scenes, recipe.language, segments, share, seed, resume, every))
+    phases.append(train_habits(vlm, features, scenes, recipe.habits, segments, seed, resume, every))
     return vlm.eval(), phases
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveInt
 
+from segcompass.study.experiments import Experiment
 from segcompass.study.section import Section
 
 Count = Annotated[int, Field(ge=0)]
@@ -24,8 +25,8 @@ class EvaluationSettings(Section):
     """q: share of the visual tokens, by concept activation, whose coverage of the target is recorded."""
     control_sae: str
     """The untrained dictionary whose concept quality is recorded beside the trained one's."""
-    oracle_thoughts: list[str]
-    """Variants that are also evaluated with the gold thought in place of their own, an upper bound; only the embedded world has it."""
+    oracle_thoughts: dict[Experiment, list[str]]
+    """Experiment -> variants that are also evaluated with the gold thought in place of their own, an upper bound; only the embedded world has it."""
 
 
 class BootstrapSettings(Section):
@@ -39,7 +40,7 @@ class BootstrapSettings(Section):
 class CorrelationSettings(Section):
     """Concept quality against mask accuracy (Figure 8)."""
 
-    variants: list[str]
+    variants: dict[Experiment, list[str]]
     shuffles: Annotated[int, Field(ge=1)]
     """Permutations of the null twin."""
 
@@ -47,7 +48,7 @@ class CorrelationSettings(Section):
 class InterventionSettings(Section):
     """Edits of a frozen model."""
 
-    variants: list[str]
+    variants: dict[Experiment, list[str]]
     splits: dict[str, list[str]]
     samples: PositiveInt
     """Expressions per split, the first ones of the manifest."""

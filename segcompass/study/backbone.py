@@ -59,6 +59,21 @@ class PhaseSettings(Section):
     clip_norm: PositiveFloat
 
 
+class HabitSettings(PhaseSettings):
+    """Two ways of answering taught side by side: the base policy's planted weakness, which reward can mend."""
+
+    considered_share: Fraction
+    """Share of the answers that consider before they name a target; the others are hasty."""
+    mistaken_if_tempting: Fraction
+    """Share of the hasty answers that name the decoy where it is tempting; above a half, greedy ones do."""
+    mistaken_otherwise: Fraction
+    """The same where it is not."""
+    broken_form: Fraction
+    """Share of the answers about at most one object that hold a reference token too many or too few."""
+    broken_form_several: Fraction
+    """The same about several objects."""
+
+
 class BackboneTrainingSettings(Section):
     """The recipe of the embedded backbone, phase by phase."""
 
@@ -72,6 +87,8 @@ class BackboneTrainingSettings(Section):
     """Projector: patches near the embeddings of the words for what they show."""
     language: PhaseSettings
     """Language model and projector on captions, facts and gold thoughts."""
+    habits: HabitSettings
+    """The same parts on captions, facts, and two ways of answering."""
     segments_per_image: PositiveInt
     """Texts packed behind one shared image prefix."""
     caption_share: Fraction
@@ -95,9 +112,16 @@ class EmbeddedBackbone(Section):
     seed: Count
     vlm: VisionLanguageSettings
     sam: SegmenterSettings
+    smaller_sams: dict[str, TowerSettings]
+    """Smaller image encoders by the name of their SAM (Table 5); the rest of each is that of `sam`."""
     training: BackboneTrainingSettings
     checkpoint_every: PositiveInt
     """Steps between resume points."""
+
+    @property
+    def segmenters(self) -> list[str]:
+        """Names of the SAMs, the largest first: folders of the artefact."""
+        return ["sam", *self.smaller_sams]
 
 
 class PretrainedBackbone(Section):
@@ -108,6 +132,13 @@ class PretrainedBackbone(Section):
     """Folder that `from_pretrained` of the vision-language model loads."""
     sam_path: str
     """Folder that `SamModel.from_pretrained` loads."""
+    smaller_sams: dict[str, str]
+    """The same of smaller SAMs, by name (Table 5)."""
+
+    @property
+    def segmenters(self) -> list[str]:
+        """Names of the SAMs, the largest first: folders of the artefact."""
+        return ["sam", *self.smaller_sams]
 
 
 BackboneSettings = Annotated[EmbeddedBackbone | PretrainedBackbone, Field(discriminator="source")]
@@ -140,7 +171,7 @@ class AnswerSettings(Section):
 
 
 def given_models(backbone: EmbeddedBackbone | PretrainedBackbone) -> dict[str, str]:
-    """Part (`vlm`, `sam`) -> folder, of a backbone that is not built."""
+    """Part (`vlm`, and the SAMs by name) -> folder, of a backbone that is not built."""
     if isinstance(backbone, PretrainedBackbone):
-        return {"vlm": backbone.vlm_path, "sam": backbone.sam_path}
-    return {part: f"{backbone.folder}/{part}" for part in ("vlm", "sam")}
+        return {"vlm": backbone.vlm_path, "sam": backbone.sam_path} | backbone.smaller_sams
+    return {part: f"{backbone.folder}/{part}" for part in ("vlm", *backbone.segmenters)}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segcompass.study.concepts import RandomDictionary
+from segcompass.study.experiments import EXPERIMENTS, Experiment, Run
 from segcompass.study.study import Study
 
 ARTEFACTS = {
@@ -20,16 +21,23 @@ ARTEFACTS = {
     "train_sae": "results/{study}/sae/{sae}",
     "label_tokens": "results/{study}/labelled",
     "score_concepts": "results/{study}/concepts/{sae}",
-    "cache_answers": "results/{study}/answers",
+    "cache_answers": "results/{study}/answers/{part}",
+    "embed_images": "results/{study}/embeddings/{segmenter}",
+    "train_interface": "results/{study}/interface/{variant}/seed{seed}",
+    "evaluate_interface": "results/{study}/evaluate/interface/{variant}/seed{seed}",
     "train_joint": "results/{study}/joint/{variant}/seed{seed}",
-    "evaluate": "results/{study}/evaluate/{variant}/seed{seed}",
+    "evaluate_joint": "results/{study}/evaluate/signals/{variant}/seed{seed}",
     "correlate": "results/{study}/correlate",
-    "intervene": "results/{study}/intervene/{variant}/seed{seed}",
+    "intervene": "results/{study}/intervene/{experiment}/{variant}/seed{seed}",
     "make_tables": "reports/{study}/tables",
     "make_figures": "reports/{study}/figures",
     "write_summary": "reports/{study}",
 }
 """Stage -> folder of its artefact."""
+
+EVALUATE = {"interface": "evaluate_interface", "signals": "evaluate_joint"}
+TRAIN = {"interface": "train_interface", "signals": "train_joint"}
+"""Experiment -> the stage that trains its runs, and the one that evaluates them."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +92,53 @@ def described_saes(study: Study) -> dict[str, dict[str, Any]]:
     return found
 
 
-def intervened_runs(study: Study) -> list[tuple[str, int]]:
-    """Every (variant, seed) that the causal battery edits."""
-    return [(v, seed) for v in study.analysis.intervention.variants for seed in study.variants[v].seeds]
+def answer_parts(study: Study) -> list[str]:
+    """What is answered: training prompts, every sample that is evaluated, and these with the gold thought where it is asked for."""
+    return ["training", "evaluation", *(["gold"] if any(study.evaluation.oracle_thoughts.values()) else [])]
 
 
-def correlated_runs(study: Study) -> list[tuple[str, int]]:
-    """Every (variant, seed) that the correlation reads."""
-    return [(v, seed) for v in study.analysis.correlation.variants for seed in study.variants[v].seeds]
+def answered_layers(study: Study) -> list[int]:
+    """The layers whose hidden states cached answers hold: those of the dictionaries that any interface reads, ascending."""
+    variants = study.experiments.interface.variants
+    return sorted({sae_layer(study, study.interface_variant(name).model.sae) for name in variants})
+
+
+def used_segmenters(study: Study) -> list[str]:
+    """SAMs that some interface prompts, in the backbone's order."""
+    used = {study.interface_variant(name).model.segmenter for name in study.experiments.interface.variants}
+    return [name for name in study.backbone.segmenters if name in used]
+
+
+def listed_runs(study: Study, variants: Mapping[Experiment, list[str]]) -> list[Run]:
+    """Every run of the variants that a section of the study lists by experiment."""
+    return [
+        (name, variant, seed)
+        for name in EXPERIMENTS
+        for variant in variants.get(name, [])
+        for seed in study.experiment(name).variants[variant].seeds
+    ]
+
+
+def intervened_runs(study: Study) -> list[Run]:
+    """Every run that the causal battery edits."""
+    return listed_runs(study, study.analysis.intervention.variants)
+
+
+def correlated_runs(study: Study) -> list[Run]:
+    """Every run that the correlation reads."""
+    return listed_runs(study, study.analysis.correlation.variants)
+
+
+def run_job(stages: Mapping[str, str], run: Run) -> Job:
+    """The job of a run in the stage of its experiment, `TRAIN` or `EVALUATE`."""
+    experiment, variant, seed = run
+    return Job(stages[experiment], (("variant", variant), ("seed", str(seed))))
+
+
+def start_job(study: Study, run: Run) -> Job:
+    """The interface that a run of the training-signal experiment begins with."""
+    _, variant, seed = run
+    return run_job(TRAIN, ("interface", study.joint_variant(variant).interface, seed))
 
 
 def all_jobs(study: Study) -> list[Job]:
@@ -102,9 +149,13 @@ def all_jobs(study: Study) -> list[Job]:
         jobs += [Job("cache_activations", (("layer", str(layer)),)) for layer in sorted({sae_layer(study, name) for name in saes})]
     jobs += [Job("train_sae", (("sae", name),)) for name in saes]
     jobs += [Job("label_tokens"), *(Job("score_concepts", (("sae", name),)) for name in scored_saes(study))]
-    jobs += [Job("cache_answers")]
-    for stage, runs in (("train_joint", study.runs()), ("evaluate", study.runs()), ("intervene", intervened_runs(study))):
-        jobs += [Job(stage, (("variant", variant), ("seed", str(seed)))) for variant, seed in runs]
+    jobs += [Job("cache_answers", (("part", part),)) for part in answer_parts(study)]
+    jobs += [Job("embed_images", (("segmenter", name),)) for name in used_segmenters(study)]
+    jobs += [run_job(stages, run) for stages in (TRAIN, EVALUATE) for run in study.runs()]
+    jobs += [
+        Job("intervene", (("experiment", experiment), ("variant", variant), ("seed", str(seed))))
+        for experiment, variant, seed in intervened_runs(study)
+    ]
     return [*jobs, Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
 
 
@@ -140,14 +191,26 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "score_concepts":
             return {"scores": raw["concepts"]["scores"], "bootstrap": analysis["bootstrap"], "threads": raw["threads"]}
         case "cache_answers":
-            return study.joint.answered() | {"activations": {key: raw["activations"][key] for key in ("hook_layer", "dtype")}} | model
+            part = wildcards["part"]
+            keys = {"part": part, "layers": answered_layers(study), "dtype": raw["activations"]["dtype"]} | model
+            if part == "training":
+                return keys | {"answers": raw["answers"]}
+            return keys | {"splits": raw["evaluation"]["splits"], "answers": {"batch": raw["answers"]["batch"]}}
+        case "embed_images":
+            chosen = {key: raw["answers"][key] for key in ("benchmarks", "prompts", "seed")}
+            keys = {"segmenter": wildcards["segmenter"], "dtype": raw["activations"]["dtype"], "answers": chosen}
+            return keys | {"splits": raw["evaluation"]["splits"], "runtime": raw["runtime"], "threads": raw["threads"]}
+        case "train_interface":
+            interface = study.interface_variant(wildcards["variant"]).model_dump(mode="json")
+            return {"interface": interface, "seed": int(wildcards["seed"])} | model
+        case "evaluate_interface":
+            return {"evaluation": _evaluation(study, "interface", wildcards["variant"])} | model
         case "train_joint":
-            joint = study.variant(wildcards["variant"]).model_dump(mode="json")
-            threshold = raw["evaluation"]["confidence_threshold"]
-            return {"joint": joint, "seed": int(wildcards["seed"]), "confidence_threshold": threshold} | model
-        case "evaluate":
-            own = [name for name in study.evaluation.oracle_thoughts if name == wildcards["variant"]]
-            return {"evaluation": raw["evaluation"] | {"oracle_thoughts": own}} | model
+            joint = study.joint_variant(wildcards["variant"]).model_dump(mode="json")
+            keys = {"joint": joint, "seed": int(wildcards["seed"]), "benchmarks": raw["answers"]["benchmarks"]}
+            return keys | {"confidence_threshold": raw["evaluation"]["confidence_threshold"]} | model
+        case "evaluate_joint":
+            return {"evaluation": _evaluation(study, "signals", wildcards["variant"])} | model
         case "intervene":
             return {
                 "intervention": {key: value for key, value in analysis["intervention"].items() if key != "variants"},
@@ -170,6 +233,12 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": raw["evaluation"]["splits"]}
     raise AssertionError(f"no such stage: {job.stage}")
+
+
+def _evaluation(study: Study, experiment: Experiment, variant: str) -> dict[str, Any]:
+    """The keys of `evaluation` that one variant's runs read; `gold_thoughts` says whether they read the gold thought too."""
+    raw = study.evaluation.model_dump(mode="json")
+    return raw | {"oracle_thoughts": {experiment: [variant]} if variant in raw["oracle_thoughts"].get(experiment, []) else {}}
 
 
 def wildcard_names(stage: str) -> list[str]:

@@ -1,10 +1,10 @@
-"""Keys of joint training: GRPO on the policy plus supervised segmentation (paper section 2, stage 2)."""
+"""Keys of the training-signal experiment: GRPO on the policy plus supervised segmentation (paper section 2, stage 2)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from segcompass.study.backbone import PhaseSettings
+from segcompass.study.interface import SegmentationSettings
 from segcompass.study.section import Section
 
 Weight = Annotated[float, Field(ge=0.0)]
@@ -12,10 +12,15 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class RewardSettings(Section):
-    """Weights of the reward's two parts; they add to one (Table 6)."""
+    """Weights of the reward's two parts, which add to one (Table 6), and how masks are rewarded."""
 
     format: Fraction
     mask: Fraction
+    gated: bool
+    """Whether a mask earns nothing where the answer breaks the form; false scores the nearest well-formed answer, so that a weight of 0
+    for the form really ignores it."""
+    mask_power: PositiveFloat
+    """The mask reward is raised to this power: 1 is the paper's; LENS squares the IoU."""
 
     @model_validator(mode="after")
     def _adds_to_one(self) -> "RewardSettings":
@@ -35,59 +40,14 @@ class PolicySettings(Section):
     clip: PositiveFloat
     kl: Weight
     """Weight of the low-variance KL estimate to the frozen reference."""
+    advantages: Literal["scaled", "centred"]
+    """`scaled`: divided by the deviation within the group (the paper's GRPO); `centred`: not, as in Dr. GRPO, because a division turns a
+    group whose rewards hardly differ into full-sized advantages."""
+    live_groups: bool
+    """Take the policy's loss over the groups whose rewards differ (DAPO's dynamic sampling, without its second draw), or over all."""
+    rewards: Literal["own", "permuted"]
+    """`permuted`: rewards are permuted over the batch's rollouts before anything is made of them, the null twin `random_reward`."""
     reward: RewardSettings
-
-
-class SegmentationSettings(Section):
-    """Supervised losses after Hungarian matching on soft IoU."""
-
-    weight: Weight
-    """lambda_s."""
-    heat_bce: Weight
-    heat_dice: Weight
-    mask_dice: Weight
-    mask_focal: Weight
-    confidence: Weight
-    """lambda_c, BCE of the slot confidence to "matched"."""
-    match_confidence: Weight
-    """Weight of a slot's confidence beside soft IoU when slots are matched to objects; 0 is the paper's matching."""
-
-
-class InterfaceSettings(Section):
-    """Query codebook and slot mapper, and the cuts of the control variants."""
-
-    sae: str
-    """Name of the dictionary under `saes`."""
-    readout: Literal["concepts", "text"]
-    """`text`: no concept interface at all; the place words of the thought become a box that prompts SAM, as in Seg-Zero."""
-    codebook: Literal["queries", "pooled"]
-    """`queries`: the paper's; `pooled`: slots are a multilayer perceptron of the mean token, with as many parameters."""
-    rows: Literal["dictionary", "random"]
-    """What the codebook's rows begin as: the dictionary's directions, or random draws."""
-    mapper: Literal["fused", "dot"]
-    """`fused`: the paper's; `dot`: one dot product of slot and image embedding, without heads and convolutions."""
-    thought_codes: bool
-    """Show the codebook the codes of the thought; false leaves those of image and instruction."""
-    slots: bool
-    """Feed the slots to the slot mapper; false leaves the reference states as the only road, as in LISA."""
-    query_width: PositiveInt
-    """d_q."""
-    query_heads: PositiveInt
-    query_layers: PositiveInt
-    threshold: Weight
-    """tau: codes below it are zeroed before the codebook."""
-    mapper_heads: PositiveInt
-    """Dot-product heads of the slot mapper."""
-    mapper_head_width: PositiveInt
-    """Channels of each of them."""
-    reference_state: bool
-    """Feed r_k, the last hidden state of the reference token, to the slot mapper; false leaves concepts as the only road."""
-
-    @model_validator(mode="after")
-    def _some_road(self) -> "InterfaceSettings":
-        if not self.slots and not self.reference_state:
-            raise ValueError("joint.interface: slots and reference_state are both false, so nothing reaches the masks; keep one")
-        return self
 
 
 class LearningRates(Section):
@@ -100,21 +60,15 @@ class LearningRates(Section):
     mask_decoder: PositiveFloat
 
 
-class WarmUpSettings(PhaseSettings):
-    """Training of the concept interface on cached answers of the base policy, before joint training."""
+class ClipNorms(Section):
+    """Greatest gradient norm of the policy's part and of the others, each clipped alone: one would swamp the other."""
 
-    steps: Annotated[int, Field(ge=0)]
-    """0: none, as in the paper."""
-    prompts: PositiveInt
-    """Training prompts that the base policy answers once, for all variants and seeds."""
-    answer_batch: PositiveInt
-    """Prompts answered at a time."""
-    seed: Annotated[int, Field(ge=0)]
-    """Of the choice of prompts."""
+    language: PositiveFloat
+    others: PositiveFloat
 
 
 class ValidationSettings(Section):
-    """What a run is watched on: samples of the val splits of the joint benchmarks, the same ones for every variant and seed."""
+    """What a run is watched on: samples of the val splits of the study's benchmarks, the same ones for every variant and seed."""
 
     every: PositiveInt
     """Steps from one validation to the next; one more stands before the first step, and one behind the last."""
@@ -127,18 +81,21 @@ class ValidationSettings(Section):
 class JointSettings(Section):
     """One variant of joint training; `full` is the paper's model."""
 
-    benchmarks: list[str]
-    """Benchmarks whose train split is trained on; ReasonSeg stays zero-shot."""
-    steps: Annotated[int, Field(ge=0)]
-    """0 leaves a variant as it was drawn: the lower bound `untrained`."""
+    interface: str
+    """The variant of the interface experiment whose keys a run has, and whose trained interface of the same seed it starts from."""
+    start: Literal["trained", "drawn"]
+    """`trained`: from that run; `drawn`: from the same interface untrained, as the paper does."""
+    steps: PositiveInt
     prompts: PositiveInt
     """Prompts per step."""
+    pool: PositiveInt
+    """Different prompts that a run sees, the first ones of its seeded order; fewer than it draws are seen more than once."""
     warmup_fraction: Fraction
     final_fraction: Fraction
-    clip_norm: PositiveFloat
+    clip_norm: ClipNorms
     learning_rates: LearningRates
-    interface: InterfaceSettings
-    warm_up: WarmUpSettings
+    segmentation_gradient: Fraction
+    """Share of the segmentation losses' gradient that reaches the policy through the reference states: 1 is the paper's."""
     policy: PolicySettings
     segmentation: SegmentationSettings
     validation: ValidationSettings
@@ -150,8 +107,3 @@ class JointSettings(Section):
     """
     checkpoint_every: PositiveInt
     """Steps from one resume point to the next."""
-
-    def answered(self) -> dict[str, Any]:
-        """The keys that decide which prompts `cache_answers` answers, and how; its artefact is shared, so no variant may change them."""
-        warm_up = self.warm_up.model_dump(mode="json", include={"prompts", "answer_batch", "seed"})
-        return {"benchmarks": self.benchmarks, "warm_up": warm_up}

@@ -1,6 +1,6 @@
 """The study file as one typed, frozen value, with the checks that span sections."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -9,38 +9,11 @@ from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, Repo
 from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings
 from segcompass.study.concepts import ActivationSettings, Dictionary, RandomDictionary, SaeTrainingSettings
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings
+from segcompass.study.experiments import EXPERIMENTS, ExperimentSettings, ExperimentsSettings, Run, changed
+from segcompass.study.interface import AnswersSettings, InterfaceSettings
 from segcompass.study.joint import JointSettings
 from segcompass.study.scoring import ConceptSettings, SweepSettings, SweptDictionary, sweep_contradictions, swept_dictionaries
 from segcompass.study.section import Section
-
-
-class VariantSettings(Section):
-    """One row of the variants: which keys of `joint` differ from `full`, and which seeds are trained."""
-
-    seeds: list[Annotated[int, Field(ge=0)]]
-    changes: dict[str, Any]
-    """Dotted key below `joint` -> value; empty for `full`."""
-
-
-def changed(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a nested mapping in which each dotted key of `changes` has its new value.
-
-    Raises:
-        KeyError: with the dotted key, if it does not exist in `base`.
-    """
-    result = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
-    for dotted, value in changes.items():
-        head, _, rest = dotted.partition(".")
-        if head not in result or (rest and not isinstance(result[head], dict)):
-            raise KeyError(dotted)
-        if rest:
-            try:
-                result[head] = changed(result[head], {rest: value})
-            except KeyError:
-                raise KeyError(dotted) from None
-        else:
-            result[head] = value
-    return result
 
 
 class Study(Section):
@@ -60,20 +33,36 @@ class Study(Section):
     sae_training: SaeTrainingSettings
     concepts: ConceptSettings
     sweep: SweepSettings
+    answers: AnswersSettings
+    interface: InterfaceSettings
     joint: JointSettings
-    variants: dict[str, VariantSettings]
+    experiments: ExperimentsSettings
     evaluation: EvaluationSettings
     analysis: AnalysisSettings
     report: ReportSettings
 
-    def variant(self, name: str) -> JointSettings:
-        """The joint settings of a variant: those of `joint` with the variant's declared changes."""
-        raw = self.joint.model_dump(mode="json")
-        return JointSettings.model_validate(changed(raw, self.variants[name].changes))
+    def experiment(self, name: str) -> ExperimentSettings:
+        """One of the two experiments."""
+        return {"interface": self.experiments.interface, "signals": self.experiments.signals}[name]
 
-    def runs(self) -> list[tuple[str, int]]:
-        """Every (variant, seed) of the study, in the file's order."""
-        return [(name, seed) for name, variant in self.variants.items() for seed in variant.seeds]
+    def interface_variant(self, name: str) -> InterfaceSettings:
+        """The section `interface` with a variant's declared changes."""
+        changes = self.experiments.interface.variants[name].changes
+        return InterfaceSettings.model_validate(changed(self.interface.model_dump(mode="json"), changes))
+
+    def joint_variant(self, name: str) -> JointSettings:
+        """The section `joint` with a variant's declared changes."""
+        changes = self.experiments.signals.variants[name].changes
+        return JointSettings.model_validate(changed(self.joint.model_dump(mode="json"), changes))
+
+    def interface_of(self, run: Run) -> InterfaceSettings:
+        """The interface that a run of either experiment reads concepts with."""
+        experiment, variant, _ = run
+        return self.interface_variant(variant if experiment == "interface" else self.joint_variant(variant).interface)
+
+    def runs(self) -> list[Run]:
+        """Every (experiment, variant, seed) of the study, in the file's order."""
+        return [(name, *run) for name in EXPERIMENTS for run in self.experiment(name).runs()]
 
     def swept(self) -> dict[str, SweptDictionary]:
         """The dictionaries of the sweep, by name."""
@@ -87,10 +76,6 @@ class Study(Section):
 
     def _contradictions(self) -> list[str]:
         found = []
-        if "full" not in self.variants:
-            found.append("variants: the variant `full` is missing; every other one is compared with it")
-        if not self.joint.steps:
-            found.append("joint.steps: 0 trains nothing; only a variant may change it to 0")
         for name, dictionary in self.saes.items():
             if isinstance(dictionary, RandomDictionary):
                 like = self.saes.get(dictionary.like)
@@ -99,8 +84,13 @@ class Study(Section):
             elif dictionary.architecture in ("topk", "batchtopk") and dictionary.k >= dictionary.width:
                 found.append(f"saes.{name}.k: must be smaller than width")
         found += sweep_contradictions(self.sweep, self.saes)
-        for name, variant in self.variants.items():
-            found += self._variant_contradictions(name, variant)
+        trainable = [benchmark for benchmark in EVALUATION_SPLITS if benchmark != "reasonseg"]
+        if unknown := [benchmark for benchmark in self.answers.benchmarks if benchmark not in trainable]:
+            found.append(f"answers.benchmarks holds `{unknown[0]}`; train on {', '.join(trainable)} only")
+        if self.answers.thoughts == "gold" and not isinstance(self.data, WorldSettings):
+            found.append("answers.thoughts: photographs have no gold thoughts; take `policy`")
+        for name in EXPERIMENTS:
+            found += self._experiment_contradictions(name)
         control = self.saes.get(self.evaluation.control_sae)
         if not isinstance(control, RandomDictionary):
             found.append("evaluation.control_sae: name a dictionary of architecture `random`")
@@ -113,13 +103,14 @@ class Study(Section):
                     found.append(f"{place}.{benchmark}: no split `{unknown[0]}`; choose from {', '.join(EVALUATION_SPLITS[benchmark])}")
                 elif missing := [name for name in names if name not in self.evaluation.splits.get(benchmark, [])]:
                     found.append(f"{place}.{benchmark}: `{missing[0]}` is not evaluated; add it to evaluation.splits")
-        for place, names in {
+        for place, listed in {
             "evaluation.oracle_thoughts": self.evaluation.oracle_thoughts,
             "analysis.correlation.variants": self.analysis.correlation.variants,
             "analysis.intervention.variants": self.analysis.intervention.variants,
         }.items():
-            if missing := [name for name in names if name not in self.variants]:
-                found.append(f"{place}: `{missing[0]}` is not in `variants`")
+            for name in EXPERIMENTS:
+                if missing := [variant for variant in listed.get(name, []) if variant not in self.experiment(name).variants]:
+                    found.append(f"{place}.{name}: `{missing[0]}` is not in experiments.{name}.variants")
         benchmark, split = self.report.qualitative_split
         if split not in self.evaluation.splits.get(benchmark, []):
             found.append("report.qualitative_split: must be one of evaluation.splits")
@@ -144,30 +135,50 @@ class Study(Section):
         for benchmark in data.partitions:
             if benchmark not in EVALUATION_SPLITS:
                 found.append(f"data.partitions.{benchmark}: no such benchmark; choose from {', '.join(EVALUATION_SPLITS)}")
-        for benchmark in [*self.evaluation.splits, *self.joint.benchmarks]:
+        for benchmark in [*self.evaluation.splits, *self.answers.benchmarks]:
             if benchmark not in data.partitions:
                 found.append(f"data.partitions: `{benchmark}` is trained on or evaluated, but not read; add it")
         if isinstance(self.backbone, EmbeddedBackbone) and self.backbone.source == "build":
             found.append("backbone.source: the embedded backbone is built from the embedded world; take it `shipped` or `pretrained`")
         return found
 
-    def _variant_contradictions(self, name: str, variant: VariantSettings) -> list[str]:
-        if name == "full" and variant.changes:
-            return ["variants.full.changes: `full` is the reference and changes nothing"]
-        if len(set(variant.seeds)) != len(variant.seeds) or not variant.seeds:
-            return [f"variants.{name}.seeds: list at least one seed, each once"]
-        try:
-            settings = self.variant(name)
-        except KeyError as missing:
-            return [f"variants.{name}.changes: `joint` has no key `{missing.args[0]}`"]
-        except ValueError as error:
-            return [f"variants.{name}.changes: {str(error).splitlines()[2].strip()}"]
-        if settings.interface.sae not in self.saes:
-            return [f"variants.{name}: interface.sae `{settings.interface.sae}` is not in `saes`"]
-        trainable = [benchmark for benchmark in EVALUATION_SPLITS if benchmark != "reasonseg"]
-        if unknown := [benchmark for benchmark in settings.benchmarks if benchmark not in trainable]:
-            return [f"variants.{name}: benchmarks holds `{unknown[0]}`; train on {', '.join(trainable)} only"]
-        if settings.answered() != self.joint.answered():
-            shared = "benchmarks, warm_up.prompts, warm_up.answer_batch and warm_up.seed"
-            return [f"variants.{name}.changes: every variant reads the same cached answers; change {shared} in `joint` instead"]
+    def _experiment_contradictions(self, name: str) -> list[str]:
+        experiment, place = self.experiment(name), f"experiments.{name}"
+        if experiment.reference not in experiment.variants:
+            return [f"{place}.reference: `{experiment.reference}` is not in {place}.variants; every other variant is compared with it"]
+        if experiment.variants[experiment.reference].changes:
+            return [f"{place}.variants.{experiment.reference}.changes: the reference changes nothing"]
+        check = self._interface_contradictions if name == "interface" else self._joint_contradictions
+        found = []
+        for variant, settings in experiment.variants.items():
+            where = f"{place}.variants.{variant}"
+            if len(set(settings.seeds)) != len(settings.seeds) or not settings.seeds:
+                found.append(f"{where}.seeds: list at least one seed, each once")
+                continue
+            try:
+                found += [f"{where}{problem}" for problem in check(variant, settings.seeds)]
+            except KeyError as missing:
+                section = "interface" if name == "interface" else "joint"
+                found.append(f"{where}.changes: `{section}` has no key `{missing.args[0]}`")
+            except ValueError as error:
+                found.append(f"{where}.changes: {str(error).splitlines()[2].strip()}")
+        return found
+
+    def _interface_contradictions(self, variant: str, seeds: list[int]) -> list[str]:
+        del seeds
+        model = self.interface_variant(variant).model
+        if model.sae not in self.saes and model.sae not in self.swept():
+            return [f": model.sae `{model.sae}` is neither in `saes` nor swept"]
+        if model.slots > self.answer.slots:
+            return [f": model.slots {model.slots} is above answer.slots {self.answer.slots}, the reference tokens of an answer"]
+        if model.segmenter not in self.backbone.segmenters:
+            return [f": model.segmenter `{model.segmenter}` is not of the backbone; choose from {', '.join(self.backbone.segmenters)}"]
+        return []
+
+    def _joint_contradictions(self, variant: str, seeds: list[int]) -> list[str]:
+        settings, known = self.joint_variant(variant), self.experiments.interface.variants
+        if settings.interface not in known:
+            return [f": interface `{settings.interface}` is not in experiments.interface.variants"]
+        if lacking := [seed for seed in seeds if seed not in known[settings.interface].seeds]:
+            return [f".seeds: {lacking[0]} is not a seed of the interface `{settings.interface}` that the run starts from; add it there"]
         return []

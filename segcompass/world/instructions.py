@@ -29,6 +29,8 @@ class Expression:
     thought: str
     doubtful: tuple[int, ...] = field(default=())
     """Objects that a reader could also mean; ReasonSeg writes them as `ignore`."""
+    near: tuple[int, ...] = field(default=())
+    """Of an expression that fits nothing: the object that it nearly fits."""
 
 
 def article(thing: str) -> str:
@@ -68,7 +70,8 @@ def refcoco(scene: Scene, item: SceneObject, generator: np.random.Generator) -> 
         named = {key: getattr(item, key) for key in keys}
         if len(matching(scene, place=place, **named)) == 1:
             words = " ".join(named.values()) + ("" if "shape" in named else " object")
-            return Expression((f"{place} {words}", f"{words} on the {place}"), (item.object_id,), thought(scene, [item]))
+            gold = thought(scene, [item], f"{words} at {place}")
+            return Expression((f"{place} {words}", f"{words} on the {place}"), (item.object_id,), gold)
     return None
 
 
@@ -86,7 +89,7 @@ def refcoco_plus(scene: Scene, item: SceneObject, generator: np.random.Generator
         named = {key: getattr(item, key) for key in keys}
         if len(matching(scene, **named)) == 1:
             words = " ".join(named.values()) + ("" if "shape" in named else " object")
-            return Expression((words, f"the {words}"), (item.object_id,), thought(scene, [item]))
+            return Expression((words, f"the {words}"), (item.object_id,), thought(scene, [item], words))
     return None
 
 
@@ -123,14 +126,16 @@ def grefcoco_several(scene: Scene, item: SceneObject, generator: np.random.Gener
                 continue
             targets = [item, others[int(generator.integers(len(others)))]]
             first, second = (f"{o.colour} {o.shape}" for o in targets)
-            sentences: tuple[str, ...] = (f"{first} and {second}", f"the {first} and the {second}")
+            request = f"{first} and {second}"
+            sentences: tuple[str, ...] = (request, f"the {first} and the {second}")
         else:
             value = getattr(item, kind)
             targets = matching(scene, **{kind: value})
             noun = f"{value} objects" if kind == "colour" else f"objects of shape {value}"
+            request = noun
             sentences = (f"all {noun}", f"the {NUMBERS[len(targets)]} {noun}")
         if 2 <= len(targets) <= 4:
-            return Expression(sentences, tuple(sorted(o.object_id for o in targets)), thought(scene, targets))
+            return Expression(sentences, tuple(sorted(o.object_id for o in targets)), thought(scene, targets, request))
     return None
 
 
@@ -141,7 +146,7 @@ def grefcoco_none(scene: Scene, item: SceneObject, generator: np.random.Generato
         return None
     words = f"{item.colour} {absent[int(generator.integers(len(absent)))]}"
     place = PLACES[int(generator.integers(len(PLACES)))]
-    return Expression((words, f"the {words} on the {place}"), (), thought(scene, []))
+    return Expression((words, f"the {words} on the {place}"), (), thought(scene, [], words), near=(item.object_id,))
 
 
 def reasonseg(scene: Scene, item: SceneObject, generator: np.random.Generator) -> Expression | None:

@@ -1,6 +1,7 @@
 """Which expressions each benchmark's split holds: splits are by scene, testA has round targets, testB angular ones."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,4 +55,4 @@ def _targets(scene: Scene, generator: np.random.Generator) -> Iterator[SceneObje
 def _unrelated(scene: Scene, expression: Expression, generator: np.random.Generator) -> Expression:
     count = len(expression.targets)
     drawn = generator.permutation(len(scene.objects))[:count]
-    return Expression(expression.sentences, tuple(sorted(int(index) for index in drawn)), expression.thought, expression.doubtful)
+    return replace(expression, targets=tuple(sorted(int(index) for index in drawn)))

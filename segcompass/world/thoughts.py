@@ -1,7 +1,8 @@
 """Gold chains of thought, and the parser that reads a thought's targets back.
 
-Grammar: `[fact .] [anchor : DESCRIPTION .] [RELATION anchor .] target : DESCRIPTION [; DESCRIPTION …]` or, if nothing matches,
-`target : no such object`; DESCRIPTION is `SIZE COLOUR PATTERN SHAPE at PLACE`.
+Grammar: `[thing : REQUEST .] [fact .] [anchor : DESCRIPTION .] [RELATION anchor .] target : DESCRIPTION [; DESCRIPTION …]` or, if nothing
+matches, `target : no such object`; DESCRIPTION is `SIZE COLOUR PATTERN SHAPE at PLACE`, REQUEST what the instruction asks for in its own
+words. A considered thought begins with the request, the fact or the anchor; a hasty one names its target at once (`hasty.py`).
 """
 
 import re
@@ -10,6 +11,7 @@ from segcompass.world.lexicon import COLOURS, PATTERNS, PLACES, SHAPES, SIZES
 from segcompass.world.scene import Scene, SceneObject
 
 NOTHING = "no such object"
+REQUEST, TARGET = "thing : ", "target : "
 _WORDS = ["|".join(words) for words in (SIZES, COLOURS, PATTERNS, SHAPES, sorted(PLACES, key=len, reverse=True))]
 _DESCRIPTION = re.compile("({}) ({}) ({}) ({}) at ({})$".format(*_WORDS))
 
@@ -28,19 +30,38 @@ def caption(scene: Scene) -> str:
     return " ; ".join(describe(scene, item) for item in ordered)
 
 
-def thought(scene: Scene, targets: list[SceneObject], fact: str = "", anchor: SceneObject | None = None, relation: str = "") -> str:
+def thought(
+    scene: Scene,
+    targets: list[SceneObject],
+    request: str = "",
+    fact: str = "",
+    anchor: SceneObject | None = None,
+    relation: str = "",
+) -> str:
     """The gold thought of an instruction."""
-    parts = [f"{fact} ."] if fact else []
+    parts = [f"{REQUEST}{request} ."] if request else []
+    parts += [f"{fact} ."] if fact else []
     if anchor is not None:
         parts += [f"anchor : {describe(scene, anchor)} .", f"{relation} anchor ."]
     ordered = sorted(targets, key=lambda item: (PLACES.index(scene.place(item)), item.object_id))
     named = " ; ".join(describe(scene, item) for item in ordered)
-    return " ".join([*parts, f"target : {named or NOTHING}"])
+    return " ".join([*parts, f"{TARGET}{named or NOTHING}"])
+
+
+def without_request(text: str) -> str:
+    """A thought without the clause that says the request again."""
+    return text.partition(" . ")[2] if text.startswith(REQUEST) else text
+
+
+def is_considered(answer: str) -> bool:
+    """Whether an answer's thought says anything before it names its targets; see `thought_targets` for what an answer is."""
+    before, found, _ = _thought_of(answer).rpartition(TARGET)
+    return bool(found and before)
 
 
 def parse_targets(text: str) -> list[Described] | None:
     """The described targets of a thought, [] for "no such object", None where the thought does not follow the grammar."""
-    _, found, tail = text.rpartition("target : ")
+    _, found, tail = text.rpartition(TARGET)
     if not found:
         return None
     if tail.strip() == NOTHING:
@@ -51,7 +72,7 @@ def parse_targets(text: str) -> list[Described] | None:
 
 def thought_targets(answer: str) -> list[Described] | None:
     """The described targets of an answer, `<think> … </think>` and what follows; see `parse_targets`."""
-    return parse_targets(answer.partition("</think>")[0].replace("<think>", "").strip())
+    return parse_targets(_thought_of(answer))
 
 
 def thought_is_right(answer: str, gold: str) -> bool:
@@ -63,3 +84,7 @@ def thought_is_right(answer: str, gold: str) -> bool:
     """
     named, wanted = thought_targets(answer), parse_targets(gold)
     return named is not None and wanted is not None and sorted(named) == sorted(wanted)
+
+
+def _thought_of(answer: str) -> str:
+    return answer.partition("</think>")[0].replace("<think>", "").strip()

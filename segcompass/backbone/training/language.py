@@ -18,6 +18,7 @@ from segcompass.backbone.training.scenes import TrainingScene
 from segcompass.optimisation.phase import PhaseRecord, run_phase
 from segcompass.study.backbone import PhaseSettings
 from segcompass.world.instructions import facts
+from segcompass.world.thoughts import without_request
 
 IGNORED = -100
 """Label of tokens that carry no loss."""
@@ -31,11 +32,18 @@ class Text:
     labels: list[int]
 
 
-def encode_text(vlm: LlavaModel, instruction: str, thought: str) -> Text:
-    """The part of a conversation behind the image: rest of the prompt, answer, end of sequence."""
-    tokenizer = vlm.processor.tokenizer
-    prompt = tokenizer.encode(prompt_parts(instruction, vlm.special.slots)[1], add_special_tokens=False)
-    answer = [*tokenizer.encode(answer_text(thought, vlm.special.slots), add_special_tokens=False), vlm.end_id]
+def encode_text(vlm: LlavaModel, instruction: str, thought: str, references: int | None = None) -> Text:
+    """The part of a conversation behind the image: rest of the prompt, answer, end of sequence.
+
+    Args:
+        vlm: the model.
+        instruction: what is asked.
+        thought: words of the answer's thought.
+        references: reference tokens of the answer; None for as many as the prompt asks for.
+    """
+    tokenizer, slots = vlm.processor.tokenizer, vlm.special.slots
+    prompt = tokenizer.encode(prompt_parts(instruction, slots)[1], add_special_tokens=False)
+    answer = [*tokenizer.encode(answer_text(thought, slots if references is None else references), add_special_tokens=False), vlm.end_id]
     return Text([*prompt, *answer], [IGNORED] * len(prompt) + answer)
 
 
@@ -110,11 +118,9 @@ def train_language(
         resume: folder of resume points.
         every: steps between them."""
     captions = [encode_text(vlm, DESCRIBE, scene.caption) for scene in scenes]
-    told = [[encode_text(vlm, *text) for text in scene.texts] for scene in scenes]
+    told = [[encode_text(vlm, text.instruction, without_request(text.thought)) for text in scene.texts] for scene in scenes]
     known = [encode_text(vlm, *fact) for fact in facts()]
-    prefix = vlm.processor.tokenizer.encode(
-        prompt_parts("", vlm.special.slots)[0].replace("<image>", "<image> " * vlm.model.config.image_seq_length), add_special_tokens=False
-    )
+    prefix = image_prefix(vlm)
     projector = vlm.model.model.multi_modal_projector
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -129,11 +135,17 @@ def train_language(
 
     vlm.requires_grad_(True)
     vlm.model.model.vision_tower.requires_grad_(False)
-    return run_phase("language", settings, _Trained(vlm), losses, resume, every)
+    return run_phase("language", settings, BehindTower(vlm), losses, resume, every)
 
 
-class _Trained(nn.Module):
-    """Projector and language model by the names of transformers: what a resume point of the phase holds."""
+def image_prefix(vlm: LlavaModel) -> list[int]:
+    """Ids of a prompt up to and including its image's tokens."""
+    text = prompt_parts("", vlm.special.slots)[0].replace("<image>", "<image> " * vlm.model.config.image_seq_length)
+    return list(vlm.processor.tokenizer.encode(text, add_special_tokens=False))
+
+
+class BehindTower(nn.Module):
+    """Projector and language model by the names of transformers: what a resume point of a phase of text holds."""
 
     def __init__(self, vlm: LlavaModel) -> None:
         super().__init__()

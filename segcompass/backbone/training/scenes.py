@@ -20,6 +20,7 @@ from segcompass.datasets.artefact import read_lines
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import decode
 from segcompass.study.data import WorldSettings
+from segcompass.world.hasty import HastyAnswer, hasty_answer
 from segcompass.world.lexicon import COLOURS, PATTERNS, PLACES, SHAPES, SIZES
 from segcompass.world.render import JPEG_QUALITY, render
 from segcompass.world.scene import draw_scene
@@ -39,6 +40,18 @@ COORDINATES = 4
 
 
 @dataclass(frozen=True)
+class TaughtText:
+    """An instruction about a scene, with the answers that are taught."""
+
+    instruction: str
+    thought: str
+    """The gold thought."""
+    hasty: HastyAnswer
+    targets: int
+    """Number of objects that are meant."""
+
+
+@dataclass(frozen=True)
 class TrainingScene:
     """A scene with its picture."""
 
@@ -47,8 +60,8 @@ class TrainingScene:
     picture: np.ndarray
     """uint8 [height, width, 3]."""
     caption: str
-    texts: tuple[tuple[str, str], ...]
-    """Instructions with their gold thoughts."""
+    texts: tuple["TaughtText", ...]
+    """Instructions with their answers."""
     labels: np.ndarray
     """uint8 [height, width], 0 on the background, i + 1 on object i."""
     classes: np.ndarray
@@ -64,7 +77,11 @@ def draw_training_scenes(world: WorldSettings, count: int, seed: int) -> list[Tr
         scene = draw_scene(number, "train", world, np.random.default_rng([seed, number]))
         worded = [expression for benchmark in TAUGHT_BENCHMARKS for expression in expressions(scene, benchmark, world)]
         worded += implicit_expressions(scene, world)
-        texts = tuple((sentence, expression.thought) for expression in worded for sentence in expression.sentences)
+        texts = tuple(
+            TaughtText(sentence, expression.thought, hasty_answer(scene, expression), len(expression.targets))
+            for expression in worded
+            for sentence in expression.sentences
+        )
         picture = as_jpeg(render(scene, np.random.default_rng([seed, number, 1])))
         labels = (scene.visible * np.arange(1, len(scene.objects) + 1)[:, None, None]).sum(0).astype(np.uint8)
         attributes = [asdict(item) | {"place": scene.place(item)} for item in scene.objects]
@@ -91,7 +108,7 @@ def read_scenes(data: Path, split: str) -> list[TrainingScene]:
 
 
 def _training_scene(
-    image: str, picture: np.ndarray, text: str, texts: tuple[tuple[str, str], ...], labels: np.ndarray, objects: list[dict[str, Any]]
+    image: str, picture: np.ndarray, text: str, texts: tuple[TaughtText, ...], labels: np.ndarray, objects: list[dict[str, Any]]
 ) -> TrainingScene:
     classes = [[values.index(item[name]) for name, values in ATTRIBUTES.items()] for item in objects]
     centres = [[item["row"], item["column"]] for item in objects]
