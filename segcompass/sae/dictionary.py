@@ -14,6 +14,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from segcompass.sae.sparse_tokens import SparseTokens, encoded_in_blocks
+
+BLOCK_TOKENS = 512
+"""Tokens whose codes are dense at one time in `Dictionary.encode_sparse`: 128 MiB at F = 65,536."""
+
 
 class Dictionary(nn.Module, ABC):
     """Encoder and decoder of F concepts over hidden states of width d."""
@@ -56,6 +61,14 @@ class Dictionary(nn.Module, ABC):
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
         """Codes [.., F] of hidden states [.., d]."""
+
+    @torch.no_grad()
+    def encode_sparse(self, hidden: Tensor) -> SparseTokens:
+        """The non-zero codes of hidden states [n, d] of any number of tokens: those that `encode` gives to blocks of `BLOCK_TOKENS`.
+
+        Memory beside the result is bounded by the block. Codes of other blocks may differ in the last digits, as matrix products do.
+        """
+        return encoded_in_blocks(self.encode, hidden, self.features, BLOCK_TOKENS)
 
     def decode(self, z: Tensor) -> Tensor:
         """Hidden states [.., d] of codes [.., F]."""
