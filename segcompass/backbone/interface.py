@@ -141,6 +141,8 @@ class VisionLanguageModel(nn.Module, ABC):
     hook_layer: int
     """l, counted from 1; set by `freeze_up_to`."""
     reference_id: int
+    vocabulary: int
+    """Number of token ids."""
     think_open_id: int
     think_close_id: int
     end_id: int
@@ -171,9 +173,13 @@ class VisionLanguageModel(nn.Module, ABC):
     def generate(self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: Randomness) -> Rollouts:
         """G answers a prompt from one shared prefix with a KV cache; `temperature` None decodes greedily."""
 
-    @abstractmethod
     def lower(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor) -> HookStates:
         """Runs the frozen blocks up to the hook over prompts and answers, without gradient."""
+        return self.passes(prompts, answers, answer_mask, [self.hook_layer])[0]
+
+    @abstractmethod
+    def passes(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor, layers: Sequence[int]) -> list[HookStates]:
+        """States after each of `layers`, ascending and none above the hook, of prompts and answers; one pass, without gradient."""
 
     @abstractmethod
     def rollout_states(self, prompts: Prompts, rollouts: Rollouts) -> HookStates:

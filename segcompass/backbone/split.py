@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ class SplitModel(VisionLanguageModel):
         self.hidden_width, self.depth = text.hidden_size, text.num_hidden_layers
         self.reference_id, self.think_open_id, self.think_close_id = tokenizer.convert_tokens_to_ids([REFERENCE, THINK_OPEN, THINK_CLOSE])
         self.end_id, self.pad_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+        self.vocabulary = len(tokenizer)
         self.image_id: int = model.config.image_token_id
         self.special = SpecialIds(self.think_open_id, self.think_close_id, self.reference_id, self.end_id, slots)
         self.hook_layer = self.depth
@@ -67,11 +69,16 @@ class SplitModel(VisionLanguageModel):
         return Prompts(ids, mask, types, self.prompt_positions(ids, mask, vision), vision)
 
     @torch.no_grad()
-    def lower(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor) -> HookStates:
-        """See `VisionLanguageModel.lower`."""
+    def passes(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor, layers: Sequence[int]) -> list[HookStates]:
+        """See `VisionLanguageModel.passes`."""
         shown = self._sequences(prompts, answers, answer_mask)
-        embedded = self.embedded(prompts), self.language.embed_tokens(answers)
-        return replace(shown, hidden=self._grouped(*embedded, shown, 0, self.hook_layer))
+        of_prompts, of_answers = self.embedded(prompts), self.language.embed_tokens(answers)
+        found: list[HookStates] = []
+        for start, stop in pairwise([0, *layers]):
+            hidden = self._grouped(of_prompts, of_answers, shown, start, stop)
+            found.append(replace(shown, hidden=hidden))
+            of_prompts, of_answers = hidden[:: shown.group, : shown.prompt_length], hidden[:, shown.prompt_length :]
+        return found
 
     def rollout_states(self, prompts: Prompts, rollouts: Rollouts) -> HookStates:
         """See `VisionLanguageModel.rollout_states`."""

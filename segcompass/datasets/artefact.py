@@ -1,7 +1,7 @@
 """What later stages take from the artefact of `prepare_data`: where images lie, the manifests, and the gold thoughts."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,18 @@ def gold_thoughts(artefact: Path, split: str) -> dict[str, str]:
     return {row["sample_id"]: row["thought"] for row in read_lines(path)} if path.is_file() else {}
 
 
+def image_of(artefact: Path, sample: Sample) -> np.ndarray:
+    """A sample's image, uint8 [height, width, 3]."""
+    return read_image(data_root(artefact) / sample.image)
+
+
+def evaluated_samples(artefact: Path, splits: Mapping[str, list[str]]) -> Iterator[tuple[str, str, Sample]]:
+    """(benchmark, split, sample) of every sample of some splits, in the order of the manifests."""
+    for benchmark, names in splits.items():
+        for split in names:
+            yield from ((benchmark, split, sample) for sample in read_samples(manifest(artefact, benchmark, split)))
+
+
 class LearningData:
     """The splits that training may see: it learns from `train` and is watched on `val`; any other is refused.
 
@@ -58,7 +70,7 @@ class LearningData:
 
     def image(self, sample: Sample) -> np.ndarray:
         """uint8 [height, width, 3]."""
-        return read_image(data_root(self._artefact) / sample.image)
+        return image_of(self._artefact, sample)
 
     def _allowed(self, split: str) -> str:
         if split not in self.SPLITS:

@@ -1,7 +1,7 @@
 """Batches of joint training: prompts in a seeded order, their objects as low-resolution targets, SAM's embeddings of their images.
 
-The order depends on the seed alone, so every variant of a seed sees the same prompts in the same order. SAM's encoder is frozen: an image
-that a cached answer is about was embedded when answers were cached, once for all runs of a study.
+The order depends on the seed alone, so every variant of a seed sees the same prompts in the same order. SAM's encoder is frozen: images of
+the training prompts were embedded once for all runs of a study.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from segcompass.backbone.interface import Image, Segmenter
 from segcompass.datasets.artefact import LearningData
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample
-from segcompass.joint.cached_answers import CachedAnswers
+from segcompass.joint.cached_images import CachedImages
 from segcompass.joint.embeddings import Embeddings
 from segcompass.optimisation.order import EpochOrder
 from segcompass.optimisation.processes import Processes
@@ -35,22 +35,48 @@ class Batch:
     """Gold thoughts, None where the data has none; no loss reads them."""
 
 
+class PromptOrder:
+    """Samples of the train splits of some benchmarks, in an order that the seed alone decides."""
+
+    def __init__(self, samples: list[tuple[str, Sample]], seed: int) -> None:
+        self.samples = samples
+        """(benchmark, sample), in the order of the manifests."""
+        self._order = EpochOrder(len(samples), seed)
+
+    def first(self, count: int) -> list[tuple[str, Sample]]:
+        """The first `count` of them, or all where there are fewer."""
+        return [self.samples[self._order.at(position)] for position in range(min(count, len(self.samples)))]
+
+
+def training_prompts(data: LearningData, benchmarks: list[str], seed: int) -> PromptOrder:
+    """The train splits of the benchmarks."""
+    return PromptOrder([(benchmark, sample) for benchmark in benchmarks for sample in data.samples(benchmark, "train")], seed)
+
+
+def low_resolution_targets(segmenter: Segmenter, sample: Sample) -> Tensor:
+    """Area fractions [G, m, m] of a sample's objects."""
+    if not sample.instances:
+        return torch.zeros(0, segmenter.mask_side, segmenter.mask_side, device=segmenter.device)
+    return torch.stack([segmenter.to_low_resolution(decode(rle)) for rle in sample.instances])
+
+
 class TrainingPrompts:
-    """The train splits of the joint benchmarks."""
+    """The prompts of one run of joint training: a pool that it goes through again and again, shuffled anew each time."""
 
     def __init__(
         self,
         data: LearningData,
-        benchmarks: list[str],
+        prompts: PromptOrder,
+        pool: int,
         segmenter: Segmenter,
         seed: int,
         processes: Processes | None = None,
-        cached: CachedAnswers | None = None,
+        cached: CachedImages | None = None,
     ) -> None:
-        """`processes` None: this one alone. `cached` None: every image is embedded here."""
+        """`pool`: different prompts; `processes` None: this one alone; `cached` None: every image is embedded here."""
         self.data, self.segmenter, self.cached = data, segmenter, cached
         self.processes = processes or Processes()
-        self.samples = [sample for benchmark in benchmarks for sample in data.samples(benchmark, "train")]
+        self.samples = [sample for _, sample in prompts.first(pool)]
         self.gold = data.gold_thoughts("train")
         self._order = EpochOrder(len(self.samples), seed)
         self._embeddings = Embeddings(segmenter)
@@ -59,22 +85,14 @@ class TrainingPrompts:
         """This process's share of the `size` prompts of one step."""
         samples = [self.samples[self._order.at(step * size + index)] for index in self.processes.share(size)]
         images = [self.data.image(sample) for sample in samples]
-        targets = [self.targets(sample) for sample in samples]
+        targets = [low_resolution_targets(self.segmenter, sample) for sample in samples]
         gold = [self.gold.get(sample.sample_id) for sample in samples]
         embeddings, valid = zip(*map(self._embedded, samples, images), strict=True)
         return Batch([sample.text for sample in samples], images, targets, torch.stack(embeddings), torch.stack(valid), gold)
 
-    def first(self, count: int) -> list[Sample]:
-        """The samples of the first `count` prompts, whatever the number of processes."""
-        return [self.samples[self._order.at(position)] for position in range(count)]
-
-    def targets(self, sample: Sample) -> Tensor:
-        """Area fractions [G, m, m] of a sample's objects."""
-        if not sample.instances:
-            return torch.zeros(0, self.segmenter.mask_side, self.segmenter.mask_side, device=self.segmenter.device)
-        return torch.stack([self.segmenter.to_low_resolution(decode(rle)) for rle in sample.instances])
-
     def _embedded(self, sample: Sample, image: Image) -> tuple[Tensor, Tensor]:
         """Embedding [C, g, g] of a sample's image and where it lies in its maps, bool [m, m]."""
-        known = None if self.cached is None else self.cached.image(sample.image)
-        return self._embeddings.one(image) if known is None else known
+        if self.cached is None or sample.image not in self.cached:
+            return self._embeddings.one(image)
+        embeddings, valid = self.cached.of([sample.image])
+        return embeddings[0], valid[0]

@@ -1,237 +1,164 @@
-"""Cached answers of the base policy with everything that the concept interface reads (stage `cache_answers`).
+"""Cached answers of the base policy with everything that an interface reads of them (stage `cache_answers`).
 
-On disk: shards of answers and shards of images, valid tokens only, in half precision where values are hidden states, embeddings or
-fractions; `index.json` names the shards and the images. A shard is written as soon as it is full, so memory is bounded by one shard of
-each kind.
+The policy of the interface experiment never changes, so its answers are computed once per study: those to the training prompts, and those
+to every sample that is evaluated, with its own words and with gold ones. Valid tokens only; hidden states of every layer that some
+dictionary reads, in half precision.
 
-Shape letters: n answers of a shard, t their tokens, i images of a shard, o their matched objects, K slots, d language width, C embedding
-channels, g embedding side, m side of low-resolution maps; B answers of a batch, T their greatest number of tokens.
+Shape letters: t tokens of an answer, K reference tokens, d language width, B answers of a batch, T their greatest number of tokens, v visual
+tokens of an image.
 """
 
 import json
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from segcompass.backbone.interface import OTHER
+from segcompass.backbone.token_types import OTHER
 from segcompass.errors import InputError
+from segcompass.joint.shards import ShardWriter, open_shards, read_index
 
-SHARD_ROWS = 1024
-"""Answers, and images, of a shard."""
-
-
-@dataclass(frozen=True)
-class CachedAnswer:
-    """One answer, on the CPU."""
-
-    hidden: Tensor
-    """[t, d], after the hook's block, of the valid tokens of prompt and answer."""
-    token_types: Tensor
-    """uint8 [t]."""
-    reference_states: Tensor
-    """[K, d], under the base policy."""
-    targets: Tensor
-    """[G, m, m], area fractions of the objects."""
+STAGE = "cache_answers"
 
 
 @dataclass(frozen=True)
-class CachedBatch:
-    """B answers, left-padded, float32."""
+class Answered:
+    """Whose answer it is, and what it says."""
+
+    sample_id: str
+    benchmark: str
+    split: str
+    image: str
+    answer: str
+    """The text, special tokens included."""
+    status: str
+    """`ok`, or how it breaks the form (backbone/prompt.py); its tokens are those of the nearest well-formed answer."""
+
+
+@dataclass(frozen=True)
+class AnswerBatch:
+    """B answers, left-padded."""
 
     hidden: Tensor
-    """[B, T, d]."""
+    """[B, T, d], float32, after one layer."""
     token_types: Tensor
     """uint8 [B, T], OTHER on padding."""
+    ids: Tensor
+    """int64 [B, T]."""
     reference_states: Tensor
-    """[B, K, d]."""
-    embeddings: Tensor
-    """[B, C, g, g]."""
-    valid: Tensor
-    """bool [B, m, m]."""
-    targets: list[Tensor]
-    """[G, m, m] each."""
+    """[B, K, d], float32."""
+    places: Tensor
+    """int64 [B, T], the tokens' places among those of all answers; 0 on padding."""
 
 
 class AnswersWriter:
-    """Fills a folder with shards and, at the end, their index."""
+    """Fills a folder with shards and, at the end, their index and owners."""
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         self.folder, self.dtype = folder, dtype
-        self._answers: list[tuple[CachedAnswer, int]] = []
-        self._images: list[tuple[Tensor, Tensor]] = []
-        self._places: dict[str, int] = {}
-        self._shards: dict[str, list[dict[str, Any]]] = {"answers": [], "images": []}
+        self._answers, self._boxes = ShardWriter(folder, "answers"), ShardWriter(folder, "boxes")
+        self._owners: list[Answered] = []
+        self._images: dict[str, int] = {}
 
-    def knows(self, image: str) -> bool:
-        """Whether an image of this name was added."""
-        return image in self._places
+    def add(
+        self, owner: Answered, hidden: dict[int, Tensor], token_types: Tensor, ids: Tensor, reference_states: Tensor, boxes: np.ndarray
+    ) -> None:
+        """Adds an answer.
 
-    def add_image(self, image: str, embedding: Tensor, valid: Tensor) -> None:
-        """Adds an image: embedding [C, g, g], and where it lies in its maps, bool [m, m]."""
-        self._places[image] = len(self._places)
-        self._images.append((embedding.to("cpu", self.dtype), valid.cpu()))
-        if len(self._images) == SHARD_ROWS:
-            self._write_images()
+        Args:
+            owner: whose it is.
+            hidden: layer -> [t, d].
+            token_types: uint8 [t].
+            ids: [t].
+            reference_states: [K, d].
+            boxes: float [v, 4], of the image's visual tokens; kept once an image.
+        """
+        row = {f"hidden.{layer}": states.to(self.dtype) for layer, states in hidden.items()}
+        self._answers.add(row | {"token_types": token_types, "ids": ids.int(), "reference_states": reference_states.to(self.dtype)})
+        self._owners.append(owner)
+        if owner.image not in self._images:
+            self._images[owner.image] = len(self._images)
+            self._boxes.add({"boxes": torch.from_numpy(boxes).float()})
 
-    def add(self, image: str, answer: CachedAnswer) -> None:
-        """Adds an answer about an image that was added before."""
-        self._answers.append((answer, self._places[image]))
-        if len(self._answers) == SHARD_ROWS:
-            self._write_answers()
-
-    def close(self, facts: dict[str, Any]) -> tuple[int, int]:
+    def close(self, facts: dict[str, Any]) -> int:
         """Writes what is left, and the index with `facts`.
 
         Returns:
-            Numbers of answers and images.
+            Number of answers.
         """
-        if self._answers:
-            self._write_answers()
-        if self._images:
-            self._write_images()
-        (self.folder / "index.json").write_text(json.dumps(facts | self._shards, indent=1) + "\n", encoding="utf-8")
-        return sum(shard["rows"] for shard in self._shards["answers"]), len(self._places)
-
-    def _write_answers(self) -> None:
-        answers = [answer for answer, _ in self._answers]
-        tensors = {
-            "hidden": torch.cat([answer.hidden for answer in answers]).to(self.dtype),
-            "token_types": torch.cat([answer.token_types for answer in answers]),
-            "tokens": torch.tensor([len(answer.hidden) for answer in answers], dtype=torch.int32),
-            "reference_states": torch.stack([answer.reference_states for answer in answers]).to(self.dtype),
-            "targets": torch.cat([answer.targets for answer in answers]).to(self.dtype),
-            "objects": torch.tensor([len(answer.targets) for answer in answers], dtype=torch.int32),
-            "image": torch.tensor([place for _, place in self._answers], dtype=torch.int32),
-        }
-        self._write("answers", tensors, len(answers))
-        self._answers.clear()
-
-    def _write_images(self) -> None:
-        embeddings, valid = (torch.stack(parts) for parts in zip(*self._images, strict=True))
-        self._write("images", {"embeddings": embeddings, "valid": valid}, len(embeddings))
-        self._shards["images"][-1]["names"] = list(self._places)[-len(embeddings) :]
-        self._images.clear()
-
-    def _write(self, kind: str, tensors: dict[str, Tensor], rows: int) -> None:
-        name = f"{kind}-{len(self._shards[kind]):05d}.safetensors"
-        save_file({key: value.contiguous() for key, value in tensors.items()}, self.folder / name)
-        self._shards[kind].append({"file": name, "rows": rows})
+        self._answers.flush()
+        self._boxes.flush()
+        index = facts | {"answers": self._answers.shards, "boxes": self._boxes.shards, "images": list(self._images)}
+        (self.folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        lines = "".join(json.dumps(asdict(owner)) + "\n" for owner in self._owners)
+        (self.folder / "owners.jsonl").write_text(lines, encoding="utf-8")
+        return len(self._owners)
 
 
 class CachedAnswers:
     """Reads a folder that `AnswersWriter` filled; shards are mapped into memory, not loaded."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
-        """Opens every shard; batches come to `device`.
+    def __init__(self, folder: Path, layer: int, device: torch.device) -> None:
+        """Opens every shard, to read hidden states after `layer`; batches come to `device`.
 
         Raises:
-            InputError: the folder holds no whole cache.
+            InputError: the folder holds no whole cache, or none of that layer.
         """
+        index = read_index(folder, STAGE)
+        self._answers = open_shards(folder, index, "answers", STAGE)
+        self._boxes = open_shards(folder, index, "boxes", STAGE)
         try:
-            index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-            self.hook_layer: int = index["hook_layer"]
-            self._image_ends = list(accumulate(shard["rows"] for shard in index["images"]))
-            self._answer_ends = list(accumulate(shard["rows"] for shard in index["answers"]))
-            self._places = {name: place for place, name in enumerate(name for shard in index["images"] for name in shard["names"])}
-            if not self._answer_ends or not self._image_ends:
-                raise ValueError("no shards are listed")
-            self._images = [safe_open(folder / shard["file"], "pt") for shard in index["images"]]
-            for file, shard in zip(self._images, index["images"], strict=True):
-                _check_lengths(file, shard["file"], dict.fromkeys(("embeddings", "valid"), shard["rows"]))
-            if len(self._places) != self._image_ends[-1]:
-                raise ValueError(f"{len(self._places)} names are given to {self._image_ends[-1]} images")
-            self._answers = [_AnswerShard(folder / shard["file"], shard["rows"], self._image_ends[-1]) for shard in index["answers"]]
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            raise InputError(folder, "index.json and its shards", f"cannot be read ({error}); rerun the stage cache_answers") from error
-        self.device = device
+            lines = (folder / "owners.jsonl").read_text(encoding="utf-8").splitlines()
+            self.owners = [Answered(**json.loads(line)) for line in lines]
+            self._images = {name: place for place, name in enumerate(index["images"])}
+            layers = [int(number) for number in index["layers"]]
+            self.vocabulary, self.longest = int(index["vocabulary"]), int(index["longest"])
+            if not self.owners or len(self.owners) != len(self._answers) or len(self._images) != len(self._boxes):
+                raise ValueError(f"{len(self.owners)} owners are listed for {len(self._answers)} answers")
+            if unknown := {owner.image for owner in self.owners} - set(self._images):
+                raise ValueError(f"an answer is about {min(unknown)}, which is not listed")
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(folder, "index.json, owners.jsonl", f"are no whole cache ({error}); rerun the stage {STAGE}") from error
+        if layer not in layers:
+            raise InputError(folder, "layers", f"are {layers}, and the dictionary's is {layer}; name the answers of that layer")
+        self.layer, self.device = layer, device
+        self.starts = self._answers.starts("token_types")
+        """Place of each answer's first token among those of all answers, int64 [n + 1]."""
 
     def __len__(self) -> int:
-        return self._answer_ends[-1]
+        return len(self._answers)
 
-    def batch(self, rows: Sequence[int]) -> CachedBatch:
+    def hidden(self, row: int) -> Tensor:
+        """Hidden states [t, d] of one answer, as they are kept."""
+        return self._answers.get(row, f"hidden.{self.layer}")
+
+    def token_types(self, row: int) -> Tensor:
+        """uint8 [t]."""
+        return self._answers.get(row, "token_types")
+
+    def boxes(self, image: str) -> np.ndarray:
+        """Pixel boxes (x0, y0, x1, y1) of an image's visual tokens, float [v, 4]."""
+        return self._boxes.get(self._images[image], "boxes").numpy()
+
+    def batch(self, rows: Sequence[int]) -> AnswerBatch:
         """The answers at `rows`."""
-        found = [self._answer(row) for row in rows]
-        longest = max(len(answer.hidden) for answer, _ in found)
-        hidden = torch.zeros(len(found), longest, found[0][0].hidden.shape[1])
-        types = torch.full((len(found), longest), OTHER, dtype=torch.uint8)
-        for index, (answer, _) in enumerate(found):
-            hidden[index, longest - len(answer.hidden) :] = answer.hidden
-            types[index, longest - len(answer.hidden) :] = answer.token_types
-        embeddings, valid = zip(*(self._image(place) for _, place in found), strict=True)
-        return CachedBatch(
-            hidden.to(self.device),
-            types.to(self.device),
-            torch.stack([answer.reference_states for answer, _ in found]).to(self.device, torch.float32),
-            torch.stack(embeddings).to(self.device, torch.float32),
-            torch.stack(valid).to(self.device),
-            [answer.targets.to(self.device, torch.float32) for answer, _ in found],
+        places = [torch.arange(int(self.starts[row]), int(self.starts[row + 1])) for row in rows]
+        return AnswerBatch(
+            self._padded([self.hidden(row).float() for row in rows], 0.0),
+            self._padded([self.token_types(row) for row in rows], OTHER),
+            self._padded([self._answers.get(row, "ids").long() for row in rows], 0),
+            self.reference_states(rows),
+            self._padded(places, 0),
         )
 
-    def image(self, name: str) -> tuple[Tensor, Tensor] | None:
-        """Embedding [C, g, g], float32, of an image and where it lies in its maps, bool [m, m]; None where no answer is about it."""
-        if name not in self._places:
-            return None
-        embedding, valid = self._image(self._places[name])
-        return embedding.to(self.device, torch.float32), valid.to(self.device)
+    def reference_states(self, rows: Sequence[int]) -> Tensor:
+        """[B, K, d], float32."""
+        return torch.stack([self._answers.get(row, "reference_states") for row in rows]).to(self.device, torch.float32)
 
-    def features(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Reference states [B, K, d] and embeddings [B, C, g, g], float32, of the answers at `rows`; their hidden states are not read."""
-        found = [shard.reference_states(row) for shard, row in map(self._place, rows)]
-        states, places = zip(*found, strict=True)
-        embeddings = [self._image(place)[0] for place in places]
-        return torch.stack(states).to(self.device, torch.float32), torch.stack(embeddings).to(self.device, torch.float32)
-
-    def _answer(self, row: int) -> tuple[CachedAnswer, int]:
-        shard, place = self._place(row)
-        return shard.row(place)
-
-    def _place(self, row: int) -> tuple["_AnswerShard", int]:
-        shard = bisect_right(self._answer_ends, row)
-        return self._answers[shard], row - (self._answer_ends[shard - 1] if shard else 0)
-
-    def _image(self, place: int) -> tuple[Tensor, Tensor]:
-        shard = bisect_right(self._image_ends, place)
-        row = place - (self._image_ends[shard - 1] if shard else 0)
-        return self._images[shard].get_slice("embeddings")[row], self._images[shard].get_slice("valid")[row]
-
-
-def _check_lengths(file: Any, name: str, lengths: dict[str, int]) -> None:
-    """Raises a ValueError unless the tensors of the shard `name` have the first dimensions `lengths`."""
-    for tensor, length in lengths.items():
-        held = file.get_slice(tensor).get_shape()[0]
-        if held != length:
-            raise ValueError(f"{name} holds {held} rows of {tensor}, not {length}")
-
-
-class _AnswerShard:
-    """One shard of answers; where each begins is kept, what it holds is read when asked for."""
-
-    def __init__(self, path: Path, rows: int, images: int) -> None:
-        """`rows` answers about some of `images` images; a ValueError if the shard holds others."""
-        self._file = safe_open(path, "pt")
-        _check_lengths(self._file, path.name, dict.fromkeys(("tokens", "objects", "image", "reference_states"), rows))
-        self._tokens = [0, *accumulate(self._file.get_tensor("tokens").tolist())]
-        self._objects = [0, *accumulate(self._file.get_tensor("objects").tolist())]
-        self._image: list[int] = self._file.get_tensor("image").tolist()
-        if max(self._image) >= images:
-            raise ValueError(f"{path.name} refers to image {max(self._image)} of {images}")
-        tokens, objects = self._tokens[-1], self._objects[-1]
-        _check_lengths(self._file, path.name, {"hidden": tokens, "token_types": tokens, "targets": objects})
-
-    def row(self, row: int) -> tuple[CachedAnswer, int]:
-        """An answer, and the place of its image."""
-        tokens, objects = slice(*self._tokens[row : row + 2]), slice(*self._objects[row : row + 2])
-        parts = {"hidden": tokens, "token_types": tokens, "reference_states": row, "targets": objects}
-        return CachedAnswer(**{name: self._file.get_slice(name)[where] for name, where in parts.items()}), self._image[row]
-
-    def reference_states(self, row: int) -> tuple[Tensor, int]:
-        """An answer's reference states [K, d], and the place of its image."""
-        return self._file.get_slice("reference_states")[row], self._image[row]
+    def _padded(self, parts: list[Tensor], value: float) -> Tensor:
+        return pad_sequence(parts, batch_first=True, padding_value=value, padding_side="left").to(self.device)

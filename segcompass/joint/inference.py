@@ -1,44 +1,48 @@
-"""Inference with a trained run: greedy thoughts, slots by confidence, masks of the original image (paper section 2; formats.md section 2).
+"""Inference with a trained run: thoughts, slots by confidence, masks of the original image (paper section 2; formats.md section 2).
 
 Thinking and segmenting are two calls, so that codes can be edited between them while the words stay as they are, and so that a thought can
-be given instead of generated: with the gold one, the masks are those of a policy that never thinks wrong.
-Shape letters: N samples, T tokens, F concepts, K slots, m side of low-resolution maps.
+be given instead of generated, or taken from the cached answers of a policy that is not trained.
+Shape letters: N samples, T tokens, F concepts, K slots, m side of low-resolution maps, v visual tokens of an image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segcompass.backbone.interface import HookStates, Image
+from segcompass.datasets.samples import Sample
+from segcompass.joint.cached_answers import CachedAnswers
+from segcompass.joint.cached_images import CachedImages
 from segcompass.joint.embeddings import Embeddings
-from segcompass.joint.model import JointModel, Segmentation
+from segcompass.joint.model import InterfaceModel, JointModel, Segmentation
+from segcompass.joint.reading import Codes, Reading
 from segcompass.joint.rollouts import answer, read_answers
 from segcompass.protocols.no_target import confident_slots
 
 
 @dataclass(frozen=True)
 class Thoughts:
-    """Answers of N samples and everything that the concept interface reads."""
+    """Answers of N samples and everything that the interface reads."""
 
     texts: list[str]
     """The answers as generated or given, special tokens included."""
     status: list[str]
     """`ok`, or how an answer breaks the form (backbone/prompt.py)."""
-    states: HookStates
-    """Of the well-formed answers."""
-    codes: Tensor
-    """[N, T, F]."""
-    reference_states: Tensor
-    """[N, K, d]."""
+    hidden: Tensor
+    """[N, T, d], at the hook, of the well-formed answers."""
+    reading: Reading
+    """Of the same; its codes are dense."""
     embeddings: Tensor
     """[N, C, g, g]."""
     valid: Tensor
     """bool [N, m, m]."""
     sizes: list[tuple[int, int]]
     """Original (height, width)."""
+    boxes: list[np.ndarray]
+    """Pixel boxes (x0, y0, x1, y1) of each image's visual tokens, float [v, 4]."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,60 @@ class Prediction:
         return self.status == "ok" and not self.slots
 
 
-class Predictor:
-    """A trained joint model that predicts."""
+class Segmenting:
+    """A trained interface that turns thoughts into predictions."""
+
+    def __init__(self, model: InterfaceModel, confidence_threshold: float) -> None:
+        self.interface_model, self.confidence_threshold = model, confidence_threshold
+
+    def segment(self, thoughts: Thoughts, codes: Codes | None = None) -> Segmentation:
+        """Maps of all slots, from the thoughts' own codes or from edited ones [N, T, F]."""
+        reading = thoughts.reading if codes is None else replace(thoughts.reading, codes=codes)
+        return self.interface_model.segment(reading, thoughts.embeddings, thoughts.valid)
+
+    def predictions(self, thoughts: Thoughts, output: Segmentation) -> list[Prediction]:
+        """Predictions of the N samples."""
+        found = []
+        for index, size in enumerate(thoughts.sizes):
+            confidences = output.confidence[index].detach().double().cpu().numpy()
+            slots = confident_slots(confidences.tolist(), self.confidence_threshold)
+            masks = self.interface_model.segmenter.to_image(output.mask_logits[index].detach(), size)
+            found.append(Prediction(thoughts.status[index], confidences, slots, masks))
+        return found
+
+
+class CachedThoughts:
+    """Thoughts of evaluated samples from the cached answers of a policy that is not trained."""
+
+    def __init__(self, answers: CachedAnswers, images: CachedImages, model: InterfaceModel) -> None:
+        self.answers, self.images, self.model = answers, images, model
+        self._rows = {(owner.benchmark, owner.split, owner.sample_id): row for row, owner in enumerate(answers.owners)}
+
+    @torch.no_grad()
+    def of(self, benchmark: str, split: str, samples: Sequence[Sample]) -> Thoughts:
+        """What was answered to samples of one split.
+
+        Raises:
+            KeyError: a sample was not answered.
+        """
+        rows = [self._rows[benchmark, split, sample.sample_id] for sample in samples]
+        owners = [self.answers.owners[row] for row in rows]
+        batch = self.answers.batch(rows)
+        codes = self.model.codes_of(batch.hidden, batch.token_types)
+        reading = Reading(codes, batch.token_types, batch.ids, batch.reference_states)
+        embeddings, valid = self.images.of([sample.image for sample in samples])
+        sizes = [(sample.height, sample.width) for sample in samples]
+        boxes = [self.answers.boxes(sample.image) for sample in samples]
+        texts, status = [owner.answer for owner in owners], [owner.status for owner in owners]
+        return Thoughts(texts, status, batch.hidden, reading, embeddings, valid, sizes, boxes)
+
+
+class Predictor(Segmenting):
+    """A joint model that thinks and predicts."""
 
     def __init__(self, model: JointModel, longest: int, confidence_threshold: float) -> None:
-        self.model, self.longest, self.confidence_threshold = model, longest, confidence_threshold
+        super().__init__(model, confidence_threshold)
+        self.model, self.longest = model, longest
         self._embeddings = Embeddings(model.segmenter)
 
     @torch.no_grad()
@@ -83,7 +136,7 @@ class Predictor:
     def read(self, images: Sequence[Image], texts: Sequence[str], words: Sequence[str]) -> Thoughts:
         """Well-formed answers to N images and instructions with the words of given thoughts, none generated."""
         vlm = self.model.vlm
-        states = read_answers(vlm, vlm.prompts(images, texts), [vlm.answer_ids(thought) for thought in words])
+        (states,) = read_answers(vlm, vlm.prompts(images, texts), [vlm.answer_ids(thought) for thought in words])
         return self._thoughts(images, [self.written(thought) for thought in words], ["ok"] * len(words), states)
 
     def written(self, thought: str) -> str:
@@ -93,24 +146,10 @@ class Predictor:
 
     def _thoughts(self, images: Sequence[Image], answers: list[str], status: list[str], states: HookStates) -> Thoughts:
         vlm = self.model.vlm
-        reference_states = vlm.reference_states(vlm.upper(states), states)
+        reading = self.model.reading(states, vlm.reference_states(vlm.upper(states), states))
         sizes = [(image.shape[0], image.shape[1]) for image in images]
-        return Thoughts(answers, status, states, self.model.codes(states), reference_states, *self._embeddings.of(images), sizes)
-
-    def segment(self, thoughts: Thoughts, codes: Tensor | None = None) -> Segmentation:
-        """Maps of all slots, from the thoughts' own codes or from edited ones [N, T, F]."""
-        chosen = thoughts.codes if codes is None else codes
-        return self.model.segment(chosen, thoughts.states, thoughts.reference_states, thoughts.embeddings, thoughts.valid)
-
-    def predictions(self, thoughts: Thoughts, output: Segmentation) -> list[Prediction]:
-        """Predictions of the N samples."""
-        found = []
-        for index, size in enumerate(thoughts.sizes):
-            confidences = output.confidence[index].detach().double().cpu().numpy()
-            slots = confident_slots(confidences.tolist(), self.confidence_threshold)
-            masks = self.model.segmenter.to_image(output.mask_logits[index].detach(), size)
-            found.append(Prediction(thoughts.status[index], confidences, slots, masks))
-        return found
+        boxes = [vlm.token_boxes(*size) for size in sizes]
+        return Thoughts(answers, status, states.hidden.float(), reading, *self._embeddings.of(images), sizes, boxes)
 
 
 def leading_slots(prediction: Prediction) -> list[int]:

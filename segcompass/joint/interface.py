@@ -1,34 +1,55 @@
 """The concept interface: query codebook and slot mapper, the only trained parts between reasoning and SAM."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from segcompass.joint.codebook import PooledCodebook, QueryCodebook, direction_rows
+from segcompass.joint.codebook import Codebook, PooledSlots, QuerySlots
 from segcompass.joint.mapper import SlotMapper
-from segcompass.study.joint import InterfaceSettings
+from segcompass.joint.reading import Reading
+from segcompass.joint.tokens import ConceptTokens, ReferenceTokens, WordTokens, direction_rows
+from segcompass.joint.whitening import Centring
+from segcompass.study.interface import ModelSettings
 
 
 class ConceptInterface(nn.Module):
-    """Codes, reference states and image embeddings -> heat maps and confidences."""
+    """Readings and image embeddings -> heat maps and confidences."""
 
-    def __init__(self, settings: InterfaceSettings, directions: Tensor, channels: int, slots: int) -> None:
-        """An untrained interface to a dictionary with directions [F, d] and image embeddings of `channels` channels."""
+    def __init__(self, settings: ModelSettings, directions: Tensor, channels: int, vocabulary: int, longest: int) -> None:
+        """An untrained interface.
+
+        Args:
+            settings: its keys.
+            directions: the dictionary's, [F, d].
+            channels: of the image embeddings.
+            vocabulary: number of token ids.
+            longest: tokens of the longest thought.
+        """
         super().__init__()
-        width = settings.query_width
+        self.slots, width = settings.slots, settings.query_width
+        self.vocabulary, self.longest = vocabulary, longest
         features, language_width = directions.shape
-        self.codebook: QueryCodebook | PooledCodebook | None = None
-        if settings.slots:
-            kind = QueryCodebook if settings.codebook == "queries" else PooledCodebook
-            self.codebook = kind(features, width, settings.query_heads, settings.query_layers, slots, settings.threshold)
-            if settings.rows == "dictionary":
-                with torch.no_grad():
-                    self.codebook.rows.copy_(direction_rows(directions, width))
-        roads = settings.slots, settings.reference_state
+        tokens: ConceptTokens | WordTokens | ReferenceTokens
+        match settings.readout:
+            case "concepts":
+                tokens = ConceptTokens(features, width, settings.threshold)
+                if settings.rows == "dictionary":
+                    with torch.no_grad():
+                        tokens.rows.copy_(direction_rows(directions, width))
+            case "words":
+                tokens = WordTokens(vocabulary, width, longest)
+            case "references":
+                tokens = ReferenceTokens(features, language_width, width)
+        kind = QuerySlots if settings.codebook == "queries" else PooledSlots
+        self.codebook = Codebook(tokens, kind(width, settings.query_heads, settings.query_layers, settings.slots))
+        self.reference_centring = Centring(language_width)
         heads = settings.mapper_heads, settings.mapper_head_width
-        self.mapper = SlotMapper(width, language_width, channels, *heads, slots, *roads, settings.mapper == "fused")
+        fused = settings.mapper == "fused"
+        self.mapper = SlotMapper(width, language_width, channels, *heads, settings.slots, settings.reference_state, fused)
 
-    def forward(self, codes: Tensor, mask: Tensor, thought: Tensor, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Heat-map logits [N, K, m, m] and confidence logits [N, K]; shapes as in the two parts."""
-        slots = None if self.codebook is None else self.codebook(codes, mask, thought)
-        heat, confidence = self.mapper(slots, reference_states, embeddings)
+    def forward(self, reading: Reading, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Heat-map logits [N, K, m, m] and confidence logits [N, K] from image embeddings [N, C, g, g]."""
+        reading = replace(reading, reference_states=self.reference_centring(reading.reference_states[:, : self.slots]))
+        heat, confidence = self.mapper(self.codebook(reading), reading.reference_states, embeddings)
         return heat, confidence

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcompass.joint.whitening import Centring, Whitening
+from segcompass.joint.whitening import Whitening
 
 FOREGROUND_LOGIT = -3.0
 """Bias that a heat map begins with."""
@@ -25,7 +25,6 @@ class SlotMapper(nn.Module):
         heads: H.
         head_width: channels of each head.
         slots: K.
-        slot_road: feed the slots; else a learnt constant stands in for them.
         reference_road: feed the reference states; else a learnt constant stands in for them.
         fuse_heads: fuse the heads' dot products by convolutions, as the paper does; else add them up.
     """
@@ -38,13 +37,12 @@ class SlotMapper(nn.Module):
         heads: int,
         head_width: int,
         slots: int,
-        slot_road: bool,
         reference_road: bool,
         fuse_heads: bool,
     ) -> None:
         super().__init__()
         self.heads, self.head_width = heads, head_width
-        self.reference_centring, self.embedding_whitening = Centring(language_width), Whitening(channels)
+        self.embedding_whitening = Whitening(channels)
         self.slot = nn.Linear(query_width, language_width)
         self.fuse = nn.Sequential(nn.LayerNorm(2 * language_width), nn.Linear(2 * language_width, heads * self.head_width), nn.SiLU())
         self.image = nn.Conv2d(channels, heads * self.head_width, 1)
@@ -52,19 +50,12 @@ class SlotMapper(nn.Module):
         nn.init.constant_(last.bias, FOREGROUND_LOGIT)  # type: ignore[arg-type]
         self.heat = nn.Sequential(nn.Conv2d(heads, 4 * heads, 3, padding=1), nn.GELU(), last) if fuse_heads else _Sum()
         self.confidence = nn.Sequential(nn.Linear(heads * self.head_width, 64), nn.SiLU(), nn.Linear(64, 1))
-        self.slot_constant = None if slot_road else nn.Parameter(torch.randn(slots, query_width) * 0.02)
         self.reference_constant = None if reference_road else nn.Parameter(torch.randn(slots, language_width) * 0.02)
 
-    def forward(self, slots: Tensor | None, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Heat-map logits [N, K, m, m] and confidence logits [N, K]; slots may be None where their road is cut."""
-        count = len(reference_states)
-        if self.slot_constant is not None:
-            slots = self.slot_constant.expand(count, -1, -1)
+    def forward(self, slots: Tensor, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Heat-map logits [N, K, m, m] and confidence logits [N, K]; reference states come centred."""
         if self.reference_constant is not None:
-            reference_states = self.reference_constant.expand(count, -1, -1)
-        else:
-            reference_states = self.reference_centring(reference_states)
-        assert slots is not None
+            reference_states = self.reference_constant.expand(len(slots), -1, -1)
         fused = self.fuse(torch.cat([self.slot(slots), reference_states], -1))
         n, k = fused.shape[:2]
         queries = fused.view(n, k, self.heads, self.head_width)

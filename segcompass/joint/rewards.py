@@ -12,6 +12,8 @@ from segcompass.joint.matching import match
 
 SOFT_IOU, SOFT_DICE, HARD_IOU = 0.5, 0.2, 0.3
 """Weights of the one-object mask reward (paper section 2)."""
+LEAST_SPREAD = 1e-6
+"""Rewards of a group that differ by less are the same."""
 
 
 def mask_reward(probabilities: Tensor, targets: Tensor) -> float:
@@ -46,11 +48,21 @@ def _one_object(probability: Tensor, target: Tensor) -> float:
     return float(SOFT_IOU * soft_iou + SOFT_DICE * soft_dice + HARD_IOU * hard)
 
 
-def advantages(rewards: np.ndarray) -> np.ndarray:
-    """Advantages [B, G] of rewards [B, G]: centred and scaled by the standard deviation within each group; 0 in a group without spread."""
+def advantages(rewards: np.ndarray, scaled: bool) -> np.ndarray:
+    """Advantages [B, G] of rewards [B, G]: centred within each group and, where `scaled`, divided by its standard deviation.
+
+    Centred ones are those of Dr. GRPO (Liu et al., "Understanding R1-Zero-like training", 2025).
+    """
     centred = rewards - rewards.mean(1, keepdims=True)
+    if not scaled:
+        return np.asarray(centred)
     deviation = rewards.std(1, ddof=1, keepdims=True) if rewards.shape[1] > 1 else np.zeros((len(rewards), 1))
-    return np.where(deviation > 1e-6, centred / (deviation + 1e-4), 0.0)
+    return np.where(deviation > LEAST_SPREAD, centred / (deviation + 1e-4), 0.0)
+
+
+def live_groups(rewards: np.ndarray) -> np.ndarray:
+    """Which groups of rewards [B, G] have any spread, bool [B]."""
+    return np.asarray(np.ptp(rewards, axis=1) > LEAST_SPREAD)
 
 
 def as_tensor(values: np.ndarray) -> Tensor:

@@ -38,18 +38,25 @@ def answer(
 ) -> Answers:
     """G answers a prompt, at most `longest` tokens each; `temperature` None decodes greedily."""
     rollouts = vlm.generate(prompts, group, temperature, longest, generator)
-    generated = [ids.tolist() for ids in rollouts.valid_ids]
-    status = [status_of(ids, vlm.special) for ids in generated]
-    formed = [ids if state == "ok" else canonical(ids, vlm.special) for ids, state in zip(generated, status, strict=True)]
+    status, formed = well_formed(vlm, rollouts)
     sampled = vlm.rollout_states(prompts, rollouts)
     if all(state == "ok" for state in status):
         return Answers(rollouts, status, sampled, sampled)
-    return Answers(rollouts, status, sampled, read_answers(vlm, prompts, formed))
+    return Answers(rollouts, status, sampled, *read_answers(vlm, prompts, formed))
 
 
-def read_answers(vlm: VisionLanguageModel, prompts: Prompts, answers: Sequence[list[int]]) -> HookStates:
-    """Hook states of N answers that are given by their ids, prompt-major, instead of generated."""
+def well_formed(vlm: VisionLanguageModel, rollouts: Rollouts) -> tuple[list[str], list[list[int]]]:
+    """How each answer keeps or breaks the form, and the ids of the well-formed answers that masks are read from."""
+    generated = [ids.tolist() for ids in rollouts.valid_ids]
+    status = [status_of(ids, vlm.special) for ids in generated]
+    return status, [ids if state == "ok" else canonical(ids, vlm.special) for ids, state in zip(generated, status, strict=True)]
+
+
+def read_answers(
+    vlm: VisionLanguageModel, prompts: Prompts, answers: Sequence[list[int]], layers: Sequence[int] | None = None
+) -> list[HookStates]:
+    """States after each of `layers` (None: after the hook) of N answers that are given by their ids, prompt-major, not generated."""
     length = max(len(ids) for ids in answers)
     padded = torch.tensor([ids + [vlm.pad_id] * (length - len(ids)) for ids in answers])
     mask = torch.arange(length)[None] < torch.tensor([len(ids) for ids in answers])[:, None]
-    return vlm.lower(prompts, padded.to(vlm.device), mask.to(vlm.device))
+    return vlm.passes(prompts, padded.to(vlm.device), mask.to(vlm.device), [vlm.hook_layer] if layers is None else layers)

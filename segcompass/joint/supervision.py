@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from segcompass.joint.losses import dice, focal, masked_bce
 from segcompass.joint.matching import match, soft_iou
-from segcompass.study.joint import SegmentationSettings
+from segcompass.study.interface import SegmentationSettings
 
 
 def matched_pairs(mask_probabilities: Tensor, preference: Tensor, targets: Sequence[Tensor]) -> Tensor:

@@ -9,6 +9,8 @@ Departures from the paper:
    above the hook carries the reference tokens that the masks are read from.
 4. Answers of one prompt that are word for word the same have the same masks: they are read once and counted as often as they were sampled.
    Only slots matched to an object are decoded with gradient; matching and reward need none.
+5. As the study says (`joint.policy`, `joint.segmentation_gradient`, `joint.clip_norm`): advantages without division by the deviation, groups
+   without spread left out, a share of the segmentation gradient in the policy, gradient norms of the policy and of the rest clipped apart.
 
 Several processes share the prompts of every step: each draws the random numbers of all of them and uses its own, losses are means over all
 prompts or over all matched pairs, gradients are averaged, so P processes take the steps of one, up to rounding.
@@ -28,7 +30,7 @@ from segcompass.errors import InputError
 from segcompass.joint.batches import Batch, TrainingPrompts
 from segcompass.joint.grpo import clip_fraction, low_variance_kl, policy_loss, token_mean
 from segcompass.joint.model import JointModel, Segmentation
-from segcompass.joint.rewards import advantages, as_tensor, mask_reward
+from segcompass.joint.rewards import advantages, as_tensor, live_groups, mask_reward
 from segcompass.joint.rollouts import Answers, answer
 from segcompass.joint.supervision import confidence_loss, heat_losses, mask_losses, matched_pairs, objects_at
 from segcompass.joint.validation import KeptWeights, Validation
@@ -38,7 +40,7 @@ from segcompass.optimisation.schedule import rate_factor
 from segcompass.optimisation.stopwatch import Stopwatch
 from segcompass.study.backbone import AnswerSettings
 from segcompass.study.joint import JointSettings
-from segcompass.world.thoughts import thought_is_right
+from segcompass.world.thoughts import is_considered, thought_is_right
 
 Row = dict[str, Any]
 
@@ -62,8 +64,9 @@ class JointTrainer:
 
     In the curve, losses are weighted, as they are added up; `kl_to_reference` is the estimate itself, in nats a token, and `entropy` the
     Monte-Carlo estimate, minus the mean log-probability of sampled tokens. `reward_spread` and `advantage_spread` are standard deviations
-    within a prompt's rollouts, `thought_accuracy` the share of rollouts whose thought ends in the gold thought's targets, `norm_*` each
-    part's gradient before clipping.
+    within a prompt's rollouts, `live_groups` the share of prompts whose rollouts' rewards differ, `thought_accuracy` the share of rollouts
+    whose thought ends in the gold thought's targets, `considered` of those that say anything before they name them, `norm_*` each part's
+    gradient before clipping.
     """
 
     def __init__(
@@ -134,14 +137,17 @@ class JointTrainer:
             trained = list(self.model.trained().values())
             self.processes.average_gradients(trained)
         with self.clock("optimiser"):
-            norms = {f"norm_{name}": _norm(parameters) for name, parameters in self.model.parts().items()}
-            nn.utils.clip_grad_norm_(trained, self.settings.clip_norm)
+            parts = self.model.parts()
+            norms = {f"norm_{name}": _norm(parameters) for name, parameters in parts.items()}
+            others = [parameter for name, parameters in parts.items() if name != "language" for parameter in parameters]
+            nn.utils.clip_grad_norm_(parts["language"], self.settings.clip_norm.language)
+            nn.utils.clip_grad_norm_(others, self.settings.clip_norm.others)
             optimiser.step()
         names = ("policy", "kl", "heat_bce", "heat_dice", "mask_dice", "mask_focal", "confidence")
         row |= {name: float(losses[name].detach()) if name in losses else 0.0 for name in names}
         row = self._averaged(row | {"total": float(total.detach())})
         known = row.pop("thought_known")
-        row["thought_accuracy"] = row["thought_accuracy"] / known if known else ""
+        row |= {name: row[name] / known if known else "" for name in ("thought_accuracy", "considered")}
         return row | norms
 
     def losses(self, batch: Batch, step: int) -> tuple[dict[str, Tensor], Row]:
@@ -161,28 +167,42 @@ class JointTrainer:
             read, prompt = states.rows(once), once // policy.group
             embeddings, valid = batch.embeddings[prompt], batch.valid[prompt]
             targets = [batch.targets[index] for index in prompt.tolist()]
-            reference_states = vlm.reference_states(formed[once], read)
-            heat, confidence = self.model.read(self.model.codes(read), read, reference_states, embeddings, valid)
+            reference_states = partly_detached(vlm.reference_states(formed[once], read), self.settings.segmentation_gradient)
+            heat, confidence = self.model.read(self.model.reading(read, reference_states), embeddings)
             with torch.no_grad():
                 output = Segmentation(heat, confidence, self.model.masks(heat, embeddings, valid))
-            format_reward, masks = answers.valid.astype(float), self._mask_rewards(output, targets, valid)[of.cpu().numpy()]
-            masks *= format_reward
+            masks = self._mask_rewards(output, targets, valid)[of.cpu().numpy()]
             supervised = {}
             if self.settings.segmentation.weight:
                 supervised = self._segmentation_losses(output, embeddings, targets, valid, counts)
-        rewards = (policy.reward.format * format_reward + policy.reward.mask * masks).reshape(-1, policy.group)
-        advantage = advantages(rewards)
-        losses, row = self._policy_losses(raw, last, answers, as_tensor(advantage).to(vlm.device))
+        format_reward = answers.valid.astype(float)
+        rewards = self._rewards(format_reward, masks, step)
+        advantage, live = advantages(rewards, policy.advantages == "scaled"), live_groups(rewards)
+        counted = np.repeat(live if policy.live_groups else np.ones_like(live), policy.group)
+        losses, row = self._policy_losses(raw, last, answers, as_tensor(advantage).to(vlm.device), torch.from_numpy(counted).to(vlm.device))
         record = {"reward": rewards.mean(), "reward_format": format_reward.mean(), "reward_mask": masks.mean()}
-        record |= {"reward_spread": _spread(rewards), "advantage_spread": _spread(advantage)} | self._thoughts(answers, batch.gold)
+        record |= {"reward_spread": _spread(rewards), "advantage_spread": _spread(advantage), "live_groups": live.mean()}
+        record |= self._thoughts(answers, batch.gold)
         return losses | supervised, {name: float(value) for name, value in record.items()} | row
 
+    def _rewards(self, format_reward: np.ndarray, masks: np.ndarray, step: int) -> np.ndarray:
+        """Rewards [B, G] of rollouts [N] whose form holds or not and whose masks earn `masks`; permuted over them in the null twin."""
+        policy = self.settings.policy
+        earned = masks**policy.reward.mask_power * (format_reward if policy.reward.gated else 1.0)
+        rewards = policy.reward.format * format_reward + policy.reward.mask * earned
+        if policy.rewards == "permuted":
+            rewards = np.random.default_rng([self.seed, step, self.processes.rank]).permutation(rewards)
+        return np.asarray(rewards.reshape(-1, policy.group))
+
     def _thoughts(self, answers: Answers, gold: list[str | None]) -> Row:
-        """Shares of all rollouts: those whose thought is right, and those whose truth is known."""
+        """Shares of all rollouts: those whose thought is right, those that consider, and those whose truth is known."""
         wanted = [thought for thought in gold for _ in range(self.settings.policy.group)]
-        texts = map(self.model.vlm.text, answers.rollouts.valid_ids)
-        right = [thought is not None and thought_is_right(text, thought) for text, thought in zip(texts, wanted, strict=True)]
-        return {"thought_accuracy": np.mean(right), "thought_known": np.mean([thought is not None for thought in wanted])}
+        texts = [self.model.vlm.text(ids) for ids in answers.rollouts.valid_ids]
+        known = [(text, thought) for text, thought in zip(texts, wanted, strict=True) if thought is not None]
+        right = sum(thought_is_right(text, thought) for text, thought in known)
+        considered = sum(is_considered(text) for text, _ in known)
+        shares = {"thought_accuracy": right, "considered": considered, "thought_known": len(known)}
+        return {name: count / len(wanted) for name, count in shares.items()}
 
     def _averaged(self, row: Row) -> Row:
         values = torch.tensor(list(row.values()), dtype=torch.float64, device=self.model.vlm.device)
@@ -216,7 +236,10 @@ class JointTrainer:
         of_pairs = heat_losses(heat, truth, where, weights, settings) | mask_losses(masks, truth, where, weights, settings)
         return losses | {name: share * loss for name, loss in of_pairs.items()}
 
-    def _policy_losses(self, states: HookStates, last: Tensor, answers: Answers, advantage: Tensor) -> tuple[dict[str, Tensor], Row]:
+    def _policy_losses(
+        self, states: HookStates, last: Tensor, answers: Answers, advantage: Tensor, counted: Tensor
+    ) -> tuple[dict[str, Tensor], Row]:
+        """This process's losses; that of the policy is scaled so that its mean over processes counts all counted rollouts alike."""
         policy, vlm, mask = self.settings.policy, self.model.vlm, answers.rollouts.answer_mask
         with self.clock("reference"), torch.no_grad(), vlm.using(self.reference):
             reference = vlm.answer_log_probs(vlm.upper(states), states, policy.temperature)
@@ -225,7 +248,10 @@ class JointTrainer:
             divergence = low_variance_kl(log_probs, reference, mask)
             losses = {"kl": policy.kl * divergence}
             if policy.weight:
-                losses["policy"] = policy.weight * policy_loss(log_probs, old, advantage, mask, policy.clip)
+                own = counted.sum().float()
+                total = float(self.processes.total(own.clone()))
+                share = self.processes.count * float(own) / total if total else 0.0
+                losses["policy"] = policy.weight * share * policy_loss(log_probs, old, advantage, mask, policy.clip, counted)
         with torch.no_grad():
             row = {
                 "kl_to_reference": float(divergence),
@@ -234,6 +260,13 @@ class JointTrainer:
                 "answer_tokens": float(mask.sum(1).float().mean()),
             }
         return losses, row
+
+
+def partly_detached(values: Tensor, share: float) -> Tensor:
+    """The same values, through which `share` of the gradient flows."""
+    if share in (0.0, 1.0):
+        return values if share else values.detach()
+    return share * values + (1.0 - share) * values.detach()
 
 
 def _spread(values: np.ndarray) -> float:

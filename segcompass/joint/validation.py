@@ -16,10 +16,10 @@ from segcompass.joint.inference import Predictor
 from segcompass.joint.scores import headline_score
 from segcompass.optimisation.processes import Processes
 from segcompass.study.joint import ValidationSettings
-from segcompass.world.thoughts import thought_is_right
+from segcompass.world.thoughts import is_considered, thought_is_right
 
 Row = dict[str, Any]
-MEASURES = ("gIoU", "thought_accuracy", "valid_answers", "N-acc")
+MEASURES = ("gIoU", "thought_accuracy", "considered", "valid_answers", "N-acc")
 
 
 def spread_samples(data: LearningData, benchmarks: list[str], settings: ValidationSettings) -> list[tuple[str, Sample]]:
@@ -61,7 +61,7 @@ class Validation:
 
     @torch.no_grad()
     def _terms(self, batch: list[tuple[str, Sample]]) -> np.ndarray:
-        """Sum and count [2, 4] of each measure over some samples."""
+        """Sum and count [2, 5] of each measure over some samples."""
         thoughts = self.predictor.think([self.data.image(sample) for _, sample in batch], [sample.text for _, sample in batch])
         terms = np.zeros((2, len(MEASURES)))
         for index, prediction in enumerate(self.predictor.predictions(thoughts, self.predictor.segment(thoughts))):
@@ -69,8 +69,9 @@ class Validation:
             gold = self.gold.get(sample.sample_id)
             right = gold is not None and thought_is_right(thoughts.texts[index], gold)
             rejected = sample.no_target and prediction.no_target
-            terms[0] += [headline_score(benchmark, sample, prediction).iou, right, prediction.status == "ok", rejected]
-            terms[1] += [1, gold is not None, 1, sample.no_target]
+            considered = gold is not None and is_considered(thoughts.texts[index])
+            terms[0] += [headline_score(benchmark, sample, prediction).iou, right, considered, prediction.status == "ok", rejected]
+            terms[1] += [1, gold is not None, gold is not None, 1, sample.no_target]
         return terms
 
 

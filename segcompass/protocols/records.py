@@ -17,6 +17,7 @@ COLUMNS: dict[str, str] = {
     "image": "str",
     "benchmark": "str",
     "split": "str",
+    "experiment": "str",
     "variant": "str",
     "seed": "int64",
     "text": "str",
@@ -47,6 +48,7 @@ COLUMNS: dict[str, str] = {
     "height": "int64",
     "width": "int64",
     "thought_correct": "float64",
+    "thought_considered": "float64",
     "heat_iou": "float64",
     "sae_mse": "float64",
     "l0": "float64",
@@ -55,7 +57,7 @@ COLUMNS: dict[str, str] = {
     "random_sae_mse": "float64",
     "random_coverage": "float64",
 }
-"""Column -> type; `thought_correct`, what the gold thought leads to, and the concept-quality columns may be empty."""
+"""Column -> type; what is known of a thought only where gold thoughts are, what the gold thought leads to, and the concept-quality columns may be empty."""
 
 
 def write_records(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -78,18 +80,18 @@ def read_records(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values={n: [""] for n, t in COLUMNS.items() if t == "float64"})
     except (OSError, ValueError) as error:
-        raise InputError(path, "", f"holds no evaluation records ({error}); rerun the stage evaluate") from error
+        raise InputError(path, "", f"holds no evaluation records ({error}); rerun the stage that evaluates") from error
     if list(frame.columns) != list(COLUMNS):
-        raise InputError(path, "header", "is not that of the record schema; rerun the stage evaluate")
+        raise InputError(path, "header", "is not that of the record schema; rerun the stage that evaluates")
     return frame
 
 
-def read_runs(folders: Iterable[Path], runs: Iterable[tuple[str, int]], splits: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+def read_runs(folders: Iterable[Path], runs: Iterable[tuple[str, str, int]], splits: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Records of several runs on the given splits, in this order.
 
     Args:
-        folders: artefacts of evaluate.
-        runs: the (variant, seed) pairs that they must be.
+        folders: artefacts of the evaluating stages.
+        runs: the (experiment, variant, seed) triples that they must be.
         splits: benchmark -> its splits.
 
     Raises:
@@ -97,8 +99,9 @@ def read_runs(folders: Iterable[Path], runs: Iterable[tuple[str, int]], splits: 
     """
     places = [Path(benchmark, split) for benchmark, names in splits.items() for split in names]
     records = pd.concat([read_records(folder / place / "records.csv") for folder in folders for place in places], ignore_index=True)
-    found = {(str(variant), int(seed)) for variant, seed in records[["variant", "seed"]].drop_duplicates().itertuples(index=False)}
-    if missing := {(str(variant), int(seed)) for variant, seed in runs} ^ found:
+    held = records[["experiment", "variant", "seed"]].drop_duplicates().itertuples(index=False)
+    found = {(str(experiment), str(variant), int(seed)) for experiment, variant, seed in held}
+    if missing := {(str(experiment), str(variant), int(seed)) for experiment, variant, seed in runs} ^ found:
         raise InputError(
             None, "--evaluate", f"and the study disagree about the run {min(missing)}; give one folder for each run of the study"
         )

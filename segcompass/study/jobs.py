@@ -22,7 +22,7 @@ ARTEFACTS = {
     "label_tokens": "results/{study}/labelled",
     "score_concepts": "results/{study}/concepts/{sae}",
     "cache_answers": "results/{study}/answers/{part}",
-    "embed_images": "results/{study}/embeddings/{segmenter}",
+    "embed_images": "results/{study}/embeddings/{segmenter}/{part}",
     "train_interface": "results/{study}/interface/{variant}/seed{seed}",
     "evaluate_interface": "results/{study}/evaluate/interface/{variant}/seed{seed}",
     "train_joint": "results/{study}/joint/{variant}/seed{seed}",
@@ -36,6 +36,8 @@ ARTEFACTS = {
 """Stage -> folder of its artefact."""
 
 EVALUATE = {"interface": "evaluate_interface", "signals": "evaluate_joint"}
+EMBEDDED_PARTS = ("training", "evaluation")
+"""Parts of the study whose images are embedded: those of the training prompts that are answered, and those that are evaluated."""
 TRAIN = {"interface": "train_interface", "signals": "train_joint"}
 """Experiment -> the stage that trains its runs, and the one that evaluates them."""
 
@@ -94,12 +96,12 @@ def described_saes(study: Study) -> dict[str, dict[str, Any]]:
 
 def answer_parts(study: Study) -> list[str]:
     """What is answered: training prompts, every sample that is evaluated, and these with the gold thought where it is asked for."""
-    return ["training", "evaluation", *(["gold"] if any(study.evaluation.oracle_thoughts.values()) else [])]
+    return [*EMBEDDED_PARTS, *(["gold"] if study.evaluation.oracle_thoughts.get("interface") else [])]
 
 
-def answered_layers(study: Study) -> list[int]:
+def answered_layers(study: Study, part: str) -> list[int]:
     """The layers whose hidden states cached answers hold: those of the dictionaries that any interface reads, ascending."""
-    variants = study.experiments.interface.variants
+    variants = study.evaluation.oracle_thoughts.get("interface", []) if part == "gold" else list(study.experiments.interface.variants)
     return sorted({sae_layer(study, study.interface_variant(name).model.sae) for name in variants})
 
 
@@ -150,7 +152,7 @@ def all_jobs(study: Study) -> list[Job]:
     jobs += [Job("train_sae", (("sae", name),)) for name in saes]
     jobs += [Job("label_tokens"), *(Job("score_concepts", (("sae", name),)) for name in scored_saes(study))]
     jobs += [Job("cache_answers", (("part", part),)) for part in answer_parts(study)]
-    jobs += [Job("embed_images", (("segmenter", name),)) for name in used_segmenters(study)]
+    jobs += [Job("embed_images", (("segmenter", name), ("part", part))) for name in used_segmenters(study) for part in EMBEDDED_PARTS]
     jobs += [run_job(stages, run) for stages in (TRAIN, EVALUATE) for run in study.runs()]
     jobs += [
         Job("intervene", (("experiment", experiment), ("variant", variant), ("seed", str(seed))))
@@ -192,14 +194,16 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
             return {"scores": raw["concepts"]["scores"], "bootstrap": analysis["bootstrap"], "threads": raw["threads"]}
         case "cache_answers":
             part = wildcards["part"]
-            keys = {"part": part, "layers": answered_layers(study), "dtype": raw["activations"]["dtype"]} | model
+            keys = {"part": part, "layers": answered_layers(study, part), "dtype": raw["activations"]["dtype"]} | model
             if part == "training":
                 return keys | {"answers": raw["answers"]}
             return keys | {"splits": raw["evaluation"]["splits"], "answers": {"batch": raw["answers"]["batch"]}}
         case "embed_images":
-            chosen = {key: raw["answers"][key] for key in ("benchmarks", "prompts", "seed")}
-            keys = {"segmenter": wildcards["segmenter"], "dtype": raw["activations"]["dtype"], "answers": chosen}
-            return keys | {"splits": raw["evaluation"]["splits"], "runtime": raw["runtime"], "threads": raw["threads"]}
+            keys = {"segmenter": wildcards["segmenter"], "part": wildcards["part"], "dtype": raw["activations"]["dtype"]}
+            keys |= {"runtime": raw["runtime"], "threads": raw["threads"]}
+            if wildcards["part"] == "training":
+                return keys | {"answers": {key: raw["answers"][key] for key in ("benchmarks", "prompts", "seed")}}
+            return keys | {"splits": raw["evaluation"]["splits"]}
         case "train_interface":
             interface = study.interface_variant(wildcards["variant"]).model_dump(mode="json")
             return {"interface": interface, "seed": int(wildcards["seed"])} | model

@@ -53,6 +53,12 @@ def without_request(text: str) -> str:
     return text.partition(" . ")[2] if text.startswith(REQUEST) else text
 
 
+def without_considering(text: str) -> str:
+    """A thought that names its targets at once: what a thought ends in; the whole of one that names none."""
+    _, found, tail = text.rpartition(TARGET)
+    return f"{found}{tail}" if found else text
+
+
 def is_considered(answer: str) -> bool:
     """Whether an answer's thought says anything before it names its targets; see `thought_targets` for what an answer is."""
     before, found, _ = _thought_of(answer).rpartition(TARGET)

@@ -1,7 +1,7 @@
 rule correlate:
     input:
         params=frozen("correlate"),
-        evaluate=of_runs("evaluate", correlated_runs),
+        evaluate=of_runs(EVALUATE, correlated_runs),
     output:
         artefact("correlate", "run.json"),
     log:
@@ -26,14 +26,14 @@ rule intervene:
         params=frozen("intervene"),
         data=artefact("prepare_data", "run.json"),
         backbone=artefact("train_backbone", "run.json"),
-        sae=variant_sae,
-        run=artefact("train_joint", "run.json"),
+        sae=variant_sae(),
+        run=edited_run,
     output:
         artefact("intervene", "run.json"),
     log:
-        "logs/{study}/intervene/{variant}_seed{seed}.log",
+        "logs/{study}/intervene/{experiment}_{variant}_seed{seed}.log",
     benchmark:
-        "logs/{study}/intervene/{variant}_seed{seed}.tsv"
+        "logs/{study}/intervene/{experiment}_{variant}_seed{seed}.tsv"
     conda:
         ENVIRONMENT
     threads: study_threads

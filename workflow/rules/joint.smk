@@ -6,9 +6,9 @@ rule cache_answers:
     output:
         artefact("cache_answers", "run.json"),
     log:
-        "logs/{study}/cache_answers/cache_answers.log",
+        "logs/{study}/cache_answers/{part}.log",
     benchmark:
-        "logs/{study}/cache_answers/cache_answers.tsv"
+        "logs/{study}/cache_answers/{part}.tsv"
     conda:
         ENVIRONMENT
     threads: study_threads
@@ -22,13 +22,98 @@ rule cache_answers:
         " --backbone {input.backbone} --out {params.out} > {log} 2>&1"
 
 
+rule embed_images:
+    input:
+        params=frozen("embed_images"),
+        data=artefact("prepare_data", "run.json"),
+        backbone=artefact("train_backbone", "run.json"),
+    output:
+        artefact("embed_images", "run.json"),
+    log:
+        "logs/{study}/embed_images/{segmenter}_{part}.log",
+    benchmark:
+        "logs/{study}/embed_images/{segmenter}_{part}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: study_threads
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        out=artefact("embed_images"),
+    shell:
+        "python -m segcompass.stages.embed_images --params {input.params} --data {input.data}"
+        " --backbone {input.backbone} --out {params.out} > {log} 2>&1"
+
+
+rule train_interface:
+    input:
+        params=frozen("train_interface"),
+        backbone=artefact("train_backbone", "run.json"),
+        sae=variant_sae("interface"),
+        answers=artefact("cache_answers", "run.json").replace("{part}", "training"),
+        images=variant_images("interface", "training"),
+    output:
+        artefact("train_interface", "run.json"),
+    log:
+        "logs/{study}/train_interface/{variant}_seed{seed}.log",
+    benchmark:
+        "logs/{study}/train_interface/{variant}_seed{seed}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: study_threads
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        out=artefact("train_interface"),
+    shell:
+        "python -m segcompass.stages.train_interface --params {input.params} --backbone {input.backbone}"
+        " --sae {input.sae} --answers {input.answers} --images {input.images}"
+        " --out {params.out} > {log} 2>&1"
+
+
+rule evaluate_interface:
+    input:
+        params=frozen("evaluate_interface"),
+        data=artefact("prepare_data", "run.json"),
+        backbone=artefact("train_backbone", "run.json"),
+        sae=variant_sae("interface"),
+        control_sae=control_sae,
+        answers=artefact("cache_answers", "run.json").replace("{part}", "evaluation"),
+        gold=gold_answers,
+        images=variant_images("interface", "evaluation"),
+        run=artefact("train_interface", "run.json"),
+    output:
+        artefact("evaluate_interface", "run.json"),
+    log:
+        "logs/{study}/evaluate_interface/{variant}_seed{seed}.log",
+    benchmark:
+        "logs/{study}/evaluate_interface/{variant}_seed{seed}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: study_threads
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        out=artefact("evaluate_interface"),
+        gold=lambda wildcards, input: f"--gold {input.gold}" if input.gold else "",
+    shell:
+        "python -m segcompass.stages.evaluate_interface --params {input.params} --data {input.data}"
+        " --backbone {input.backbone} --sae {input.sae} --control-sae {input.control_sae}"
+        " --answers {input.answers} {params.gold} --images {input.images} --run {input.run}"
+        " --out {params.out} > {log} 2>&1"
+
+
 rule train_joint:
     input:
         params=frozen("train_joint"),
         data=artefact("prepare_data", "run.json"),
         backbone=artefact("train_backbone", "run.json"),
-        sae=variant_sae,
-        answers=artefact("cache_answers", "run.json"),
+        sae=variant_sae("signals"),
+        images=variant_images("signals", "training"),
+        interface=start,
     output:
         artefact("train_joint", "run.json"),
     log:
@@ -46,24 +131,24 @@ rule train_joint:
         out=artefact("train_joint"),
     shell:
         "{params.launch} -m segcompass.stages.train_joint --params {input.params} --data {input.data}"
-        " --backbone {input.backbone} --sae {input.sae} --answers {input.answers}"
+        " --backbone {input.backbone} --sae {input.sae} --images {input.images} --interface {input.interface}"
         " --out {params.out} > {log} 2>&1"
 
 
-rule evaluate:
+rule evaluate_joint:
     input:
-        params=frozen("evaluate"),
+        params=frozen("evaluate_joint"),
         data=artefact("prepare_data", "run.json"),
         backbone=artefact("train_backbone", "run.json"),
-        sae=variant_sae,
+        sae=variant_sae("signals"),
         control_sae=control_sae,
         run=artefact("train_joint", "run.json"),
     output:
-        artefact("evaluate", "run.json"),
+        artefact("evaluate_joint", "run.json"),
     log:
-        "logs/{study}/evaluate/{variant}_seed{seed}.log",
+        "logs/{study}/evaluate_joint/{variant}_seed{seed}.log",
     benchmark:
-        "logs/{study}/evaluate/{variant}_seed{seed}.tsv"
+        "logs/{study}/evaluate_joint/{variant}_seed{seed}.tsv"
     conda:
         ENVIRONMENT
     threads: study_threads
@@ -71,8 +156,8 @@ rule evaluate:
         mem_mb=4000,
         runtime=60,
     params:
-        out=artefact("evaluate"),
+        out=artefact("evaluate_joint"),
     shell:
-        "python -m segcompass.stages.evaluate --params {input.params} --data {input.data}"
+        "python -m segcompass.stages.evaluate_joint --params {input.params} --data {input.data}"
         " --backbone {input.backbone} --sae {input.sae} --control-sae {input.control_sae} --run {input.run}"
         " --out {params.out} > {log} 2>&1"

@@ -1,8 +1,9 @@
 rule make_tables:
     input:
         params=frozen("make_tables"),
-        evaluate=of_runs("evaluate", every_run),
-        joint=of_runs("train_joint", every_run),
+        evaluate=of_runs(EVALUATE, every_run),
+        interface=of_experiment(TRAIN, "interface"),
+        joint=of_experiment(TRAIN, "signals"),
         sae=every_sae,
         concepts=every_score,
     output:
@@ -21,16 +22,17 @@ rule make_tables:
         out=artefact("make_tables"),
     shell:
         "python -m segcompass.stages.make_tables --params {input.params} --evaluate {input.evaluate}"
-        " --joint {input.joint} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
+        " --interface {input.interface} --joint {input.joint} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
 
 
 rule make_figures:
     input:
         params=frozen("make_figures"),
         data=artefact("prepare_data", "run.json"),
-        evaluate=of_runs("evaluate", every_run),
-        joint=of_runs("train_joint", every_run),
-        intervene=of_runs("intervene", intervened_runs),
+        evaluate=of_runs(EVALUATE, every_run),
+        interface=of_experiment(TRAIN, "interface"),
+        joint=of_experiment(TRAIN, "signals"),
+        intervene=every_intervention,
         correlate=artefact("correlate", "run.json"),
         sae=every_sae_and_swept,
         concepts=every_score,
@@ -50,7 +52,7 @@ rule make_figures:
         out=artefact("make_figures"),
     shell:
         "python -m segcompass.stages.make_figures --params {input.params} --data {input.data}"
-        " --evaluate {input.evaluate} --joint {input.joint} --intervene {input.intervene}"
+        " --evaluate {input.evaluate} --interface {input.interface} --joint {input.joint} --intervene {input.intervene}"
         " --correlate {input.correlate} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
 
 

@@ -13,10 +13,16 @@ from segcompass.study.jobs import (
     control_of,
     correlated_runs,
     intervened_runs,
+    EVALUATE,
+    TRAIN,
+    answer_parts,
     job_of,
+    run_job,
     sae_layer,
     sae_like,
     scored_saes,
+    start_job,
+    used_segmenters,
     wildcard_names,
 )
 from segcompass.study.load import load_study
@@ -26,6 +32,9 @@ wildcard_constraints:
     study=r"[a-z0-9_]+",
     sae=r"[a-z0-9_]+",
     layer=r"\d+",
+    experiment="interface|signals",
+    part="training|evaluation|gold",
+    segmenter=r"[a-z0-9_]+",
     variant=r"[a-z0-9_]+",
     seed=r"\d+",
 
@@ -79,14 +88,30 @@ def frozen(stage):
     return path
 
 
-def of_runs(stage, runs):
-    """Input function: run.json of a stage for the (variant, seed) pairs that `runs` picks from the study."""
+def done(study, job):
+    """run.json of a job."""
+    return str(job.artefact(study.study) / "run.json")
+
+
+def of_runs(stages, runs):
+    """Input function: run.json of the jobs, in `TRAIN` or `EVALUATE`, of the runs that `runs` picks from the study."""
 
     def paths(wildcards):
-        pairs = runs(study_named(wildcards.study))
+        study = study_named(wildcards.study)
+        return [done(study, run_job(stages, run)) for run in runs(study)]
+
+    return paths
+
+
+def of_experiment(stages, experiment):
+    """Input function: the same for every run of one experiment."""
+
+    def paths(wildcards):
+        study = study_named(wildcards.study)
         return [
-            artefact(stage, "run.json").format(study=wildcards.study, variant=v, seed=s)
-            for v, s in pairs
+            done(study, run_job(stages, run))
+            for run in study.runs()
+            if run[0] == experiment
         ]
 
     return paths
@@ -148,10 +173,57 @@ def every_score(wildcards):
     ]
 
 
-def variant_sae(wildcards):
-    """The dictionary that a variant reads."""
-    sae = study_named(wildcards.study).variant(wildcards.variant).interface.sae
-    return artefact("train_sae", "run.json").format(study=wildcards.study, sae=sae)
+def interface_model(experiment, wildcards):
+    """Keys of the interface that a run reads with."""
+    run = (experiment, wildcards.variant, wildcards.seed)
+    return study_named(wildcards.study).interface_of(run).model
+
+
+def variant_sae(experiment=None):
+    """Input function: the dictionary that a run reads; its experiment is a wildcard where it is not given."""
+
+    def path(wildcards):
+        sae = interface_model(experiment or wildcards.experiment, wildcards).sae
+        return artefact("train_sae", "run.json").format(study=wildcards.study, sae=sae)
+
+    return path
+
+
+def variant_images(experiment, part):
+    """Input function: embeddings, by the SAM that a run prompts, of one part's images."""
+
+    def path(wildcards):
+        return artefact("embed_images", "run.json").format(
+            study=wildcards.study,
+            segmenter=interface_model(experiment, wildcards).segmenter,
+            part=part,
+        )
+
+    return path
+
+
+def gold_answers(wildcards):
+    """Answers with gold thoughts where the study asks for them of this variant; nothing elsewhere."""
+    study = study_named(wildcards.study)
+    if wildcards.variant not in study.evaluation.oracle_thoughts.get("interface", []):
+        return []
+    return artefact("cache_answers", "run.json").format(
+        study=wildcards.study, part="gold"
+    )
+
+
+def start(wildcards):
+    """The interface that a run of joint training begins with."""
+    study = study_named(wildcards.study)
+    run = ("signals", wildcards.variant, wildcards.seed)
+    return done(study, start_job(study, run))
+
+
+def edited_run(wildcards):
+    """The run that interventions edit."""
+    study = study_named(wildcards.study)
+    run = (wildcards.experiment, wildcards.variant, wildcards.seed)
+    return done(study, run_job(TRAIN, run))
 
 
 def control_sae(wildcards):
@@ -163,6 +235,17 @@ def control_sae(wildcards):
 def every_run(study):
     """All (variant, seed) pairs of a study."""
     return study.runs()
+
+
+def every_intervention(wildcards):
+    """run.json of every run of the causal battery."""
+    study = study_named(wildcards.study)
+    return [
+        artefact("intervene", "run.json").format(
+            study=study.study, experiment=experiment, variant=variant, seed=seed
+        )
+        for experiment, variant, seed in intervened_runs(study)
+    ]
 
 
 def every_sae(wildcards):

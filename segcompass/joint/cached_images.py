@@ -1,0 +1,88 @@
+"""SAM's embeddings of images, and training targets in its low resolution, computed once per study (stage `embed_images`).
+
+Shape letters: C embedding channels, g embedding side, m side of low-resolution maps, G objects of a sample, B images of a batch.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segcompass.errors import InputError
+from segcompass.joint.shards import ShardWriter, open_shards, read_index
+
+STAGE = "embed_images"
+
+
+class ImagesWriter:
+    """Fills a folder with shards of images and of targets and, at the end, their index."""
+
+    def __init__(self, folder: Path, dtype: torch.dtype) -> None:
+        self.folder, self.dtype = folder, dtype
+        self._writers = {kind: ShardWriter(folder, kind) for kind in ("images", "targets")}
+        self._names: dict[str, list[str]] = {"images": [], "targets": []}
+
+    def add_image(self, image: str, embedding: Tensor, valid: Tensor) -> None:
+        """Adds an image: embedding [C, g, g], and where it lies in its maps, bool [m, m]."""
+        self._names["images"].append(image)
+        self._writers["images"].add({"embedding": embedding.to(self.dtype), "valid": valid})
+
+    def add_targets(self, sample_id: str, targets: Tensor) -> None:
+        """Adds a sample's objects as area fractions [G, m, m]."""
+        self._names["targets"].append(sample_id)
+        self._writers["targets"].add({"targets": targets.to(self.dtype)})
+
+    def close(self, facts: dict[str, Any]) -> dict[str, int]:
+        """Writes what is left, and the index with `facts`.
+
+        Returns:
+            Numbers of images and of samples with targets.
+        """
+        for writer in self._writers.values():
+            writer.flush()
+        index = facts | {kind: writer.shards for kind, writer in self._writers.items()} | {"names": self._names}
+        (self.folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        return {kind: len(names) for kind, names in self._names.items()}
+
+
+class CachedImages:
+    """Reads a folder that `ImagesWriter` filled."""
+
+    def __init__(self, folder: Path, segmenter: str, device: torch.device) -> None:
+        """Opens the embeddings of the SAM of this name.
+
+        Raises:
+            InputError: the folder holds no whole cache, or that of another SAM.
+        """
+        index = read_index(folder, STAGE)
+        self._images = open_shards(folder, index, "images", STAGE)
+        self._targets = open_shards(folder, index, "targets", STAGE)
+        try:
+            self._places = {kind: {name: place for place, name in enumerate(index["names"][kind])} for kind in ("images", "targets")}
+            if len(self._places["images"]) != len(self._images) or len(self._places["targets"]) != len(self._targets):
+                raise ValueError(f"{len(self._places['images'])} names are given to {len(self._images)} images")
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(folder, "index.json", f"is no index of images ({error}); rerun the stage {STAGE}") from error
+        if index.get("segmenter") != segmenter:
+            raise InputError(
+                folder, "segmenter", f"is {index.get('segmenter')}, and the interface's {segmenter}; name the images of that one"
+            )
+        self.device = device
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._places["images"]
+
+    def of(self, images: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Embeddings [B, C, g, g], float32, of images by name, and where they lie in their maps, bool [B, m, m]."""
+        places = [self._places["images"][name] for name in images]
+        side = self._images.get(places[0], "valid").shape[-1]
+        embeddings = torch.stack([self._images.get(place, "embedding") for place in places])
+        valid = torch.stack([self._images.get(place, "valid").view(side, side) for place in places])
+        return embeddings.to(self.device, torch.float32), valid.to(self.device)
+
+    def targets(self, sample_id: str) -> Tensor:
+        """Area fractions [G, m, m], float32, of a training sample's objects."""
+        return self._targets.get(self._places["targets"][sample_id], "targets").to(self.device, torch.float32)

@@ -1,0 +1,78 @@
+"""Evaluates a run of joint training on every split of the study: greedy answers of its own policy, slots by confidence.
+
+One job evaluates all splits of a run, because loading the models costs more than most splits do. Runs that the study names are also given
+the gold thought in place of their own.
+"""
+
+import json
+from collections.abc import Sequence
+
+import torch
+
+from segcompass.backbone.interface import Image
+from segcompass.backbone.runtime import prepare_torch
+from segcompass.datasets.artefact import gold_thoughts, image_of
+from segcompass.datasets.samples import Sample
+from segcompass.joint.checkpoint import load_joint
+from segcompass.joint.evaluation import Evaluator
+from segcompass.joint.inference import Prediction, Predictor, Thoughts
+from segcompass.provenance.stage import Stage, run_stage
+from segcompass.sae.checkpoint import load_dictionary
+from segcompass.study.analysis import EvaluationSettings
+from segcompass.study.backbone import AnswerSettings, RuntimeSettings
+
+FLAGS = {
+    "data": "artefact of prepare_data",
+    "backbone": "artefact of train_backbone",
+    "sae": "artefact of train_sae, the dictionary that the run was trained with",
+    "control-sae": "artefact of train_sae, the untrained dictionary",
+    "run": "artefact of train_joint",
+}
+
+
+def work(stage: Stage) -> None:
+    """Fills `<benchmark>/<split>/` with records, COCO files and the first heat maps."""
+    settings = EvaluationSettings.model_validate_json(json.dumps(stage.params["evaluation"]))
+    answer = AnswerSettings.model_validate_json(json.dumps(stage.params["answer"]))
+    runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
+    prepare_torch(stage.params["threads"], 0)
+    data = stage.inputs["data"]
+    model = load_joint(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime, answer)
+    predictor = Predictor(model, answer.longest, settings.confidence_threshold)
+
+    def images(samples: Sequence[Sample]) -> list[Image]:
+        return [image_of(data, sample) for sample in samples]
+
+    def think(benchmark: str, split: str, samples: Sequence[Sample]) -> Thoughts:
+        del benchmark, split
+        return predictor.think(images(samples), [sample.text for sample in samples])
+
+    @torch.no_grad()
+    def teach(benchmark: str, split: str, samples: Sequence[Sample], own: Thoughts, found: list[Prediction]) -> list[Prediction]:
+        """An answer that is gold word for word has led to its own prediction already."""
+        del benchmark
+        gold = gold_thoughts(data, split)
+        words = [gold[sample.sample_id] for sample in samples]
+        wrong = [i for i, (text, thought) in enumerate(zip(own.texts, words, strict=True)) if text != predictor.written(thought)]
+        if not wrong:
+            return found
+        part = [samples[i] for i in wrong]
+        given = predictor.read(images(part), [sample.text for sample in part], [words[i] for i in wrong])
+        taught = dict(zip(wrong, predictor.predictions(given, predictor.segment(given)), strict=True))
+        return [taught.get(i, prediction) for i, prediction in enumerate(found)]
+
+    control = load_dictionary(stage.inputs["control-sae"]).to(runtime.device)
+    run = {"experiment": "signals", "variant": stage.wildcards["variant"], "seed": int(stage.wildcards["seed"])}
+    evaluator = Evaluator(predictor, think, teach if settings.oracle_thoughts else None, control, settings, data, run)
+    for place, count, milliseconds in evaluator.all_splits(stage.folder):
+        stage.rows[place] = count
+        stage.facts[f"milliseconds per sample, {place}"] = round(milliseconds, 1)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line of the stage."""
+    return run_stage("evaluate_joint", __doc__ or "", FLAGS, work, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
