@@ -10,7 +10,8 @@ import pandas as pd
 
 from segcompass.protocols.records import read_runs
 from segcompass.provenance.stage import Stage, run_stage
-from segcompass.stats.correlation import estimates, holm, null_twin
+from segcompass.stats.correlation import estimates, null_twin
+from segcompass.stats.families import holm
 
 FLAGS = {"evaluate": "all artefacts of evaluate whose records are correlated"}
 PAIRS = (

@@ -1,4 +1,4 @@
-"""Correlation with its doubts: intervals clustered by image, rank-partial correlation, a shuffled null twin, Holm's correction."""
+"""Correlation with its doubts: intervals clustered by image, rank-partial correlation, a shuffled null twin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,13 +81,3 @@ def null_twin(x: np.ndarray, y: np.ndarray, shuffles: int, level: float, seed: i
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     p = (1 + int((np.abs(drawn) >= abs(observed)).sum())) / (1 + shuffles)
     return Null(float(drawn.mean()), float(low), float(high), p)
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm-corrected p-values [n]; NaN stays NaN and does not count."""
-    corrected = np.full(len(p_values), np.nan)
-    known = np.flatnonzero(~np.isnan(p_values))
-    order = known[np.argsort(p_values[known], kind="stable")]
-    factors = len(order) - np.arange(len(order))
-    corrected[order] = np.minimum(1.0, np.maximum.accumulate(p_values[order] * factors))
-    return corrected

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from segcompass.stats.bootstrap import cluster_draws, paired_difference, ratio_interval
-from segcompass.stats.correlation import estimates, holm, null_twin, partial_spearman, pearson, spearman
+from segcompass.stats.correlation import estimates, null_twin, partial_spearman, pearson, spearman
 
 
 def test_interval_of_a_mean_agrees_with_theory() -> None:
@@ -83,8 +83,3 @@ def test_what_does_not_vary_has_no_correlation() -> None:
     found = estimates(flat, other, other[:, None] % 3, np.arange(20), 100, 0.95, 0)
     assert all(np.isnan(found[name].value) for name in found)
     assert np.isnan(null_twin(flat, other, 20, 0.95, 0).p)
-
-
-def test_holm_by_hand() -> None:
-    # Sorted 0.01, 0.03, 0.04 times 3, 2, 1 = 0.03, 0.06, 0.04; made monotone: 0.03, 0.06, 0.06.
-    assert holm(np.array([0.04, 0.01, np.nan, 0.03])) == pytest.approx([0.06, 0.03, np.nan, 0.06], nan_ok=True)
