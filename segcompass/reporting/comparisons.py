@@ -1,39 +1,39 @@
-"""Tables that compare variants: `full` between its bounds, paired differences to it, and what its reward signal adds.
+"""Tables that compare variants: bounds, every variant on every split, the families of tests that the study names, what reward adds.
 
-Differences are paired: both variants' scores of an expression are averaged over the seeds that they share, and images are resampled with
-all their expressions. So an interval says how sure the mean over test images is; what other seeds would give is in the spread over seeds.
+Intervals are over seeds and images, and stars come after Holm's correction within a family (`segcompass.stats.families`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from segcompass.protocols.scoring import HEADLINE
+from segcompass.reporting.contrasts import ALL, Contrasts
 from segcompass.reporting.metrics import ORACLE, ORACLE_THOUGHT
 from segcompass.reporting.table import Table, Value
-from segcompass.reporting.tables import CELLS, REFERENCE, SHORT, seed_values
-from segcompass.stats.bootstrap import paired_difference
+from segcompass.reporting.tables import CELLS, SHORT, seed_values
+from segcompass.stats.crossed import Crossed, Estimate
+from segcompass.stats.families import Family, Result, corrected
 
 BOUNDED = {"refcoco": ("cIoU",), "refcoco+": ("cIoU",), "refcocog": ("cIoU",), "grefcoco": ("gIoU", "N-acc"), "reasonseg": ("gIoU",)}
 """Benchmark -> the metrics that its bounds are shown in."""
-MEASURES = {"thought accuracy": "thought_correct", "gIoU": "iou"}
-"""Measure -> the record column whose mean it is."""
+UNKNOWN = Estimate(math.nan, math.nan, math.nan, math.nan, 0, 0, 0)
 
 
-def bounds(summary: pd.DataFrame, variants: Mapping[str, Any]) -> Table:
-    """`full` between the same heads untrained and its own heads with the gold thought, on every split.
+def bounds(summary: pd.DataFrame, reference: str, lower: str | None) -> Table:
+    """The reference interface between the same one untrained and its own with the gold thought, on every split.
 
     Args:
         summary: metrics over seeds.
-        variants: the joint settings of each variant; the lower bound is the one that differs from `full` by 0 steps alone.
+        reference: the reference of the interface experiment.
+        lower: the variant that is trained for no step.
     """
-    lower = _like_full(variants, steps=0)
-    columns = [f"{lower or 'untrained'} (lower bound)", REFERENCE, f"{REFERENCE}, gold thought (upper bound)"]
+    columns = [f"{lower or 'untrained'} (lower bound)", reference, f"{reference}, gold thought (upper bound)"]
     caption = (
-        f"`{REFERENCE}` between two bounds: the heads as they are drawn, before any step, and the trained run that is given the gold"
-        f" thought to read in place of its own. {CELLS}"
+        f"`{reference}` between two bounds: the interface as it is drawn, before any step, and the trained one that is given the gold"
+        f" thought to read in place of the policy's own. {CELLS}"
     )
     table = Table("bounds", caption, columns)
     for benchmark, metrics in BOUNDED.items():
@@ -41,117 +41,110 @@ def bounds(summary: pd.DataFrame, variants: Mapping[str, Any]) -> Table:
             for metric in metrics:
                 place = (benchmark, split, HEADLINE[benchmark], metric)
                 values = seed_values(summary, lower, {columns[0]: place}) if lower else {}
-                values |= seed_values(summary, REFERENCE, {columns[1]: place, columns[2]: (benchmark, split, ORACLE_THOUGHT, metric)})
+                values |= seed_values(summary, reference, {columns[1]: place, columns[2]: (benchmark, split, ORACLE_THOUGHT, metric)})
                 table.add(f"{SHORT[benchmark]} {split} {metric}", values)
     return table
 
 
-def variants(summary: pd.DataFrame, records: pd.DataFrame, bootstrap: Mapping[str, Any]) -> Table:
-    """Every variant on every split, and its paired differences to `full`."""
-    names = [f"{measure}{end}" for measure in reversed(MEASURES) for end in ("", f" - {REFERENCE}")]
-    caption = f"Variants on every split. {CELLS} {_paired_caption(bootstrap)} `oracle_slots` picks slots with the truth."
-    table = Table("variants", caption, [*names, "valid answers", "oracle_slots gIoU (uses the truth)"])
-    splits = ((name, split, part) for name, rows in _by_benchmark(records).items() for split, part in rows.groupby("split", sort=False))
-    for benchmark, split, part in splits:
-        headline = HEADLINE[benchmark]
-        places = {measure: (benchmark, str(split), headline, measure) for measure in MEASURES}
-        places |= {"valid answers": (benchmark, str(split), headline, "format")}
-        places |= {"oracle_slots gIoU (uses the truth)": (benchmark, str(split), ORACLE, "gIoU")}
-        for variant in dict.fromkeys(summary["variant"]):
-            values = seed_values(summary, variant, places)
-            if variant != REFERENCE:
-                values |= {f"{m} - {REFERENCE}": paired(part, variant, REFERENCE, c, bootstrap) for m, c in MEASURES.items()}
-            table.add(f"{SHORT[benchmark]} {split}, {variant}", values)
+def variants(summary: pd.DataFrame) -> Table:
+    """Every variant on every split."""
+    oracle = "oracle_slots gIoU (uses the truth)"
+    measures = {"gIoU": "gIoU", "thought accuracy": "thought accuracy", "valid answers": "format"}
+    caption = f"Variants of both experiments on every split. {CELLS} `oracle_slots` picks slots with the truth."
+    table = Table("variants", caption, [*measures, oracle])
+    for benchmark, headline in HEADLINE.items():
+        for split in dict.fromkeys(summary.loc[summary["benchmark"] == benchmark, "split"]):
+            places = {label: (benchmark, str(split), headline, metric) for label, metric in measures.items()}
+            places[oracle] = (benchmark, str(split), ORACLE, "gIoU")
+            for variant in dict.fromkeys(summary["variant"]):
+                table.add(f"{SHORT[benchmark]} {split}, {variant}", seed_values(summary, variant, places))
     return table
 
 
-def differences(records: pd.DataFrame, bootstrap: Mapping[str, Any]) -> Table:
-    """The paired differences of every variant to `full` at a glance: gIoU of each benchmark, thought accuracy over all of them."""
-    tested = tested_expressions(records)
-    parts = {f"{SHORT[benchmark]} gIoU": (part, "iou") for benchmark, part in _by_benchmark(tested).items()}
-    parts |= {"thought accuracy": (tested, "thought_correct")}
-    caption = f"Variants minus `{REFERENCE}`, all test splits of a benchmark together. {_paired_caption(bootstrap)}"
-    table = Table("differences", caption, list(parts))
-    table.add(f"{REFERENCE} itself", {name: _over_seeds(part, REFERENCE, column) for name, (part, column) in parts.items()})
-    for variant in dict.fromkeys(records["variant"]):
-        if variant != REFERENCE:
-            table.add(variant, {name: paired(part, variant, REFERENCE, column, bootstrap) for name, (part, column) in parts.items()})
-    return table
-
-
-def reinforcement(records: pd.DataFrame, variants: Mapping[str, Any], bootstrap: Mapping[str, Any]) -> Table:
-    """What the reward signal adds: `full` minus the same training without it, on the test splits of each benchmark.
+def tested_families(contrasts: Contrasts, families: Mapping[str, Mapping[str, Any]], level: float) -> list[Result]:
+    """The results of every family that the study names, in its order.
 
     Args:
-        records: of all runs.
-        variants: the joint settings of each variant; the one without reward differs from `full` by a policy weight of 0 alone.
-        bootstrap: of the intervals.
+        contrasts: of the tested expressions of all runs.
+        families: name -> `measure`, `each` (`benchmark`: a test on each, or `all`: one on their mean) and `tests` (`variant - other`).
+        level: of the intervals.
     """
-    other = _like_full(variants, policy={**variants[REFERENCE]["policy"], "weight": 0.0})
-    columns = [f"{measure}{end}" for measure in MEASURES for end in (f", {REFERENCE}", f", {other or 'no reward'}", " gained")]
-    parts = _by_benchmark(tested_expressions(records))
-    rows: dict[str, dict[str, Value]] = {}
-    for benchmark, part in parts.items():
-        values = {}
-        for measure, column in MEASURES.items():
-            values[f"{measure}, {REFERENCE}"] = _over_seeds(part, REFERENCE, column)
-            if other:
-                values[f"{measure}, {other}"] = _over_seeds(part, other, column)
-                values[f"{measure} gained"] = paired(part, REFERENCE, other, column, bootstrap)
-        rows[benchmark] = values
-    above = {measure: {name for name, values in rows.items() if _above_zero(values.get(f"{measure} gained"))} for measure in MEASURES}
-    counts = [*((measure, len(found)) for measure, found in above.items()), ("both", len(set.intersection(*above.values())))]
+    found = []
+    for name, settings in families.items():
+        places = contrasts.benchmarks if settings["each"] == "benchmark" else [ALL]
+        estimates = {
+            _test_name(test, place): _points(contrasts.difference(*test.split(" - "), settings["measure"], place), level)
+            for test in settings["tests"]
+            for place in places
+        }
+        found += corrected(Family(name, tuple(estimates)), estimates)
+    return found
+
+
+def families_table(results: Sequence[Result], measures: Mapping[str, str], level: float) -> Table:
+    """The results as a table, a row a test; `measures`: family -> its measure."""
+    columns = ["difference", "p", "p after Holm", "seeds", "images"]
     caption = (
-        f"What reinforcement adds: `{REFERENCE}` minus `{other or 'no reward'}`, all test splits of a benchmark together."
-        f" {_paired_caption(bootstrap)} The interval lies above 0: "
-        + ", ".join(f"{measure} on {count} of {len(rows)} benchmarks" for measure, count in counts)
-        + "."
+        f"Differences in points on the test splits, paired over seeds and expressions, with {100 * level:.0f} % intervals over seeds and"
+        f" images; * marks those whose p-value is at most {1 - level:.2f} after Holm's correction within the family."
     )
-    table = Table("reinforcement", caption, columns)
-    for benchmark, values in rows.items():
-        table.add(SHORT[benchmark], values)
+    table = Table("families", caption, columns, decimals=3)
+    for result in results:
+        starred = result.starred(1 - level)
+        values = {"difference": Value(result.estimate, low=result.low, high=result.high, marked=starred)}
+        values |= {"p": Value(result.p), "p after Holm": Value(result.p_holm)}
+        values |= {"seeds": Value(float(result.seeds)), "images": Value(float(result.images))}
+        table.add(f"{result.family}: {result.test} ({measures[result.family]})", values)
     return table
 
 
-def tested_expressions(records: pd.DataFrame) -> pd.DataFrame:
-    """Records of all splits but `val`, which settings are chosen on; of a benchmark without another split, those of `val`."""
-    held_out = records["split"] != "val"
-    return records[held_out | ~held_out.groupby(records["benchmark"]).transform("any")]
+def reinforcement(contrasts: Contrasts, pairs: Sequence[tuple[str, str]], level: float) -> Table:
+    """What a training signal adds, and the share of the gap to gold thoughts that it closes, on each benchmark and on all.
+
+    Args:
+        contrasts: of the tested expressions of all runs.
+        pairs: (variant, the one it is compared with).
+        level: of the intervals.
+    """
+    columns = ["gIoU", "gIoU gained", "share of the gold-thought gap closed", "thought accuracy gained", "considered thoughts gained"]
+    caption = (
+        "What a training signal adds on the test splits, in points, and the share (per cent) of what gold thoughts would add that it"
+        f" closes, with {100 * level:.0f} % intervals over seeds and images; a share has none where the gap itself is not told from 0."
+    )
+    table = Table("reinforcement", caption, columns)
+    for variant, other in pairs:
+        for place in [*contrasts.benchmarks, ALL]:
+            gained = {measure: contrasts.difference(variant, other, measure, place) for measure in _GAINS}
+            values = {f"{measure} gained": _value(difference, level) for measure, difference in gained.items()}
+            values["gIoU"] = _value(contrasts.mean(variant, "gIoU", place), level)
+            gap = contrasts.gap_closed(variant, other, place, level)
+            if gap is not None:
+                values[columns[2]] = _shown(_scaled(gap[0].share(gap[1], level)))
+            table.add(f"{variant} - {other}, {SHORT.get(place, place)}", values)
+    return table
 
 
-def paired(records: pd.DataFrame, variant: str, reference: str, column: str, bootstrap: Mapping[str, Any]) -> Value:
-    """Mean of a record column of one variant minus that of another, in points, over the same expressions and common seeds; NaN without."""
-    mine, others = (records[records["variant"] == name] for name in (variant, reference))
-    common = set(mine["seed"]) & set(others["seed"])
-    if not common or mine[column].isna().any() or others[column].isna().any():
-        return Value(math.nan)
-    a, b = (part[part["seed"].isin(common)].groupby(["sample_id", "image"])[column].mean().sort_index() for part in (mine, others))
-    images = a.index.get_level_values("image").to_numpy()
-    found = paired_difference(a.to_numpy(), b.to_numpy(), images, bootstrap["samples"], bootstrap["level"], bootstrap["seed"])
-    mean, low, high = (100 * value for value in found)
-    return Value(mean, seeds=len(common), low=low, high=high, marked=low > 0 or high < 0)
+_GAINS = ("gIoU", "thought accuracy", "considered thoughts")
 
 
-def _over_seeds(records: pd.DataFrame, variant: str, column: str) -> Value:
-    runs = 100 * records[records["variant"] == variant].groupby("seed")[column].mean()
-    return Value(float(runs.mean()), float(runs.std()), int(runs.count()))
+def _test_name(test: str, place: str) -> str:
+    return test if place == ALL else f"{test}, {place}"
 
 
-def _by_benchmark(records: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    return {benchmark: part for benchmark in HEADLINE if len(part := records[records["benchmark"] == benchmark])}
+def _points(measured: Crossed | None, level: float) -> Estimate:
+    return UNKNOWN if measured is None else (measured * 100).estimate(level)
 
 
-def _above_zero(difference: Value | None) -> bool:
-    return difference is not None and difference.low > 0
+def _value(measured: Crossed | None, level: float) -> Value:
+    return _shown(_points(measured, level))
 
 
-def _like_full(variants: Mapping[str, Any], **changes: Any) -> str | None:
-    """The variant whose settings are those of `full` but for some changes; None where the study has none."""
-    return next((name for name, settings in variants.items() if settings == {**variants[REFERENCE], **changes}), None)
+def _scaled(share: Estimate) -> Estimate:
+    return Estimate(100 * share.value, 100 * share.low, 100 * share.high, share.p, share.seeds, share.images, share.samples)
 
 
-def _paired_caption(bootstrap: Mapping[str, Any]) -> str:
-    return (
-        "Differences in points, paired over the same expressions and common seeds, with"
-        f" {100 * bootstrap['level']:.0f} % bootstrap intervals clustered by image; * marks those that exclude 0."
+def _shown(estimate: Estimate) -> Value:
+    bounded = math.isfinite(estimate.low) and math.isfinite(estimate.high)
+    return Value(
+        estimate.value, seeds=estimate.seeds, low=estimate.low if bounded else math.nan, high=estimate.high if bounded else math.nan
     )

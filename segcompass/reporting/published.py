@@ -42,6 +42,11 @@ TABLE_4 = {
     "segmentation only (13B)": _row(_ABLATION, "cIoU", "77.9 74.0 59.3"),
     "both (13B)": _row(_ABLATION, "cIoU", "81.3 77.3 66.5"),
 }
+TABLE_5 = {
+    "SAM ViT-B (13B)": _row(_ABLATION, "cIoU", "78.8 75.0 58.8"),
+    "SAM ViT-L (13B)": _row(_ABLATION, "cIoU", "80.1 76.2 63.9"),
+    "SAM ViT-H (13B)": _row(_ABLATION, "cIoU", "81.3 77.3 66.5"),
+}
 TABLE_6 = {
     "format 0 : mask 1 (13B)": _row(_ABLATION, "cIoU", "79.1 75.0 63.9"),
     "format 0.5 : mask 0.5 (13B)": _row(_ABLATION, "cIoU", "81.0 76.8 66.2"),

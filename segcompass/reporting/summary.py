@@ -1,6 +1,7 @@
 """`summary.md`, the front page of a report: what was measured, in sentences that are made from the numbers."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from segcompass.reporting.concepts import blind_sentence, purity_sentence
+from segcompass.study.experiments import Run
 
 FIGURES = {
     "active_features": "Active concepts a token by token type (Figure 4), trained beside the untrained twin; top-k fixes the number at k.",
@@ -17,17 +19,30 @@ FIGURES = {
     "correlation": "Concept quality against mask accuracy (Figure 8), samples with a target, first run of the first correlated variant.",
     "necessity": "What zeroing a slot's top concepts does to its masks, against matched random concepts and the sham edit.",
     "qualitative": "The first sample of each of the first images of the split, not chosen ones.",
-    "warm_up": "The concept interface's warm-up on cached answers of the base policy, mean over seeds, smoothed.",
+    "interface": "Training of the interfaces on cached answers of the base policy: heat maps, mean over seeds, smoothed.",
     "training": "Joint training, mean over seeds, smoothed.",
     "validation": "Greedy answers to samples of val through joint training, mean over seeds; `joint.checkpoint` says whether they choose.",
 }
-COMPARISONS = ("bounds", "differences", "reinforcement")
-TABLES = ("table1", "table2", "table3", "table4", *COMPARISONS, "trained_parameters", "dictionaries", "fidelity", "purity")
+COMPARISONS = ("bounds", "families", "reinforcement")
+TABLES = (
+    "table1",
+    "table2",
+    "table3",
+    "table4",
+    "table5",
+    "table6",
+    "figure6",
+    *COMPARISONS,
+    "trained_parameters",
+    "dictionaries",
+    "fidelity",
+    "purity",
+)
 
 
 def summary_page(
     study: str,
-    runs: Iterable[tuple[str, int]],
+    runs: Iterable[Run],
     correlations: pd.DataFrame,
     effects: pd.DataFrame,
     scores: Mapping[str, pd.DataFrame],
@@ -38,20 +53,22 @@ def summary_page(
 
     Args:
         study: its name.
-        runs: every (variant, seed).
+        runs: every (experiment, variant, seed).
         correlations: correlations.csv.
         effects: summary.csv of every intervened run, one below the other.
         scores: `metrics`, `purity` and `coverage` of every scored dictionary, with its name in column `sae`.
         tables: folder whose Markdown tables are shown.
         figures: folder whose figures are shown.
     """
-    seeds: dict[str, list[int]] = {}
-    for variant, seed in runs:
-        seeds.setdefault(variant, []).append(seed)
-    trained = "; ".join(f"`{variant}` (seeds {', '.join(map(str, numbers))})" for variant, numbers in seeds.items())
+    counts = Counter((experiment, variant) for experiment, variant, _ in runs)
+    trained = [
+        f"{title}: " + ", ".join(f"`{variant}` ({count})" for (experiment, variant), count in counts.items() if experiment == name) + "."
+        for name, title in (("interface", "Interface experiment, policy frozen"), ("signals", "Training-signal experiment"))
+    ]
     parts = [
         f"# Study `{study}`",
-        f"Trained: {trained}. Data: the embedded world; numbers of other papers stand beside ours marked as another world.",
+        f"Variants and their number of seeds. {' '.join(trained)} Data: the embedded world; numbers of other papers stand beside ours marked"
+        " as another world.",
         "## Does concept quality go with mask accuracy?",
         *[
             correlation_sentence(row)

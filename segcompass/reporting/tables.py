@@ -1,6 +1,7 @@
-"""The paper's Tables 1-4 and 6 and Figure 6 from our runs, and tables of what was trained: one function a table."""
+"""The paper's Tables 1-6 and Figure 6 from our runs, and tables of what was trained: one function a table."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -13,11 +14,31 @@ from segcompass.reporting.table import Table, Value
 ANOTHER_WORLD = "published, another world"
 SHORT = {"refcoco": "R", "refcoco+": "R+", "refcocog": "Rg", "grefcoco": "gR", "reasonseg": "RS"}
 CELLS = "Per cent, mean ± standard deviation over seeds."
-REFERENCE = "full"
-"""The variant that every other one is compared with."""
 
 Column = tuple[str, str, str, str]
 """Benchmark, split, protocol, metric."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment of the study, as tables see it."""
+
+    reference: str
+    variants: Mapping[str, Mapping[str, Any]]
+    """Variant -> its settings in full."""
+
+    def differing(self, place: tuple[str, str]) -> list[str]:
+        """The reference and the variants whose settings equal its own but for one place, (section, key)."""
+        return [name for name in self.variants if self._with(name, place, None) == self._with(self.reference, place, None)]
+
+    def without(self, place: tuple[str, str]) -> list[str]:
+        """The variants that differ from the reference by a 0 at one place alone."""
+        wanted = self._with(self.reference, place, 0.0)
+        return [name for name, settings in self.variants.items() if name != self.reference and settings == wanted]
+
+    def _with(self, name: str, place: tuple[str, str], value: Any) -> dict[str, Any]:
+        (section, key), settings = place, self.variants[name]
+        return {**settings, section: {**settings[section], key: value}}
 
 
 def table_1(summary: pd.DataFrame) -> Table:
@@ -44,49 +65,51 @@ def table_3(summary: pd.DataFrame) -> Table:
     return _benchmark_table("table3", caption, summary, columns, published.TABLES_2_3)
 
 
-def table_4(summary: pd.DataFrame) -> Table:
-    """What each training signal contributes: those of `rl_only`, `seg_only` and `full` that the study has."""
-    labels = {"rl_only": "RL only", "seg_only": "segmentation only", REFERENCE: "both"}
-    return _ablation("table4", "Table 4. Training signals.", summary, labels, published.TABLE_4)
+def table_4(summary: pd.DataFrame, signals: Experiment) -> Table:
+    """What each training signal contributes: the reference, and the variants that differ from it by one signal's weight of 0 alone."""
+    labels = {"RL only": ("segmentation", "weight"), "segmentation only": ("policy", "weight")}
+    rows = {name: label for label, place in labels.items() for name in signals.without(place)} | {signals.reference: "both"}
+    return _ablation("table4", "Table 4. Training signals.", summary, rows, published.TABLE_4)
 
 
-def table_6(summary: pd.DataFrame, variants: Mapping[str, Any]) -> Table:
-    """Reward mixes: every variant that differs from `full` by `policy.reward` alone.
+def table_5(summary: pd.DataFrame, interface: Experiment) -> Table:
+    """SAM's encoders: every variant of the interface experiment that differs from its reference by the segmenter alone."""
+    labels = {name: interface.variants[name]["model"]["segmenter"] for name in interface.differing(("model", "segmenter"))}
+    return _ablation("table5", "Table 5. Image encoders.", summary, labels, published.TABLE_5)
 
-    Args:
-        summary: metrics over seeds.
-        variants: the joint settings of each variant.
-    """
+
+def table_6(summary: pd.DataFrame, signals: Experiment) -> Table:
+    """Reward mixes: every variant that differs from the reference by `policy.reward` alone."""
     labels = {}
-    for name in _differing(variants, ("policy", "reward")):
-        reward = variants[name]["policy"]["reward"]
+    for name in signals.differing(("policy", "reward")):
+        reward = signals.variants[name]["policy"]["reward"]
         labels[name] = f"format {reward['format']:g} : mask {reward['mask']:g}"
     return _ablation("table6", "Table 6. Reward mixes.", summary, labels, published.TABLE_6)
 
 
-def figure_6(summary: pd.DataFrame, variants: Mapping[str, Any]) -> Table:
-    """Group sizes: every variant that differs from `full` by `policy.group` alone; arguments as those of `table_6`."""
-    labels = {name: f"G = {variants[name]['policy']['group']}" for name in _differing(variants, ("policy", "group"))}
-    ordered = dict(sorted(labels.items(), key=lambda item: variants[item[0]]["policy"]["group"]))
+def figure_6(summary: pd.DataFrame, signals: Experiment) -> Table:
+    """Group sizes: every variant that differs from the reference by `policy.group` alone."""
+    labels = {name: f"G = {signals.variants[name]['policy']['group']}" for name in signals.differing(("policy", "group"))}
+    ordered = dict(sorted(labels.items(), key=lambda item: signals.variants[item[0]]["policy"]["group"]))
     return _ablation("figure6", "Figure 6. Rollouts per prompt.", summary, ordered, published.FIGURE_6)
 
 
-def trained_parameters(runs: Mapping[str, Mapping[str, Any]], warm_up: Mapping[str, int]) -> Table:
-    """What each variant trains, and for how long: parameters by part, warm-up steps, updates, prompts an update.
+def trained_parameters(interface: Mapping[str, Mapping[str, Any]], joint: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What each variant trains, and for how long: parameters by part, steps on heat maps and on masks, updates of joint training.
 
     Args:
-        runs: the `run.json` of one run of each variant; those without an update train nothing, and are left out.
-        warm_up: warm-up steps of each variant.
+        interface: the `run.json` of one run of each variant of the interface experiment.
+        joint: the same of the training-signal experiment.
     """
-    trained = {variant: run for variant, run in runs.items() if run["rows"]["steps"]}
-    parts = list(dict.fromkeys(part for run in trained.values() for part in run["facts"]["trained_parameters"]))
-    caption = "Trained parameters by part, steps of the interface's warm-up, updates of joint training and prompts an update."
-    table = Table("trained_parameters", caption, [*parts, "all", "warm-up", "updates", "prompts"], 0)
-    for variant, run in trained.items():
-        counts = run["facts"]["trained_parameters"]
-        values = counts | {"all": sum(counts.values()), "warm-up": warm_up[variant]}
-        values |= {"updates": run["rows"]["steps"], "prompts": run["params"]["joint"]["prompts"]}
-        table.add(variant, {name: Value(float(value)) for name, value in values.items()})
+    found = {**interface, **joint}
+    parts = list(dict.fromkeys(part for run in reversed(list(found.values())) for part in run["facts"]["trained_parameters"]))
+    caption = "Trained parameters by part, steps of the interface's training on heat maps and on masks, updates of joint training."
+    table = Table("trained_parameters", caption, [*parts, "all", "heat maps", "masks", "updates"], 0)
+    for variant, run in found.items():
+        counts, rows = run["facts"]["trained_parameters"], run["rows"]
+        values = counts | {"all": sum(counts.values())}
+        values |= {"heat maps": rows.get("heat_maps"), "masks": rows.get("masks"), "updates": rows.get("steps")}
+        table.add(variant, {name: Value(float(value)) for name, value in values.items() if value is not None})
     return table
 
 
@@ -97,16 +120,6 @@ def seed_values(summary: pd.DataFrame, variant: str, columns: dict[str, Column])
     numbers = zip(mine["mean"], mine["sd"], mine["seeds"], strict=True)
     known = {place: Value(100 * mean, 100 * sd, int(seeds)) for place, (mean, sd, seeds) in zip(places, numbers, strict=True)}
     return {label: known[place] for label, place in columns.items() if place in known}
-
-
-def _differing(variants: Mapping[str, Any], place: tuple[str, str]) -> list[str]:
-    """`full` and the variants whose settings equal its own but for one place."""
-    section, key = place
-
-    def rest(settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {**settings, section: {**settings[section], key: None}}
-
-    return [name for name, settings in variants.items() if rest(settings) == rest(variants[REFERENCE])]
 
 
 def _ablation(

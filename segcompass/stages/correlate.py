@@ -13,7 +13,7 @@ from segcompass.provenance.stage import Stage, run_stage
 from segcompass.stats.correlation import estimates, null_twin
 from segcompass.stats.families import holm
 
-FLAGS = {"evaluate": "all artefacts of evaluate whose records are correlated"}
+FLAGS = {"evaluate": "artefacts of evaluate_interface and evaluate_joint whose records are correlated"}
 PAIRS = (
     ("heat_iou", "iou", ""),
     ("sae_mse", "dice_loss", "random_sae_mse"),

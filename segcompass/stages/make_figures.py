@@ -1,5 +1,5 @@
 """Draws the report's figures, each with the CSV it drew: active features (Figure 4), coverage (Figure 5), purity, the frontier, correlation
-(Figure 8), necessity, qualitative samples, curves of warm-up and joint training, and validation."""
+(Figure 8), necessity, qualitative samples, curves of the interface's and of joint training, and validation."""
 
 import json
 from functools import partial
@@ -26,18 +26,19 @@ from segcompass.reporting.figures.necessity import necessity_figure
 from segcompass.reporting.figures.qualitative import Example, qualitative_figure
 from segcompass.reporting.figures.save import save_figure
 from segcompass.reporting.figures.training import (
+    INTERFACE_PANELS,
     PANELS,
-    WARM_UP_PANELS,
+    interface_figure,
     smoothed,
     training_figure,
     validation_figure,
     validation_means,
-    warm_up_figure,
 )
 
 FLAGS = {
     "data": "artefact of prepare_data",
-    "evaluate": "all artefacts of evaluate; samples are shown from the first",
+    "evaluate": "all artefacts of evaluate_interface and evaluate_joint; samples are shown from the first",
+    "interface": "all artefacts of train_interface",
     "joint": "all artefacts of train_joint",
     "intervene": "all artefacts of intervene; the first is drawn",
     "correlate": "artefact of correlate",
@@ -52,16 +53,13 @@ def work(stage: Stage) -> None:
     summary = pd.read_csv(stage.collections["intervene"][0] / "summary.csv")
     save_figure(lambda: necessity_figure(summary), summary, stage.folder, "necessity")
     _qualitative(stage)
-    # The paper's training has no warm-up, a study of lower bounds alone no curve at all.
-    for name, curve, panels, draw in (
-        ("warm_up", "warm_up", WARM_UP_PANELS, warm_up_figure),
-        ("training", "curves", PANELS, training_figure),
-    ):
-        rows = _of_runs(stage, curve)
-        if len(rows):
-            drawn = smoothed(rows, panels)
-            save_figure(partial(draw, drawn), drawn, stage.folder, name)
-    validated = validation_means(_of_runs(stage, "validation"))
+    interface, curves = _of_runs(stage, "interface", "curves"), _of_runs(stage, "signals", "curves")
+    if len(interface):  # none is trained where every interface stays as it was drawn
+        drawn = smoothed(interface[interface["phase"] == "heat_maps"], INTERFACE_PANELS)
+        save_figure(partial(interface_figure, drawn), drawn, stage.folder, "interface")
+    drawn = smoothed(curves, PANELS)
+    save_figure(partial(training_figure, drawn), drawn, stage.folder, "training")
+    validated = validation_means(_of_runs(stage, "signals", "validation"))
     save_figure(lambda: validation_figure(validated), validated, stage.folder, "validation")
     _concepts(stage)
     stage.rows["figures"] = len(list(stage.folder.glob("*.png")))
@@ -116,10 +114,14 @@ def _qualitative(stage: Stage) -> None:
     save_figure(lambda: qualitative_figure(examples), drawn, stage.folder, "qualitative")
 
 
-def _of_runs(stage: Stage, name: str) -> pd.DataFrame:
-    """The rows of one CSV of every run, one run below the other."""
-    runs = zip(stage.collections["joint"], stage.params["runs"], strict=True)
-    frames = [pd.read_csv(folder / f"{name}.csv").assign(variant=variant, seed=seed) for folder, (variant, seed) in runs]
+def _of_runs(stage: Stage, experiment: str, name: str) -> pd.DataFrame:
+    """The rows of one CSV of every run of an experiment, one run below the other."""
+    folders = stage.collections["interface" if experiment == "interface" else "joint"]
+    runs = [(variant, seed) for of, variant, seed in stage.params["runs"] if of == experiment]
+    frames = [
+        pd.read_csv(folder / f"{name}.csv").assign(variant=variant, seed=seed)
+        for folder, (variant, seed) in zip(folders, runs, strict=True)
+    ]
     return pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()], ignore_index=True)
 
 

@@ -23,7 +23,7 @@ def work(stage: Stage) -> None:
     made_by: dict[str, list[Path]] = {}
     for folder in folders:
         made_by.setdefault(read_run(folder)["stage"], []).append(folder)
-    records = read_runs(made_by["evaluate"], stage.params["runs"], stage.params["splits"])
+    records = read_runs(made_by["evaluate_interface"] + made_by["evaluate_joint"], stage.params["runs"], stage.params["splits"])
     correlations = pd.read_csv(made_by["correlate"][0] / "correlations.csv")
     effects = pd.concat([pd.read_csv(folder / "summary.csv") for folder in made_by["intervene"]], ignore_index=True)
     dictionaries = {sae.name: json.loads((sae / "metrics.json").read_text(encoding="utf-8")) for sae in made_by["train_sae"]}

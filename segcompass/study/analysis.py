@@ -1,6 +1,6 @@
 """Keys of evaluation, of the concept study, of the causal battery and of the report."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -57,10 +57,28 @@ class InterventionSettings(Section):
     seed: Count
 
 
+Difference = Annotated[str, Field(pattern=r"^[a-z0-9_]+ - [a-z0-9_]+$")]
+"""`variant - other`."""
+
+
+class FamilySettings(Section):
+    """Tests that are corrected together (Holm), named before the run."""
+
+    measure: Literal["gIoU", "thought accuracy", "considered thoughts", "valid answers"]
+    """What is compared, on the test splits."""
+    each: Literal["benchmark", "all"]
+    """A test on each benchmark, or one on the mean of all benchmarks."""
+    tests: list[Difference]
+
+
 class AnalysisSettings(Section):
     """Statistics shared by correlation, interventions and tables."""
 
     bootstrap: BootstrapSettings
+    families: dict[str, FamilySettings]
+    """Families of tests by name."""
+    reinforcement: list[Difference]
+    """What training signals add, and the share of the gap to gold thoughts that they close."""
     correlation: CorrelationSettings
     intervention: InterventionSettings
 

@@ -94,6 +94,18 @@ def described_saes(study: Study) -> dict[str, dict[str, Any]]:
     return found
 
 
+def described_experiments(study: Study) -> dict[str, dict[str, Any]]:
+    """What a report says of each experiment: its reference, and every variant's settings in full."""
+    settings: dict[str, Any] = {"interface": study.interface_variant, "signals": study.joint_variant}
+    return {
+        name: {
+            "reference": study.experiment(name).reference,
+            "variants": {variant: settings[name](variant).model_dump(mode="json") for variant in study.experiment(name).variants},
+        }
+        for name in EXPERIMENTS
+    }
+
+
 def answer_parts(study: Study) -> list[str]:
     """What is answered: training prompts, every sample that is evaluated, and these with the gold thought where it is asked for."""
     return [*EMBEDDED_PARTS, *(["gold"] if study.evaluation.oracle_thoughts.get("interface") else [])]
@@ -231,7 +243,8 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
                 "runs": correlated_runs(study),
             }
         case "make_tables":
-            return {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": analysis["bootstrap"]}
+            keys = {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": analysis["bootstrap"]}
+            return keys | {"experiments": described_experiments(study)} | {key: analysis[key] for key in ("families", "reinforcement")}
         case "make_figures":
             return {"report": raw["report"], "runs": runs, "saes": described_saes(study)}
         case "write_summary":

@@ -85,8 +85,8 @@ class Study(Section):
                 found.append(f"saes.{name}.k: must be smaller than width")
         found += sweep_contradictions(self.sweep, self.saes)
         trainable = [benchmark for benchmark in EVALUATION_SPLITS if benchmark != "reasonseg"]
-        if unknown := [benchmark for benchmark in self.answers.benchmarks if benchmark not in trainable]:
-            found.append(f"answers.benchmarks holds `{unknown[0]}`; train on {', '.join(trainable)} only")
+        if untrained := [benchmark for benchmark in self.answers.benchmarks if benchmark not in trainable]:
+            found.append(f"answers.benchmarks holds `{untrained[0]}`; train on {', '.join(trainable)} only")
         if self.answers.thoughts == "gold" and not isinstance(self.data, WorldSettings):
             found.append("answers.thoughts: photographs have no gold thoughts; take `policy`")
         for name in EXPERIMENTS:
@@ -111,6 +111,14 @@ class Study(Section):
             for name in EXPERIMENTS:
                 if missing := [variant for variant in listed.get(name, []) if variant not in self.experiment(name).variants]:
                     found.append(f"{place}.{name}: `{missing[0]}` is not in experiments.{name}.variants")
+        both = set(self.experiments.interface.variants) & set(self.experiments.signals.variants)
+        if both:
+            found.append(f"experiments: `{min(both)}` is a variant of both; reports tell variants apart by their names, so rename one")
+        known = {*self.experiments.interface.variants, *self.experiments.signals.variants}
+        differences = {f"analysis.families.{name}.tests": family.tests for name, family in self.analysis.families.items()}
+        for place, tests in (differences | {"analysis.reinforcement": self.analysis.reinforcement}).items():
+            if unknown := [name for test in tests for name in test.split(" - ") if name not in known]:
+                found.append(f"{place}: `{unknown[0]}` is a variant of neither experiment")
         benchmark, split = self.report.qualitative_split
         if split not in self.evaluation.splits.get(benchmark, []):
             found.append("report.qualitative_split: must be one of evaluation.splits")

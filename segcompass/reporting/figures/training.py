@@ -1,4 +1,4 @@
-"""Curves of every variant: the interface's warm-up, joint training, and what greedy answers to samples of val were worth meanwhile.
+"""Curves of every variant: the interface's training, joint training, and what greedy answers to samples of val were worth meanwhile.
 
 The policy loss is not drawn: with one update a batch its value is 0 up to rounding, and its gradient stands in that of `language`.
 """
@@ -9,15 +9,19 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-WARM_UP_PANELS = {"heat_bce": "heat-map BCE (weighted)", "heat_dice": "heat-map Dice (weighted)", "confidence": "confidence BCE (weighted)"}
+INTERFACE_PANELS = {
+    "heat_bce": "heat-map BCE (weighted)",
+    "heat_dice": "heat-map Dice (weighted)",
+    "confidence": "confidence BCE (weighted)",
+}
 PANELS = {
     "reward_mask": "mask reward",
     "reward_format": "format reward",
-    "advantage_spread": "spread of advantages in a group",
+    "live_groups": "prompts whose rewards differ",
     "thought_accuracy": "right thoughts, sampled",
+    "considered": "considered thoughts, sampled",
     "kl_to_reference": "KL to the reference (nats a token)",
     "entropy": "entropy of a token (nats)",
-    "clip_fraction": "tokens beyond the clip",
     "answer_tokens": "tokens of an answer",
     "heat_bce": "heat-map BCE (weighted)",
     "heat_dice": "heat-map Dice (weighted)",
@@ -33,10 +37,11 @@ PANELS = {
 VALIDATION_PANELS = {
     "gIoU": "gIoU on samples of val",
     "thought_accuracy": "right thoughts",
+    "considered": "considered thoughts",
     "valid_answers": "answers that keep the form",
     "N-acc": "no-target answers that are right (N-acc)",
 }
-FROM_ZERO = {"reward_mask", "thought_accuracy", "kl_to_reference", "clip_fraction", *VALIDATION_PANELS}
+FROM_ZERO = {"reward_mask", "thought_accuracy", "considered", "live_groups", "kl_to_reference", *VALIDATION_PANELS}
 """Quantities that are never negative and may not move at all; their axes begin at 0."""
 WINDOW = 20
 """The curves are running means over this share of the steps (one step in WINDOW)."""
@@ -61,9 +66,9 @@ def validation_means(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(means, ignore_index=True)[["variant", "step", *VALIDATION_PANELS]]
 
 
-def warm_up_figure(drawn: pd.DataFrame) -> Figure:
+def interface_figure(drawn: pd.DataFrame) -> Figure:
     """One panel a loss, one line a variant, from `smoothed` curves."""
-    return _panels(drawn, WARM_UP_PANELS, 1, 3, (9.5, 2.6), "")
+    return _panels(drawn, INTERFACE_PANELS, 1, 3, (9.5, 2.6), "")
 
 
 def training_figure(drawn: pd.DataFrame) -> Figure:
@@ -73,7 +78,7 @@ def training_figure(drawn: pd.DataFrame) -> Figure:
 
 def validation_figure(drawn: pd.DataFrame) -> Figure:
     """One panel a measure, one line a variant, from `validation_means`; a dot stands at each validation."""
-    return _panels(drawn, VALIDATION_PANELS, 2, 2, (7.5, 5), ".")
+    return _panels(drawn, VALIDATION_PANELS, 2, 3, (9.5, 5), ".")
 
 
 def _over_seeds(curves: pd.DataFrame, columns: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -83,7 +88,9 @@ def _over_seeds(curves: pd.DataFrame, columns: list[str]) -> Iterator[tuple[str,
 
 def _panels(drawn: pd.DataFrame, panels: dict[str, str], rows: int, columns: int, size: tuple[float, float], marker: str) -> Figure:
     figure, axes = pyplot.subplots(rows, columns, figsize=size, sharex=True, squeeze=False)
-    for axis, (name, label) in zip(axes.flat, panels.items(), strict=True):
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, (name, label) in zip(axes.flat, panels.items(), strict=False):
         for index, (variant, part) in enumerate(drawn.groupby("variant", sort=False)):
             style = LINES[index // len(pyplot.rcParams["axes.prop_cycle"]) % len(LINES)]
             axis.plot(part["step"], part[name], linestyle=style, marker=marker, label=variant)
