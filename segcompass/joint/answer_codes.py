@@ -1,7 +1,7 @@
 """Codes of cached answers under one dictionary: sparse ones are computed once, dense ones anew for every batch.
 
-The dictionary is frozen, so the codes of cached answers are constants. A sparse dictionary's fit into memory (eight bytes an active concept);
-those of a dense map would not, and are cheap.
+The dictionary is frozen, so the codes of cached answers are constants. A sparse dictionary's fit into memory (eight bytes an active
+concept); those of a dense map would not, and are cheap.
 """
 
 from collections.abc import Sequence

@@ -4,8 +4,8 @@ The policy of the interface experiment never changes, so its answers are compute
 to every sample that is evaluated, with its own words and with gold ones. Valid tokens only; hidden states of every layer that some
 dictionary reads, in half precision.
 
-Shape letters: t tokens of an answer, K reference tokens, d language width, B answers of a batch, T their greatest number of tokens, v visual
-tokens of an image.
+Shape letters: t tokens of an answer, K reference tokens, d language width, B answers of a batch, T their greatest number of tokens, v
+visual tokens of an image.
 """
 
 import json

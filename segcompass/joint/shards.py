@@ -24,7 +24,7 @@ SHARD_ROWS = 1024
 
 
 class ShardWriter:
-    """Fills a folder with `<kind>-00000.safetensors …`; each row is a value of every tensor, along whose first dimension lengths may vary."""
+    """Fills a folder with `<kind>-00000.safetensors …`; a row is a value of every tensor, whose first dimension may vary."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         self.folder, self.kind = folder, kind

@@ -57,7 +57,7 @@ COLUMNS: dict[str, str] = {
     "random_sae_mse": "float64",
     "random_coverage": "float64",
 }
-"""Column -> type; what is known of a thought only where gold thoughts are, what the gold thought leads to, and the concept-quality columns may be empty."""
+"""Column -> type; what is known only with gold thoughts, what these lead to, and the concept-quality columns may be empty."""
 
 
 def write_records(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -73,8 +73,9 @@ def tested_families(contrasts: Contrasts, families: Mapping[str, Mapping[str, An
     for name, settings in families.items():
         places = contrasts.benchmarks if settings["each"] == "benchmark" else [ALL]
         estimates = {
-            _test_name(test, place): _points(contrasts.difference(*test.split(" - "), settings["measure"], place), level)
+            _test_name(test, place): _points(contrasts.difference(variant, other, settings["measure"], place), level)
             for test in settings["tests"]
+            for variant, other in [test.split(" - ")]
             for place in places
         }
         found += corrected(Family(name, tuple(estimates)), estimates)
@@ -117,7 +118,7 @@ def reinforcement(contrasts: Contrasts, pairs: Sequence[tuple[str, str]], level:
             gained = {measure: contrasts.difference(variant, other, measure, place) for measure in _GAINS}
             values = {f"{measure} gained": _value(difference, level) for measure, difference in gained.items()}
             values["gIoU"] = _value(contrasts.mean(variant, "gIoU", place), level)
-            gap = contrasts.gap_closed(variant, other, place, level)
+            gap = contrasts.gap_closed(variant, other, place)
             if gap is not None:
                 values[columns[2]] = _shown(_scaled(gap[0].share(gap[1], level)))
             table.add(f"{variant} - {other}, {SHORT.get(place, place)}", values)

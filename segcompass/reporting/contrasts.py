@@ -1,7 +1,7 @@
 """Measures of variants and their differences on the tested expressions, over seeds and images (`segcompass.stats.crossed`).
 
-Variants are paired: expression by expression, and seed by seed over the seeds that both have. `all` benchmarks together is the mean of their
-means, each counted alike. Settings are chosen on `val`, so `val` is not tested where a benchmark has another split.
+Variants are paired: expression by expression, and seed by seed over the seeds that both have. `all` benchmarks together is the mean of
+their means, each counted alike. Settings are chosen on `val`, so `val` is not tested where a benchmark has another split.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ class Contrasts:
         here = self._benchmark == benchmark
         if not seeds or not here.any():
             return None
-        values = np.stack([self.frame.loc[(variant, seed)][MEASURES[measure]].to_numpy(float) for seed in seeds])
+        values = np.stack([self.frame.loc[(variant, seed), MEASURES[measure]].to_numpy(float) for seed in seeds])
         if np.isnan(values[:, here]).any():
             return None
         return self.grid.ratio(np.where(here, values, 0.0), np.broadcast_to(here.astype(float), values.shape), "seeds")
@@ -77,7 +77,7 @@ class Contrasts:
         """A measure of all of a variant's runs."""
         return self.value(variant, measure, benchmark, self.seeds.get(variant, []))
 
-    def gap_closed(self, variant: str, other: str, benchmark: str, level: float) -> tuple[Crossed, Crossed] | None:
+    def gap_closed(self, variant: str, other: str, benchmark: str) -> tuple[Crossed, Crossed] | None:
         """What a variant gains in gIoU over another, and what gold thoughts would gain it: their quotient is the share that is closed."""
         seeds = self.common_seeds([variant, other])
         mine, others, gold = (

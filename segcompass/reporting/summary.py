@@ -67,8 +67,8 @@ def summary_page(
     ]
     parts = [
         f"# Study `{study}`",
-        f"Variants and their number of seeds. {' '.join(trained)} Data: the embedded world; numbers of other papers stand beside ours marked"
-        " as another world.",
+        f"Variants and their number of seeds. {' '.join(trained)} Data: the embedded world; numbers of other papers stand beside ours"
+        " marked as another world.",
         "## Does concept quality go with mask accuracy?",
         *[
             correlation_sentence(row)

@@ -4,6 +4,8 @@ Each as CSV, Markdown and LaTeX. Seconds per phase of training stand in `run.jso
 """
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from segcompass.protocols.records import read_runs
 from segcompass.provenance.stage import Stage, read_run, run_stage
@@ -52,7 +54,7 @@ def work(stage: Stage) -> None:
     stage.facts["seconds_per_phase"] = phase_shares(trained["interface"] + trained["joint"])
 
 
-def _never_trained(settings: dict) -> bool:  # type: ignore[type-arg]
+def _never_trained(settings: Mapping[str, Any]) -> bool:
     return not any(settings["training"][phase]["steps"] for phase in ("heat_maps", "masks"))
 
 

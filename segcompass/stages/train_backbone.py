@@ -1,7 +1,8 @@
 """Trains the embedded LLaVA and SAM on the embedded world, phase by phase, and scores them on held-out scenes.
 
-Vision tower on dense patch targets, projector on words, language model on captions, facts and gold thoughts, then on two ways of
-answering; SAM's encoder on dense targets, all of SAM on mask prompts, then on both at once. A pretrained backbone is taken from the folders that the study names, unchanged.
+Vision tower on dense patch targets, projector on words, language model on captions, facts and gold thoughts, then on two ways of answering;
+SAM's encoder on dense targets, all of SAM on mask prompts, then on both at once. A pretrained backbone is taken from the folders that the
+study names, unchanged.
 """
 
 import json

@@ -26,7 +26,8 @@ class EvaluationSettings(Section):
     control_sae: str
     """The untrained dictionary whose concept quality is recorded beside the trained one's."""
     oracle_thoughts: dict[Experiment, list[str]]
-    """Experiment -> variants that are also evaluated with the gold thought in place of their own, an upper bound; only the embedded world has it."""
+    """Experiment -> variants that are also evaluated with the gold thought in place of their own, an upper bound; only the embedded world
+    has it."""
 
 
 class BootstrapSettings(Section):
