@@ -10,7 +10,8 @@ Departures from the paper:
 4. Answers of one prompt that are word for word the same have the same masks: they are read once and counted as often as they were sampled.
    Only slots matched to an object are decoded with gradient; matching and reward need none.
 5. As the study says (`joint.policy`, `joint.segmentation_gradient`, `joint.clip_norm`): advantages without division by the deviation,
-   groups without spread left out, a share of the segmentation gradient in the policy, gradient norms of the policy and of the rest clipped apart.
+   groups without spread left out, a share of the segmentation gradient in the policy, gradient norms of the policy and of the rest clipped
+   apart.
 
 Several processes share the prompts of every step: each draws the random numbers of all of them and uses its own, losses are means over all
 prompts or over all matched pairs, gradients are averaged, so P processes take the steps of one, up to rounding.

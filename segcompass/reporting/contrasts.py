@@ -62,7 +62,7 @@ class Contrasts:
         here = self._benchmark == benchmark
         if not seeds or not here.any():
             return None
-        values = np.stack([self.frame.loc[(variant, seed), MEASURES[measure]].to_numpy(float) for seed in seeds])
+        values = np.stack([np.asarray(self.frame.loc[(variant, seed), MEASURES[measure]], float) for seed in seeds])
         if np.isnan(values[:, here]).any():
             return None
         return self.grid.ratio(np.where(here, values, 0.0), np.broadcast_to(here.astype(float), values.shape), "seeds")

@@ -35,7 +35,8 @@ class ModelSettings(Section):
     """Name of the SAM under `backbone.segmenters`."""
     readout: Literal["concepts", "words", "references"]
     """What slots are made from: codes of the dictionary; the words of the thought, by a text encoder trained beside, as Seg-Zero reads
-    them out; or the reference states alone, by a perceptron with as many parameters as the codebook has rows, the latent-query road of LISA."""
+    them out; or the reference states alone, by a perceptron with as many parameters as the codebook has rows, the latent-query road of
+    LISA."""
     codebook: Literal["queries", "pooled"]
     """`queries`: the paper's; `pooled`: slots are a multilayer perceptron of the mean token, with as many parameters."""
     rows: Literal["dictionary", "random"]
