@@ -18,6 +18,7 @@ COMMANDS = {
     "cache-size": "say how large a study's activation cache becomes",
     "convert-sae": "turn the release's dictionary into a checkpoint that SAELens loads too",
     "score-backbone": "say what an embedded backbone can do on held-out scenes",
+    "gates": "say whether a base policy has room for reinforcement, and can be taught",
     "ship-backbone": "put a built backbone into the repository, with its card",
 }
 """Sub-command -> what it does; its module, `-` written `_`, has `add_arguments(parser)` and `run(arguments) -> int`."""

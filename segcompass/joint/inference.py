@@ -135,9 +135,14 @@ class Predictor(Segmenting):
     @torch.no_grad()
     def read(self, images: Sequence[Image], texts: Sequence[str], words: Sequence[str]) -> Thoughts:
         """Well-formed answers to N images and instructions with the words of given thoughts, none generated."""
+        return self.read_ids(images, texts, [self.model.vlm.answer_ids(thought) for thought in words])
+
+    @torch.no_grad()
+    def read_ids(self, images: Sequence[Image], texts: Sequence[str], answers: Sequence[list[int]]) -> Thoughts:
+        """The same of well-formed answers that are given by their ids."""
         vlm = self.model.vlm
-        (states,) = read_answers(vlm, vlm.prompts(images, texts), [vlm.answer_ids(thought) for thought in words])
-        return self._thoughts(images, [self.written(thought) for thought in words], ["ok"] * len(words), states)
+        (states,) = read_answers(vlm, vlm.prompts(images, texts), answers)
+        return self._thoughts(images, [vlm.text(torch.tensor(ids)) for ids in answers], ["ok"] * len(answers), states)
 
     def written(self, thought: str) -> str:
         """The text of the well-formed answer with a thought."""
