@@ -118,7 +118,18 @@ def build_sam(settings: SegmenterSettings) -> SamModel:
 
 def save_embedded(folder: Path, vlm: LlavaForConditionalGeneration, processor: LlavaProcessor, sam: SamModel) -> None:
     """Writes `vlm/` and `sam/` as folders that `from_pretrained` of transformers loads."""
-    with torch.no_grad():
-        vlm.save_pretrained(folder / "vlm")
-        processor.save_pretrained(folder / "vlm")
-        sam.save_pretrained(folder / "sam")
+    save_vlm(folder / "vlm", vlm, processor)
+    save_sam(folder / "sam", sam)
+
+
+@torch.no_grad()
+def save_vlm(folder: Path, vlm: LlavaForConditionalGeneration, processor: LlavaProcessor) -> None:
+    """Writes model and processor as one folder that `from_pretrained` loads."""
+    vlm.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+@torch.no_grad()
+def save_sam(folder: Path, sam: SamModel) -> None:
+    """Writes a SAM as a folder that `from_pretrained` loads."""
+    sam.save_pretrained(folder)

@@ -7,9 +7,9 @@ import argparse
 import json
 from pathlib import Path
 
+from segcompass.backbone.card import read_card, write_card
 from segcompass.backbone.load import load_vlm
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.commands.ship_backbone import add_gates
 from segcompass.datasets.artefact import LearningData
 from segcompass.errors import InputError
 from segcompass.joint.checkpoint import load_joint
@@ -57,6 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     found |= learnable(vlm, data, taught, held, longest)
     shown = {name: round(float(value), 4) for name, value in found.items()}
     if arguments.card:
-        add_gates(arguments.folder, shown)
+        card = read_card(arguments.folder)
+        card["vlm"]["gates"] = shown
+        write_card(arguments.folder, card)
     print(json.dumps(shown, indent=1))
     return 0

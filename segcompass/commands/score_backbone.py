@@ -13,7 +13,7 @@ from segcompass.study.load import load_study
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="with `vlm` and `sam`, as backbones/embedded")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="with `vlm`, `sam` and the study's smaller SAMs, as backbones/embedded")
     parser.add_argument("--study", type=Path, required=True, help="study file with the answer's form, runtime and threads")
     parser.add_argument("--data", type=Path, required=True, metavar="ARTEFACT", help="results/<study>/data of the embedded world")
     parser.add_argument("--seed", type=int, default=0, help="of sampled answers and noisy prompts")
@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     prepare_torch(study.threads, arguments.seed)
     vlm = load_vlm(arguments.folder / "vlm", study.runtime, study.answer)
     scores = vlm_scores(vlm, arguments.data, study.answer.longest, arguments.seed)
-    scores |= sam_scores(load_segmenter(arguments.folder / "sam", study.runtime), arguments.data, arguments.seed)
+    for name in study.backbone.segmenters:
+        scores |= sam_scores(load_segmenter(arguments.folder / name, study.runtime), arguments.data, arguments.seed, name)
     print(json.dumps(scores, indent=1, sort_keys=True))
     return 0

@@ -43,7 +43,7 @@ def frozen_content(study: Study, job: Job, root: Path) -> dict[str, Any]:
     }
     if job.stage == "prepare_data" and isinstance(study.data, RootSettings):
         content["params"]["files"] = {folder: annotation_digest(root / folder) for folder in annotation_folders(study.data)}
-    if job.stage == "train_backbone" and study.backbone.source != "build":
+    if job.stage == "train_backbone":
         content["params"]["files"] = {
             part: {"folder": folder, "digest": folder_digest(root / folder)} for part, folder in given_models(study.backbone).items()
         }

@@ -1,16 +1,17 @@
-"""Trains the embedded LLaVA and SAM on the embedded world, phase by phase, and scores them on held-out scenes.
+"""Trains the embedded LLaVA and its SAMs on the embedded world, phase by phase, and scores them on held-out scenes.
 
-Vision tower on dense patch targets, projector on words, language model on captions, facts and gold thoughts, then on two ways of answering;
-SAM's encoder on dense targets, all of SAM on mask prompts, then on both at once. A pretrained backbone is taken from the folders that the
-study names, unchanged.
+Vision tower on dense patch targets, projector on words, language model on captions, facts and gold thoughts, then on two ways of
+answering; SAM's encoder on dense targets, all of SAM on mask prompts, then on both at once; smaller SAMs from what that one has learnt.
+Parts that the study names, and a pretrained backbone, are taken from their folders, unchanged.
 """
 
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
-from segcompass.backbone.build import build_processor, build_sam, build_tokenizer, build_vlm, save_embedded
+from segcompass.backbone.build import build_processor, build_sam, build_tokenizer, build_vlm, save_sam, save_vlm
 from segcompass.backbone.llava import LlavaModel
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.backbone.sam import SamSegmenter
@@ -19,6 +20,7 @@ from segcompass.backbone.training.language import train_language
 from segcompass.backbone.training.scenes import TrainingScene, draw_training_scenes
 from segcompass.backbone.training.scores import sam_scores, vlm_scores
 from segcompass.backbone.training.segmenter import prepare_scenes, train_encoder, train_masks, train_together
+from segcompass.backbone.training.smaller import load_largest, train_smaller
 from segcompass.backbone.training.vision import (
     draw_word_embeddings,
     patch_targets,
@@ -40,25 +42,47 @@ FLAGS = {"data": "artefact of prepare_data"}
 
 
 def work(stage: Stage) -> None:
-    """Fills `vlm/`, `sam/`, `curves.csv` and `scores.json`."""
+    """Fills a folder for each part; where parts are trained, also `curves.csv` and `scores.json`, of these parts alone."""
+    _take(stage)
     if stage.params["backbone"]["source"] != "build":
-        _take(stage)
         return
     settings = EmbeddedBackbone.model_validate_json(json.dumps(stage.params["backbone"]))
     answer = AnswerSettings.model_validate_json(json.dumps(stage.params["answer"]))
     world = WorldSettings.model_validate_json(json.dumps(stage.params["data"]))
-    scenes = draw_training_scenes(world, settings.training.scenes, settings.seed)
-    vlm, language_phases = train_vlm(settings, answer, scenes, stage.params["threads"], stage.resume_folder())
-    sam, mask_phases = train_sam(settings, scenes, stage.params["threads"], stage.resume_folder())
-    save_embedded(stage.folder, vlm.model, vlm.processor, sam.model)
-    phases = language_phases + mask_phases
+    threads, resume, data = stage.params["threads"], stage.resume_folder(), stage.inputs["data"]
+    recipe, parts = settings.training, {}
+    scenes = draw_training_scenes(world, recipe.scenes if "vlm" in settings.built else recipe.sam_scenes, settings.seed)
+    if "vlm" in settings.built:
+        vlm, phases = train_vlm(settings, answer, scenes, threads, resume)
+        save_vlm(stage.folder / "vlm", vlm.model, vlm.processor)
+        parts["vlm"] = BuiltPart(phases, vlm_scores(vlm, data, answer.longest, settings.seed))
+    if any(part != "vlm" for part in settings.built):
+        taken = {part: stage.folder / part for part in settings.taken}
+        for name, (sam, phases) in train_sams(settings, scenes[: recipe.sam_scenes], taken, threads, resume).items():
+            save_sam(stage.folder / name, sam.model)
+            parts[name] = BuiltPart(phases, sam_scores(sam, data, settings.seed, name))
+    _record(stage, parts)
+
+
+@dataclass(frozen=True)
+class BuiltPart:
+    """What training a part leaves behind beside its folder."""
+
+    phases: list[PhaseRecord]
+    scores: dict[str, float]
+
+
+def _record(stage: Stage, parts: dict[str, BuiltPart]) -> None:
+    phases = [phase for part in parts.values() for phase in part.phases]
     write_curve([row for phase in phases for row in phase.rows], stage.folder / "curves.csv")
-    data = stage.inputs["data"]
-    scores = vlm_scores(vlm, data, answer.longest, settings.seed) | sam_scores(sam, data, settings.seed)
+    scores = {name: value for part in parts.values() for name, value in part.scores.items()}
     (stage.folder / "scores.json").write_text(json.dumps(scores, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     stage.rows["steps"] = sum(len(phase.rows) for phase in phases)
-    seconds = {phase.name: round(phase.seconds, 1) for phase in phases}
-    stage.facts |= {"seed": settings.seed, "device": "cpu", "scores": scores, "phase_seconds": seconds}
+    facts = {
+        name: {"phase_seconds": {phase.name: round(phase.seconds, 1) for phase in part.phases}, "scores": part.scores}
+        for name, part in parts.items()
+    }
+    stage.facts |= {"seed": stage.params["backbone"]["seed"], "device": "cpu", "parts": facts}
 
 
 def train_vlm(
@@ -80,18 +104,35 @@ def train_vlm(
     return vlm.eval(), phases
 
 
-def train_sam(
-    settings: EmbeddedBackbone, scenes: list[TrainingScene], threads: int, resume: Path
-) -> tuple[SamSegmenter, list[PhaseRecord]]:
-    """Builds and trains SAM; its bytes depend on nothing that runs before or beside it."""
+def train_sams(
+    settings: EmbeddedBackbone, scenes: list[TrainingScene], taken: dict[str, Path], threads: int, resume: Path
+) -> dict[str, tuple[SamSegmenter, list[PhaseRecord]]]:
+    """Builds and trains the SAMs that are not taken, by name; their bytes depend on nothing that runs before or beside it.
+
+    Args:
+        settings: sizes and recipe.
+        scenes: what they are trained on.
+        taken: part -> folder, of the parts that are not trained; smaller SAMs begin from `sam`, trained or taken.
+        threads: of torch.
+        resume: folder of the resume points.
+
+    Raises:
+        InputError: the taken `sam` has other sizes than the recipe.
+    """
     prepare_torch(threads, settings.seed)
     recipe, every, seed = settings.training, settings.checkpoint_every, settings.seed
-    sam = SamSegmenter(build_sam(settings.sam))
-    prepared = prepare_scenes(sam, scenes[: recipe.sam_scenes])
-    phases = [train_encoder(sam, prepared, recipe.encoder, seed, resume, every)]
-    phases.append(train_masks(sam, prepared, recipe.masks, recipe.prompts_per_image, seed, resume, every))
-    phases.append(train_together(sam, prepared, recipe.together, recipe.prompts_per_image, seed, resume, every))
-    return sam.eval(), phases
+    largest = load_largest(taken["sam"], settings.sam) if "sam" in taken else SamSegmenter(build_sam(settings.sam))
+    prepared = prepare_scenes(largest, scenes)
+    found = {}
+    if "sam" not in taken:
+        phases = [train_encoder(largest, prepared, recipe.encoder, seed, resume, every)]
+        phases.append(train_masks(largest, prepared, recipe.masks, recipe.prompts_per_image, seed, resume, every))
+        phases.append(train_together(largest, prepared, recipe.together, recipe.prompts_per_image, seed, resume, every))
+        found["sam"] = largest.eval(), phases
+    for name in settings.smaller_sams:
+        if name not in taken:
+            found[name] = train_smaller(name, settings, largest, prepared, threads, resume)
+    return found
 
 
 def _take(stage: Stage) -> None:

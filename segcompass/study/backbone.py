@@ -1,5 +1,6 @@
 """Keys of the backbones: the vision-language model and SAM, embedded or pretrained."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -8,6 +9,8 @@ from segcompass.study.section import Section
 
 Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+NAME = re.compile(r"[a-z0-9_]+")
+"""A smaller SAM's name, which is a folder's and part of its phases' and scores' names."""
 
 
 class TowerSettings(Section):
@@ -74,6 +77,15 @@ class HabitSettings(PhaseSettings):
     """The same about several objects."""
 
 
+class SmallerSettings(Section):
+    """Phases of each smaller SAM, which begins with everything but the image encoder from the trained largest one."""
+
+    encoder: PhaseSettings
+    """The image encoder on dense targets."""
+    together: PhaseSettings
+    """Encoder, prompt encoder and mask decoder on dense targets and on mask prompts at once."""
+
+
 class BackboneTrainingSettings(Section):
     """The recipe of the embedded backbone, phase by phase."""
 
@@ -101,6 +113,7 @@ class BackboneTrainingSettings(Section):
     """The same parts on the encoder's dense targets and on mask prompts at once."""
     prompts_per_image: PositiveInt
     """Objects of an image that prompt SAM in one step."""
+    smaller: SmallerSettings
 
 
 class EmbeddedBackbone(Section):
@@ -108,7 +121,9 @@ class EmbeddedBackbone(Section):
 
     source: Literal["build", "shipped"]
     folder: str
-    """Where the shipped models lie, `vlm/` and `sam/`, with the card that says how they were made."""
+    """Where the shipped models lie, each in a folder of its part's name, with the card that says how they were made."""
+    taken: list[str]
+    """Parts (`vlm`, and the SAMs by name) that a build takes from `folder` instead of training them again."""
     seed: Count
     vlm: VisionLanguageSettings
     sam: SegmenterSettings
@@ -122,6 +137,11 @@ class EmbeddedBackbone(Section):
     def segmenters(self) -> list[str]:
         """Names of the SAMs, the largest first: folders of the artefact."""
         return ["sam", *self.smaller_sams]
+
+    @property
+    def built(self) -> list[str]:
+        """Parts that a build trains, in the order in which they are made."""
+        return [part for part in ("vlm", *self.segmenters) if part not in self.taken]
 
 
 class PretrainedBackbone(Section):
@@ -171,7 +191,27 @@ class AnswerSettings(Section):
 
 
 def given_models(backbone: EmbeddedBackbone | PretrainedBackbone) -> dict[str, str]:
-    """Part (`vlm`, and the SAMs by name) -> folder, of a backbone that is not built."""
+    """Part (`vlm`, and the SAMs by name) -> folder, of the parts that are not trained."""
     if isinstance(backbone, PretrainedBackbone):
         return {"vlm": backbone.vlm_path, "sam": backbone.sam_path} | backbone.smaller_sams
-    return {part: f"{backbone.folder}/{part}" for part in ("vlm", *backbone.segmenters)}
+    parts = backbone.taken if backbone.source == "build" else ("vlm", *backbone.segmenters)
+    return {part: f"{backbone.folder}/{part}" for part in parts}
+
+
+def backbone_contradictions(backbone: EmbeddedBackbone | PretrainedBackbone) -> list[str]:
+    """What of the backbone's keys cannot be, one sentence each."""
+    found = [
+        f"backbone.smaller_sams: `{name}` cannot name a folder beside `vlm` and `sam`; take another name of letters, digits and `_`"
+        for name in backbone.smaller_sams
+        if name in ("vlm", "sam") or not NAME.fullmatch(name)
+    ]
+    if isinstance(backbone, PretrainedBackbone):
+        return found
+    for part in (backbone.vlm, backbone.sam):
+        if part.image_size % part.patch_size:
+            found.append("backbone: image_size must be a multiple of patch_size")
+    parts = ("vlm", *backbone.segmenters)
+    found += [f"backbone.taken: `{part}` is no part; choose from {', '.join(parts)}" for part in backbone.taken if part not in parts]
+    if backbone.source == "build" and not backbone.built:
+        found.append("backbone.taken: names every part, so nothing is left to build; set backbone.source to shipped")
+    return found

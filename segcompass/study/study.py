@@ -6,7 +6,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from segcompass.datasets.splits import EVALUATION_SPLITS
 from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, ReportSettings
-from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings
+from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings, backbone_contradictions
 from segcompass.study.concepts import ActivationSettings, Dictionary, RandomDictionary, SaeTrainingSettings
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings
 from segcompass.study.experiments import EXPERIMENTS, ExperimentSettings, ExperimentsSettings, Run, changed
@@ -122,15 +122,13 @@ class Study(Section):
         benchmark, split = self.report.qualitative_split
         if split not in self.evaluation.splits.get(benchmark, []):
             found.append("report.qualitative_split: must be one of evaluation.splits")
+        found += backbone_contradictions(self.backbone)
         if isinstance(self.backbone, EmbeddedBackbone):
             hooks = {"activations": self.activations.hook_layer}
             hooks |= {f"sweep.lines.{index}": line.hook_layer for index, line in enumerate(self.sweep.lines)}
             for place, layer in hooks.items():
                 if layer > self.backbone.vlm.language.layers:
                     found.append(f"{place}.hook_layer: deeper than backbone.vlm.language.layers")
-            for part in (self.backbone.vlm, self.backbone.sam):
-                if part.image_size % part.patch_size:
-                    found.append("backbone: image_size must be a multiple of patch_size")
         if isinstance(self.data, WorldSettings):
             if self.data.objects[0] > self.data.objects[1]:
                 found.append("data.objects: the least number is above the greatest")

@@ -9,12 +9,11 @@ from transformers.models.llava.configuration_llava import LlavaConfig
 from transformers.models.llava.modeling_llava import LlavaForConditionalGeneration
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
-from transformers.models.sam.configuration_sam import SamConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamModel
 
 from segcompass.errors import InputError
 from segcompass.footprint.architecture import LanguageModel, clip_tower, qwen_tower
-from segcompass.footprint.sizes import SEGMENTERS, VISION_LANGUAGE, backbone_sizes
+from segcompass.footprint.sizes import VISION_LANGUAGE, backbone_sizes
 from segcompass.study.load import load_study
 from tests.tiny import tiny_sam, tiny_vlm
 
@@ -70,17 +69,6 @@ def test_qwen_as_published() -> None:
     assert language.parameters == count(model.model.language_model) + count(model.lm_head)
     assert (vision.projector, vision.parameters) == (count(tower.merger), count(tower) - count(tower.merger))
     assert (vision.tokens, vision.patches) == (17 * 23, 34 * 46)
-
-
-def test_sam_as_published() -> None:
-    vision = SamVisionConfig(
-        hidden_size=1280, num_hidden_layers=32, num_attention_heads=16, mlp_dim=5120, global_attn_indexes=[7, 15, 23, 31]
-    )
-    model = meta(SamModel, SamConfig(vision_config=vision))
-    size = SEGMENTERS["sam-vit-huge"]
-    assert size.encoder == count(model.vision_encoder)
-    assert size.prompt == count(model.prompt_encoder.mask_embed)
-    assert size.decoder == count(model.mask_decoder)
 
 
 @pytest.mark.parametrize("name", ["micro", "shipped"])

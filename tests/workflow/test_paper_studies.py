@@ -22,7 +22,12 @@ from tests.checkpoints import save_llava, save_qwen
 from tests.workflow.project import ROOT, command, copy_project, planned
 
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
-PATHS = {"data.root": "benchmarks_root", "backbone.vlm_path": "models/vlm", "backbone.sam_path": "models/sam"}
+SAM_PATHS = {
+    "backbone.sam_path": "models/sam",
+    "backbone.smaller_sams.sam_large": "models/sam_large",
+    "backbone.smaller_sams.sam_base": "models/sam_base",
+}
+PATHS = {"data.root": "benchmarks_root", "backbone.vlm_path": "models/vlm"} | SAM_PATHS
 MACHINE = {"runtime.device": "cpu", "threads": 1}
 SIZES = {
     "answer.max_thought_tokens": 8,
@@ -80,7 +85,8 @@ def project(folder: Path, study: str, data: Path, save_vlm: Callable[[Path], Non
     small.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     root = copy_project(folder / "project", small)
     save_vlm(root / PATHS["backbone.vlm_path"])
-    save_sam(root / PATHS["backbone.sam_path"])
+    for path in SAM_PATHS.values():
+        save_sam(root / path)
     (root / PATHS["data.root"]).symlink_to(data)
     return root
 

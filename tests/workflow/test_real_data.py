@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from segcompass.datasets.samples import read_samples
+from segcompass.study.load import load_study
 from tests.workflow.project import ROOT, command, copy_project, planned
 
 pytestmark = pytest.mark.study
@@ -22,9 +23,9 @@ def test_manifests_of_a_root_and_its_staleness(tmp_path: Path) -> None:
     command(root, "snakemake", "--cores", "1", "results/default/data/run.json")
     embedded = {path.relative_to(root): list(read_samples(path)) for path in (root / "results/default/data/manifests").rglob("*.jsonl")}
     (root / "results/default/data/root").rename(root / "benchmarks_root")
-    (root / "backbones/embedded/vlm").mkdir()
-    (root / "backbones/embedded/sam").mkdir()
     study = root / "params" / "default.yaml"
+    for part in ("vlm", *load_study(study).backbone.segmenters):
+        (root / "backbones/embedded" / part).mkdir()
     text = re.sub(r"(?ms)^data:\n.*?\n(?=\n)", REAL, study.read_text(), count=1)
     study.write_text(text.replace("source: build", "source: shipped"))
     assert {job.partition(":")[0] for job in planned(root)} >= {"prepare_data", "train_joint", "write_summary"}

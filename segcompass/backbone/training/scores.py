@@ -56,10 +56,16 @@ def vlm_scores(vlm: VisionLanguageModel, data: Path, longest: int, seed: int) ->
     return scores | _facts(vlm, data, rows[0]["image"], longest) | _captions(vlm, data) | _reference_probe(vlm, data, longest)
 
 
-def sam_scores(sam: Segmenter, data: Path, seed: int) -> dict[str, float]:
-    """Masks, and the probe of the embedding."""
+def sam_scores(sam: Segmenter, data: Path, seed: int, name: str) -> dict[str, float]:
+    """Masks, and the probe of the embedding, of the SAM of this name."""
     held = prepare_scenes(sam, read_scenes(data, "val"))
-    return {"mask_iou": _mask_iou(sam, held, seed)} | _embedding_probe(sam, data, held)
+    scores = {"mask_iou": _mask_iou(sam, held, seed)} | _embedding_probe(sam, data, held)
+    return {sam_score(score, name): value for score, value in scores.items()}
+
+
+def sam_score(score: str, name: str) -> str:
+    """How the card calls a score of the SAM of this name: the largest one's has no suffix."""
+    return score if name == "sam" else f"{score}_{name}"
 
 
 def _embedding_probe(sam: Segmenter, data: Path, held: PreparedScenes) -> dict[str, float]:

@@ -93,8 +93,10 @@ class DenseTargets(nn.Module):
         return parts
 
 
-def train_encoder(sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, seed: int, resume: Path, every: int) -> PhaseRecord:
-    """Trains the image encoder."""
+def train_encoder(
+    sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, seed: int, resume: Path, every: int, name: str = "encoder"
+) -> PhaseRecord:
+    """Trains the image encoder; the heads' weights, as the encoder's own, come from torch's current seed."""
     dense = DenseTargets(sam, prepared)
 
     def losses(step: int) -> dict[str, Tensor]:
@@ -104,7 +106,7 @@ def train_encoder(sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSe
     sam.requires_grad_(False)
     sam.model.vision_encoder.requires_grad_(True)
     heads = {"encoder": sam.model.vision_encoder, "cell_head": dense.cell_head, "fine_head": dense.fine_head}
-    return run_phase("encoder", settings, nn.ModuleDict(heads), losses, resume, every)
+    return run_phase(name, settings, nn.ModuleDict(heads), losses, resume, every)
 
 
 def fine_targets(prepared: PreparedScenes, index: int) -> tuple[Tensor, Tensor]:
@@ -145,7 +147,14 @@ def train_masks(
 
 
 def train_together(
-    sam: SamSegmenter, prepared: PreparedScenes, settings: PhaseSettings, prompts: int, seed: int, resume: Path, every: int
+    sam: SamSegmenter,
+    prepared: PreparedScenes,
+    settings: PhaseSettings,
+    prompts: int,
+    seed: int,
+    resume: Path,
+    every: int,
+    name: str = "together",
 ) -> PhaseRecord:
     """Trains the same parts on the encoder's dense targets and on mask prompts at once.
 
@@ -161,7 +170,7 @@ def train_together(
         return dense.losses(embedding, chosen) | prompted_losses(sam, prepared, embedding, chosen, prompts, generator)
 
     parts = _trainable_parts(sam) | {"cell_head": dense.cell_head, "fine_head": dense.fine_head}
-    return run_phase("together", settings, nn.ModuleDict(parts), losses, resume, every)
+    return run_phase(name, settings, nn.ModuleDict(parts), losses, resume, every)
 
 
 def prompted_losses(
