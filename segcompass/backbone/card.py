@@ -177,7 +177,9 @@ def _gates(gates: dict[str, float]) -> list[str]:
     if not gates:
         return []
     says = {name: GATE_SAYS.get(name, name.replace("_", " ")) for name in sorted(gates, key=list(GATE_SAYS | gates).index)}
-    return ["| joint benchmarks of val: is there room for reward, and can it be learnt? | |", "|---|---|"] + [
+    return [
+        "| joint benchmarks of val: is there room for reward, and can it be learnt? | |",
+        "|---|---|",
         *[f"| {text} | {100 * gates[name]:.1f} |" for name, text in says.items()],
         "",
     ]

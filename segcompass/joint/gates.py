@@ -1,7 +1,7 @@
 """Gates that a base policy must pass before a study of reinforcement can say anything: is there room, and can it be learnt?
 
-Gate A (room): greedy thoughts are often wrong, sampled ones rarely all wrong; the right thought is worth much to the mask; within a group of
-sampled answers, right thoughts earn clearly more than wrong ones. Gate B (learnable): fine-tuning the blocks that joint training trains,
+Gate A (room): greedy thoughts are often wrong, sampled ones rarely all wrong; the right thought is worth much to the mask; within a group
+of sampled answers, right thoughts earn clearly more than wrong ones. Gate B (learnable): fine-tuning the blocks that joint training trains,
 on gold thoughts of training prompts, mends greedy thoughts. Everything is measured on val, by seeds that no training uses.
 """
 
