@@ -7,6 +7,7 @@ from importlib import import_module
 from types import ModuleType
 
 from segcompass.errors import InputError
+from segcompass.instruction_set import asked_by, pin
 
 COMMANDS = {
     "samples": "list a benchmark's expressions with their masks, one JSON object a line",
@@ -30,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
         Exit code: the command's own, or 2 with one sentence on standard error for bad input.
     """
     words = sys.argv[1:] if argv is None else argv
+    if argv is None:  # a process of our own, which has imported neither torch nor NumPy yet
+        pin(asked_by(words))
     parser = argparse.ArgumentParser(prog="segcompass", description="Reasoning segmentation: read, score, explain.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
