@@ -16,6 +16,7 @@ COMMANDS = {
     "check": "say what of the benchmarks is there, against what should be",
     "scale": "say what a study needs: parameters, memory, disk and GPU hours, before it is run",
     "times": "say what a study took, stage by stage, after it was run",
+    "compare-reports": "say which numbers of two reports agree within their intervals",
     "cache-size": "say how large a study's activation cache becomes",
     "convert-sae": "turn the release's dictionary into a checkpoint that SAELens loads too",
     "score-backbone": "say what an embedded backbone can do on held-out scenes",

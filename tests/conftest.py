@@ -7,8 +7,8 @@ Set before torch and NumPy are imported, here alone: worker processes of pytest 
 import os
 
 from segcompass.instruction_set import pin
-from tests.instructions import tested
+from tests.instructions import instructions_under_test
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
-pin(tested())
+pin(instructions_under_test())

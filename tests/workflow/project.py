@@ -12,7 +12,7 @@ from segcompass.provenance.freeze import frozen_content
 from segcompass.provenance.stage import fingerprint
 from segcompass.study.jobs import all_jobs
 from segcompass.study.load import load_study
-from tests.instructions import tested
+from tests.instructions import instructions_under_test
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
@@ -47,7 +47,7 @@ def copy_project(target: Path, study: Path) -> Path:
     (target / "params").mkdir()
     text = study.read_text(encoding="utf-8")
     text = re.sub(r"(?m)^study: .*$", "study: default", text)
-    text = re.sub(r"\binstruction_set: \w+", f"instruction_set: {tested()}", text)
+    text = re.sub(r"\binstruction_set: \w+", f"instruction_set: {instructions_under_test()}", text)
     (target / "params" / "default.yaml").write_text(text, encoding="utf-8")
     return target
 
