@@ -7,6 +7,7 @@ from importlib import import_module
 from types import ModuleType
 
 from segcompass.errors import InputError
+from segcompass.instruction_set import asked_by, pin
 
 COMMANDS = {
     "samples": "list a benchmark's expressions with their masks, one JSON object a line",
@@ -15,6 +16,7 @@ COMMANDS = {
     "check": "say what of the benchmarks is there, against what should be",
     "scale": "say what a study needs: parameters, memory, disk and GPU hours, before it is run",
     "times": "say what a study took, stage by stage, after it was run",
+    "compare-reports": "say which numbers of two reports agree within their intervals",
     "cache-size": "say how large a study's activation cache becomes",
     "convert-sae": "turn the release's dictionary into a checkpoint that SAELens loads too",
     "score-backbone": "say what an embedded backbone can do on held-out scenes",
@@ -31,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         Exit code: the command's own, or 2 with one sentence on standard error for bad input.
     """
     words = sys.argv[1:] if argv is None else argv
+    if argv is None:  # a process of our own, which has imported neither torch nor NumPy yet
+        pin(asked_by(words))
     parser = argparse.ArgumentParser(prog="segcompass", description="Reasoning segmentation: read, score, explain.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():

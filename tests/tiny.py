@@ -15,13 +15,15 @@ from segcompass.study.joint import JointSettings
 from segcompass.study.load import load_study
 from segcompass.study.study import Study
 from segcompass.world.instructions import vocabulary
+from tests.instructions import instructions_under_test
 
 SLOTS = 4
 
 
 def micro_study() -> Study:
-    """The study of seconds, whose sizes the models have."""
-    return load_study(Path(__file__).parent / "workflow" / "micro.yaml")
+    """The study of seconds, whose sizes the models have, under the instruction set that the tests run under."""
+    study = load_study(Path(__file__).parent / "workflow" / "micro.yaml")
+    return study.model_copy(update={"runtime": study.runtime.model_copy(update={"instruction_set": instructions_under_test()})})
 
 
 def tiny_vlm(seed: int = 0) -> LlavaModel:

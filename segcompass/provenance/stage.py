@@ -25,6 +25,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from segcompass.errors import InputError
+from segcompass.instruction_set import is_pinned
+from segcompass.provenance.processor import lacks_avx2, processor
 
 RECORDED_PACKAGES = (
     "numpy",
@@ -146,6 +148,7 @@ def _frozen(path: Path, name: str) -> dict[str, Any]:
     if frozen.get("stage") != name:
         raise InputError(path, "stage", f"is `{frozen.get('stage')}`, but this is the stage `{name}`")
     _refuse_other_code(path, frozen)
+    _refuse_other_instructions(path, frozen["params"])
     return frozen
 
 
@@ -163,6 +166,18 @@ def _refuse_other_code(path: Path, frozen: dict[str, Any]) -> None:
         digest = import_module("segcompass.provenance.code_digest").stage_digest(frozen["stage"], project)
         if frozen["code"] != digest:
             raise InputError(path, "code", "is the digest of other code than lies here now; start the pipeline again")
+
+
+def _refuse_other_instructions(path: Path, params: dict[str, Any]) -> None:
+    """What other instructions computed would be recorded under the study's."""
+    name, field = params.get("runtime", {}).get("instruction_set"), "runtime.instruction_set"
+    if name is None:
+        return
+    if name == "avx2" and lacks_avx2():
+        raise InputError(path, field, "is `avx2`, which this processor does not have; set it to `native` in the study")
+    if not is_pinned(name):
+        problem = f"is `{name}`, but this process was started for others; start it as `python -m segcompass.stages.<stage>`"
+        raise InputError(path, field, problem)
 
 
 @contextmanager
@@ -277,7 +292,7 @@ def _environment() -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return {"versions": versions, "commit": _commit()}
+    return {"versions": versions, "commit": _commit(), "processor": processor()}
 
 
 def _commit() -> str | None:

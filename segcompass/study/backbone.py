@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
+from segcompass.instruction_set import InstructionSet
 from segcompass.study.section import Section
 
 Count = Annotated[int, Field(ge=0)]
@@ -174,6 +175,9 @@ class RuntimeSettings(Section):
     """`attn_implementation` of transformers; flash attention needs `cuda` and `bfloat16`."""
     gradient_checkpointing: bool
     """Recompute the trained language blocks in the backward pass instead of keeping their activations."""
+    instruction_set: InstructionSet
+    """Instructions of the processor that torch, NumPy and SciPy may use, in every job: `avx2` gives the same bytes wherever there is AVX2,
+    `native` takes all that the processor has, `default` what every x86 processor has."""
 
 
 class AnswerSettings(Section):

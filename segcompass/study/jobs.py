@@ -174,7 +174,13 @@ def all_jobs(study: Study) -> list[Job]:
 
 
 def stage_params(study: Study, job: Job) -> dict[str, Any]:
-    """The keys of the study that a job may read, and no other."""
+    """The keys of the study that a job may read, and no other; every job computes under the study's instruction set."""
+    keys = _own_keys(study, job)
+    runtime = keys.get("runtime", {}) | {"instruction_set": study.runtime.instruction_set}
+    return keys | {"runtime": runtime}
+
+
+def _own_keys(study: Study, job: Job) -> dict[str, Any]:
     raw = study.model_dump(mode="json")
     analysis = raw["analysis"]
     wildcards = dict(job.wildcards)

@@ -16,7 +16,8 @@ from segcompass.datasets.samples import Sample, write_samples
 from segcompass.joint.validation import KeptWeights, spread_samples
 from segcompass.provenance.freeze import frozen_content
 from segcompass.study.jobs import Job
-from segcompass.study.joint import ValidationSettings
+from segcompass.study.joint import JointSettings, ValidationSettings
+from tests.arithmetic import same_training
 from tests.tiny import micro_study, without_key_biases
 from tests.workflow.project import ROOT, command
 
@@ -73,6 +74,12 @@ def trained(artefacts: Path, data: Path, out: Path, launch: tuple[str, ...] = ("
     return out
 
 
+def learning_rate(name: str, settings: JointSettings) -> float:
+    """Of a trained tensor; the part that it belongs to stands in its name."""
+    rates = settings.learning_rates.model_dump()
+    return rates[next((part for part in rates if f".{part}." in name), "language")]
+
+
 @pytest.fixture(scope="module")
 def whole(artefacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(artefacts, artefacts / "data", tmp_path_factory.mktemp("whole") / "run")
@@ -99,12 +106,16 @@ def test_two_processes_publish_the_run_of_one(artefacts: Path, whole: Path, tmp_
     assert json.loads((run / "run.json").read_text())["facts"]["processes"] == 2
     assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
     one, two = (without_key_biases(load_file(folder / "model.safetensors")) for folder in (whole, run))
-    assert all(torch.allclose(two[name], one[name], atol=1e-5) for name in one)
+    settings = micro_study().joint
+    for name in one:
+        assert same_training(two[name], one[name], learning_rate(name, settings) * settings.steps), name
     for name in ("curves.csv", "validation.csv"):
         ours, theirs = (list(csv.reader((folder / name).open())) for folder in (run, whole))
         assert ours[0] == theirs[0] and len(ours) == len(theirs)
         for mine, other in zip(ours[1:], theirs[1:], strict=True):
-            assert [float(value or -1) for value in mine] == pytest.approx([float(value or -1) for value in other], abs=1e-5), name
+            # The second step's gradients are those of weights that are a thousandth of the first step apart.
+            found, expected = ([float(value or -1) for value in row] for row in (mine, other))
+            assert found == pytest.approx(expected, rel=1e-4, abs=1e-6), name
 
 
 @pytest.mark.study

@@ -12,6 +12,7 @@ from segcompass.provenance.freeze import frozen_content
 from segcompass.provenance.stage import fingerprint
 from segcompass.study.jobs import all_jobs
 from segcompass.study.load import load_study
+from tests.instructions import instructions_under_test
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
@@ -33,7 +34,7 @@ BIN = Path(sys.executable).parent
 
 
 def copy_project(target: Path, study: Path) -> Path:
-    """The project in `target`, with `study` as its only study, named default."""
+    """The project in `target`, with `study` as its only study, named default, under the instruction set that the tests run under."""
     for part in PARTS:
         source, copy = ROOT / part, target / part
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +46,9 @@ def copy_project(target: Path, study: Path) -> Path:
             shutil.copy2(source, copy)
     (target / "params").mkdir()
     text = study.read_text(encoding="utf-8")
-    (target / "params" / "default.yaml").write_text(re.sub(r"(?m)^study: .*$", "study: default", text), encoding="utf-8")
+    text = re.sub(r"(?m)^study: .*$", "study: default", text)
+    text = re.sub(r"\binstruction_set: \w+", f"instruction_set: {instructions_under_test()}", text)
+    (target / "params" / "default.yaml").write_text(text, encoding="utf-8")
     return target
 
 
