@@ -159,12 +159,12 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
             correlation = {key: value for key, value in analysis["correlation"].items() if key != "variants"}
             return {
                 "correlation": correlation,
-                "bootstrap": analysis["bootstrap"],
+                "bootstrap": {key: analysis["bootstrap"][key] for key in ("level", "seed")},
                 "splits": raw["evaluation"]["splits"],
                 "runs": correlated_runs(study),
             }
         case "make_tables":
-            return {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": analysis["bootstrap"]}
+            return {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": {"level": analysis["bootstrap"]["level"]}}
         case "make_figures":
             return {"report": raw["report"], "runs": runs, "saes": described_saes(study)}
         case "write_summary":
