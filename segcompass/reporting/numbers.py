@@ -35,9 +35,9 @@ def study_numbers(
         place[row["metric"]] = {"mean": _number(row["mean"]), "sd": _number(row["sd"]), "seeds": int(row["seeds"])}
     correlation: Numbers = {}
     for row in _rows(correlations):
-        place = _nested(correlation, row["variant"], f"seed{row['seed']}", row["benchmark"], f"{row['quality']} / {row['accuracy']}")
-        place |= {key: _number(row[key]) for key in row if key.startswith(("pearson", "spearman", "partial", "null", "p"))}
-        place["n"] = int(row["n"])
+        place = _nested(correlation, row["variant"], row["benchmark"], f"{row['quality']} / {row['accuracy']}")
+        place |= {key: _number(row[key]) for key in row if key.startswith(("pearson", "spearman", "partial", "null"))}
+        place |= {key: int(row[key]) for key in ("seeds", "images", "n")}
     necessity: Numbers = {}
     for row in _rows(effects):
         place = _nested(necessity, row["variant"], f"seed{row['seed']}", row["benchmark"], row["split"], f"m{row['m']}", row["contrast"])
@@ -55,7 +55,7 @@ def study_numbers(
     for name, table in comparisons.items():
         for row in _rows(table):
             place = _nested(compared, name, row["row"], row["column"])
-            place |= {key: _number(row[key]) for key in ("mean", "sd", "low", "high")}
+            place |= {key: _number(row[key]) for key in ("mean", "sd", "low", "high", "p", "p_holm")}
     return {
         "metrics": metrics,
         "comparisons": compared,

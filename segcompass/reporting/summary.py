@@ -16,7 +16,7 @@ FIGURES = {
     "coverage": "Share of the target under the top K % of the visual tokens (Figure 5), two rankings, with every control.",
     "purity": "Best concept of every colour and shape, chosen on train scenes; dashes: a linear read-out of the layer's hidden states.",
     "frontier": "Explained variance against L0 on held-out images, one line an architecture, layer and width.",
-    "correlation": "Concept quality against mask accuracy (Figure 8), samples with a target, first run of the first correlated variant.",
+    "correlation": "Concept quality against mask accuracy (Figure 8): samples with a target of the first run, coefficients of its variant.",
     "necessity": "What zeroing a slot's top concepts does to its masks, against matched random concepts and the sham edit.",
     "qualitative": "The first sample of each of the first images of the split, not chosen ones.",
     "interface": "Training of the interfaces on cached answers of the base policy: heat maps, mean over seeds, smoothed.",
@@ -109,17 +109,16 @@ def concept_sentences(scores: Mapping[str, pd.DataFrame]) -> list[str]:
 
 def correlation_sentence(row: dict[str, Any]) -> str:
     """One finding, with its null twin and what remains when confounders are held fixed."""
-    beyond = _excludes_zero(row["spearman_low"], row["spearman_high"])
-    kept = _excludes_zero(row["partial_low"], row["partial_high"])
+    beyond, kept = row["spearman_starred"], row["partial_starred"]
+    runs = f"* `{row['variant']}`, {row['seeds']} {'seed' if row['seeds'] == 1 else 'seeds'}"
     if math.isnan(row["spearman"]):
-        run = f"* `{row['variant']}` seed {row['seed']}"
-        return f"{run}: `{row['quality']}` or `{row['accuracy']}` does not vary, so there is no correlation to report."
+        return f"{runs}: `{row['quality']}` or `{row['accuracy']}` does not vary, so there is no correlation to report."
     verdict = "shows no reliable relation to"
     if beyond:
         verdict = "goes with" if row["spearman"] > 0 else "goes against"
     rest = "remains" if kept else "does not remain"
     return (
-        f"* `{row['variant']}` seed {row['seed']}: `{row['quality']}` {verdict} `{row['accuracy']}`, Spearman"
+        f"{runs}: `{row['quality']}` {verdict} `{row['accuracy']}`, Spearman"
         f" {_interval(row, 'spearman')} over {row['n']} samples of {row['images']} images; shuffled {_interval(row, 'null', 'null_mean')}."
         f" Given target area, number of targets, expression length and a right thought it {rest}: {_interval(row, 'partial')}."
     )

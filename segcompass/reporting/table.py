@@ -19,6 +19,10 @@ class Value:
     seeds: int = 0
     low: float = math.nan
     high: float = math.nan
+    p: float = math.nan
+    """Of a difference from 0, before correction."""
+    p_holm: float = math.nan
+    """Corrected within the family that the table's caption names."""
     marked: bool = False
     """Whether a `*` follows it; the table's caption says what for."""
 
@@ -56,12 +60,12 @@ class Table:
         """One row a known value."""
         found = [
             {"row": label, "source": source, "column": column, "mean": value.mean, "sd": value.sd, "seeds": value.seeds or math.nan}
-            | {"low": value.low, "high": value.high}
+            | {"low": value.low, "high": value.high, "p": value.p, "p_holm": value.p_holm}
             for label, source, values in self.rows
             for column in self.columns
             if (value := values.get(column)) is not None and not math.isnan(value.mean)
         ]
-        frame = pd.DataFrame(found, columns=["row", "source", "column", "mean", "sd", "seeds", "low", "high"])
+        frame = pd.DataFrame(found, columns=["row", "source", "column", "mean", "sd", "seeds", "low", "high", "p", "p_holm"])
         return frame.astype({"seeds": "Int64"})
 
     def markdown(self) -> str:

@@ -83,9 +83,9 @@ def _concepts(stage: Stage) -> None:
 def _correlation(stage: Stage) -> None:
     folder = stage.inputs["correlate"]
     points, table = (pd.read_csv(folder / name) for name in ("points.csv", "correlations.csv"))
-    variant, seed = table.loc[0, ["variant", "seed"]]
+    variant, seed = points.loc[0, ["variant", "seed"]]
     mine = points[(points["variant"] == variant) & (points["seed"] == seed)]
-    pooled = table[(table["variant"] == variant) & (table["seed"] == seed) & (table["benchmark"] == "all")]
+    pooled = table[(table["variant"] == variant) & (table["benchmark"] == "all")]
     save_figure(lambda: correlation_figure(mine, pooled), mine, stage.folder, "correlation")
 
 

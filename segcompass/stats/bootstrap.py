@@ -1,6 +1,6 @@
 """Percentile bootstrap that resamples clusters (images): expressions of one image are not independent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,25 +38,6 @@ def ratio_interval(
         below = bottom[drawn].sum(1)
         ratios.append(top[drawn].sum(1)[below > 0] / below[below > 0])
     return percentile_interval(np.concatenate(ratios), level)
-
-
-def paired_difference(
-    a: np.ndarray, b: np.ndarray, clusters: Sequence[Any] | np.ndarray, samples: int, level: float, seed: int
-) -> tuple[float, float, float]:
-    """(mean of a - b, low, high) over the same n expressions [n]."""
-    difference = np.asarray(a, float) - np.asarray(b, float)
-    low, high = ratio_interval(difference, np.ones(len(difference)), clusters, samples, level, seed)
-    return float(difference.mean()), low, high
-
-
-def cluster_draws(clusters: Sequence[Any] | np.ndarray, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """Row numbers of each bootstrap draw, for statistics that are no ratio of sums."""
-    _, index = np.unique(np.asarray(clusters), return_inverse=True)
-    order = np.argsort(index, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(index))[:-1])
-    generator = np.random.default_rng(seed)
-    for _ in range(samples):
-        yield np.concatenate([members[number] for number in generator.integers(0, len(members), len(members))])
 
 
 def percentile_interval(values: np.ndarray, level: float) -> tuple[float, float]:

@@ -1,83 +1,92 @@
-"""Correlation with its doubts: intervals clustered by image, rank-partial correlation, a shuffled null twin."""
+"""Correlation over expressions of images, pooled over seeds: Pearson's, Spearman's, and Spearman's with confounders held fixed.
 
+Pooled means the mean over seeds of each run's own coefficient, so that differences of level between runs are no correlation. All three are
+one: the correlation of what remains of x and y after regressing both on `given` and a constant. Its influence values are exact, the change
+of the ranks themselves included (`influence`), so its interval comes from `segcompass.stats.crossed` without a resampling; it is formed
+on Fisher's scale, atanh, and therefore stays within -1 ... 1.
+
+Shape letters: S seeds, n expressions, c confounders, I images.
+"""
+
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
-from segcompass.stats.bootstrap import cluster_draws
+from segcompass.stats.crossed import Crossed, Estimate, Grid
+
+COEFFICIENTS = ("pearson", "spearman", "partial")
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A coefficient with its percentile interval; NaN where a variable does not vary."""
+class Remainders:
+    """What a coefficient of one run is made of: x and y, or their ranks, less their regression on the confounders and a constant."""
 
-    value: float
-    low: float
-    high: float
+    x: np.ndarray
+    """[n], of length 1."""
+    y: np.ndarray
+    """[n], of length 1; the coefficient is their product."""
+    confounders: np.ndarray
+    """[n, c]: orthonormal basis of what the confounders hold beside a constant."""
+    influence: np.ndarray
+    """[n]: change of the coefficient per copy that is added of an expression."""
 
-
-@dataclass(frozen=True)
-class Null:
-    """Spearman's coefficient after shuffling one variable over the samples."""
-
-    mean: float
-    low: float
-    high: float
-    p: float
-    """Two-sided permutation p-value of the unshuffled coefficient."""
-
-
-def pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson's r of [n] and [n]; NaN where one does not vary."""
-    a, b = x - x.mean(), y - y.mean()
-    scale = np.sqrt((a @ a) * (b @ b))
-    return float(a @ b / scale) if scale > 1e-12 * len(x) else float("nan")
+    @property
+    def value(self) -> float:
+        """The coefficient; NaN where nothing remains of a variable."""
+        return float(self.x @ self.y)
 
 
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's rho, ties by their mean rank."""
-    return pearson(rankdata(x), rankdata(y))
+def remainders(coefficient: str, x: np.ndarray, y: np.ndarray, given: np.ndarray) -> Remainders:
+    """Prepares a coefficient of one run.
+
+    Args:
+        coefficient: one of `COEFFICIENTS`.
+        x: [n].
+        y: [n].
+        given: [n, c]; read by `partial` alone.
+    """
+    columns = [x, y, *(given.T if coefficient == "partial" else [])]
+    numbers = np.stack(columns if coefficient == "pearson" else [rankdata(column) for column in columns], 1).astype(float)
+    design = np.column_stack([np.ones(len(x)), numbers[:, 2:]])
+    slopes = np.linalg.lstsq(design, numbers[:, :2], rcond=None)[0]
+    left = numbers[:, :2] - design @ slopes
+    scale = np.linalg.norm(left, axis=0)
+    varies = scale > 1e-9 * np.maximum(np.linalg.norm(numbers[:, :2], axis=0), 1e-300)
+    scale = np.where(varies, scale, math.nan)
+    a, b = (left / scale).T
+    basis, triangle = np.linalg.qr(design)
+    basis = basis[:, 1:][:, np.abs(np.diag(triangle))[1:] > 1e-9 * np.abs(triangle).max()]
+    value = a @ b
+    influence = a * b - value / 2 * (a**2 + b**2)
+    if coefficient != "pearson":  # an added copy moves the ranks of all that is above it
+        by_x, by_y = (b - value * a) / scale[0], (a - value * b) / scale[1]
+        moved = [by_x, by_y, *(-slope_x * by_x - slope_y * by_y for slope_x, slope_y in slopes[1:])]
+        influence = influence + sum(_above(column, pull) for column, pull in zip(columns, moved, strict=True))
+    return Remainders(a, b, basis, influence)
 
 
-def partial_spearman(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> float:
-    """Spearman's rho of what remains of the ranks of x and y after regressing on the ranks of `given` [n, c]."""
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return float("nan")
-    columns = [np.ones(len(x)), *(rankdata(column) for column in given.T)]
-    design = np.stack(columns, 1)
-    left, right = (ranks - design @ np.linalg.lstsq(design, ranks, rcond=None)[0] for ranks in (rankdata(x), rankdata(y)))
-    return pearson(left, right)
+def correlation(runs: Sequence[Remainders], images: Sequence[Any] | np.ndarray, level: float) -> Estimate:
+    """The mean coefficient of S runs on the same n expressions, with its interval; its p-value comes from `permutation`, here NaN.
+
+    With one run the interval is of that run, over images alone: what other seeds would give is unknown.
+    """
+    grid = Grid(images)
+    values = np.array([run.value for run in runs])
+    value = float(values.mean())
+    influence = grid.sums(np.stack([run.influence for run in runs])) + (values - value)[:, None] / len(grid.names)
+    if not abs(value) < 1:  # perfect, or unknown
+        return Estimate(value, value, value, math.nan, len(runs), len(grid.names), len(runs[0].x))
+    fisher = Crossed(math.atanh(value), {"runs": influence / (1 - value**2)}, len(runs[0].x))
+    found = (fisher if len(runs) > 1 else fisher.of_these_runs()).estimate(level)
+    return replace(found, value=value, low=math.tanh(found.low), high=math.tanh(found.high), p=math.nan)
 
 
-def estimates(
-    x: np.ndarray, y: np.ndarray, given: np.ndarray, clusters: Sequence[Any] | np.ndarray, samples: int, level: float, seed: int
-) -> dict[str, Estimate]:
-    """`pearson`, `spearman` and `partial` (rank-partial given `given`) with intervals from the same cluster draws."""
-
-    def all_three(rows: np.ndarray | slice) -> tuple[float, float, float]:
-        return pearson(x[rows], y[rows]), spearman(x[rows], y[rows]), partial_spearman(x[rows], y[rows], given[rows])
-
-    values = all_three(slice(None))
-    drawn = np.array([all_three(rows) for rows in cluster_draws(clusters, samples, seed)])
-    found = {}
-    for index, name in enumerate(("pearson", "spearman", "partial")):
-        column = drawn[:, index][~np.isnan(drawn[:, index])]
-        low, high = np.quantile(column, [(1 - level) / 2, (1 + level) / 2]) if len(column) else (np.nan, np.nan)
-        found[name] = Estimate(values[index], float(low), float(high))
-    return found
-
-
-def null_twin(x: np.ndarray, y: np.ndarray, shuffles: int, level: float, seed: int) -> Null:
-    """Spearman's rho of x with shuffled y: what the same figures give where nothing is to be found."""
-    generator = np.random.default_rng(seed)
-    ranks_x, ranks_y = rankdata(x), rankdata(y)
-    drawn = np.array([pearson(ranks_x, generator.permutation(ranks_y)) for _ in range(shuffles)])
-    observed = pearson(ranks_x, ranks_y)
-    if np.isnan(observed):
-        return Null(*[float("nan")] * 4)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    p = (1 + int((np.abs(drawn) >= abs(observed)).sum())) / (1 + shuffles)
-    return Null(float(drawn.mean()), float(low), float(high), p)
+def _above(numbers: np.ndarray, pull: np.ndarray) -> np.ndarray:
+    """[n]: sum of `pull` over all larger numbers and half of it over equal ones."""
+    _, index = np.unique(numbers, return_inverse=True)
+    sums = np.bincount(index, pull)
+    return (sums[::-1].cumsum()[::-1] - sums / 2)[index]

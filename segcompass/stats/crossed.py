@@ -36,6 +36,9 @@ from scipy.optimize import brentq
 
 from segcompass.stats.reference import critical_value, two_sided_p
 
+THESE_RUNS = "these runs"
+"""Name of the set of seeds of a statistic whose seeds are no sample."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -61,6 +64,7 @@ class Variance:
     """Of the images alone: their interaction with the seeds is part of `seeds`."""
     seeds_df: np.ndarray
     images_df: np.ndarray
+    """At least 1: where the interaction is nearly all that images show, what they add alone is hardly known."""
 
     def p(self, deviation: np.ndarray) -> np.ndarray:
         """Two-sided p-value of estimate - hypothesis; without any variance 1 for no deviation, else 0."""
@@ -81,7 +85,7 @@ class Crossed:
 
     value: float
     influence: Mapping[str, np.ndarray]
-    """Name of a set of seeds -> [S, I]."""
+    """Name of a set of seeds -> [S, I]; sums over images are what each seed's own statistic is above the mean of the set."""
     samples: int
 
     def __add__(self, other: "Crossed") -> "Crossed":
@@ -102,6 +106,11 @@ class Crossed:
             return self * math.nan
         quotient = self.value / other.value
         return self._joined(quotient, 1 / other.value, other, -quotient / other.value)
+
+    def of_these_runs(self) -> "Crossed":
+        """The same statistic where the seeds are taken as they are: its interval says what other images would show of these very runs."""
+        influence = sum((values.mean(0, keepdims=True) for values in self.influence.values()), np.zeros(()))
+        return Crossed(self.value, {THESE_RUNS: influence}, self.samples)
 
     def variance(self) -> Variance:
         """The decomposition of its variance."""
@@ -142,8 +151,9 @@ class Crossed:
         return Crossed(value, influence, max(self.samples, other.samples))
 
     def _undecided(self) -> bool:
-        shapes = [values.shape for values in self.influence.values()]
-        return math.isnan(self.value) or min(seeds for seeds, _ in shapes) < 2 or shapes[0][1] < 2
+        shapes = {name: values.shape for name, values in self.influence.items()}
+        single = any(seeds < 2 and name != THESE_RUNS for name, (seeds, _) in shapes.items())
+        return math.isnan(self.value) or single or min(images for _, images in shapes.values()) < 2
 
     def _estimate(self, low: float, high: float, p: float) -> Estimate:
         shapes = [values.shape for values in self.influence.values()]
@@ -193,12 +203,15 @@ def decomposed(influence: Sequence[np.ndarray]) -> Variance:
     """Variance of sum over sets of the mean over seeds of the sum over images.
 
     Args:
-        influence: of each set of independent seeds [..., S, I], S and I at least 2; sets differ in S alone.
+        influence: of each set of independent seeds [..., S, I], I at least 2; sets differ in S alone. One of a single row is no sample of
+            seeds and adds no variance of seeds.
     """
     images = influence[0].shape[-1]
     by_seed, by_seed_squared, interaction, interaction_squared = (np.zeros(influence[0].shape[:-2]) for _ in range(4))
     for values in influence:
         seeds = values.shape[-2]
+        if seeds == 1:
+            continue
         totals = values.sum(-1)
         component = totals.var(-1, ddof=1) / seeds
         by_seed = by_seed + component
@@ -216,7 +229,7 @@ def decomposed(influence: Sequence[np.ndarray]) -> Variance:
         by_seed,
         alone,
         np.divide(by_seed**2, by_seed_squared, out=np.ones_like(by_seed), where=by_seed_squared > 0),
-        np.divide(alone**2, by_image**2 / image_freedom + interaction_squared, out=np.ones_like(alone), where=alone > 0),
+        np.maximum(np.divide(alone**2, by_image**2 / image_freedom + interaction_squared, out=np.ones_like(alone), where=alone > 0), 1.0),
     )
 
 

@@ -42,8 +42,8 @@ class CorrelationSettings(Section):
     """Concept quality against mask accuracy (Figure 8)."""
 
     variants: dict[Experiment, list[str]]
-    shuffles: Annotated[int, Field(ge=1)]
-    """Permutations of the null twin."""
+    permutations: Annotated[int, Field(ge=1)]
+    """Of whole images, for the null twin; the smallest p-value is 1 / (permutations + 1)."""
 
 
 class InterventionSettings(Section):

@@ -244,12 +244,12 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
             correlation = {key: value for key, value in analysis["correlation"].items() if key != "variants"}
             return {
                 "correlation": correlation,
-                "bootstrap": analysis["bootstrap"],
+                "bootstrap": {key: analysis["bootstrap"][key] for key in ("level", "seed")},
                 "splits": raw["evaluation"]["splits"],
                 "runs": correlated_runs(study),
             }
         case "make_tables":
-            keys = {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": analysis["bootstrap"]}
+            keys = {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": {"level": analysis["bootstrap"]["level"]}}
             return keys | {"experiments": described_experiments(study)} | {key: analysis[key] for key in ("families", "reinforcement")}
         case "make_figures":
             return {"report": raw["report"], "runs": runs, "saes": described_saes(study)}

@@ -292,13 +292,14 @@ def test_overlays_tint_the_mask_and_cut_the_padding_off() -> None:
 
 
 def test_sentences_follow_the_intervals() -> None:
-    row = {"variant": "full", "seed": 0, "quality": "heat_iou", "accuracy": "iou", "n": 9, "images": 3}
+    row = {"variant": "full", "seeds": 3, "quality": "heat_iou", "accuracy": "iou", "n": 9, "images": 3}
+    row |= {"spearman_starred": True, "partial_starred": False}
     row |= {"spearman": 0.5, "spearman_low": 0.2, "spearman_high": 0.7, "null_mean": 0.0, "null_low": -0.1, "null_high": 0.1}
     row |= {"partial": 0.1, "partial_low": -0.1, "partial_high": 0.3}
     assert "goes with" in correlation_sentence(row) and "does not remain" in correlation_sentence(row)
     opposite = row | {"spearman": -row["spearman"], "spearman_low": -row["spearman_high"], "spearman_high": -row["spearman_low"]}
     assert "goes against" in correlation_sentence(opposite)
-    assert "no reliable relation" in correlation_sentence(row | {"spearman_low": -0.1})
+    assert "no reliable relation" in correlation_sentence(row | {"spearman_starred": False})
     assert "shuffled 0.00" in correlation_sentence(row | {"null_mean": -0.001}), "zero has no sign"
     assert "does not vary" in correlation_sentence(row | {"spearman": math.nan})
     effect = {"variant": "full", "seed": 0, "benchmark": "refcoco", "split": "val", "m": 4, "mean": -0.2, "low": -0.3, "high": -0.1, "n": 9}

@@ -43,7 +43,7 @@ SIZES = {
     "joint.policy.group": 2,
     "variants": {"full": {"seeds": [0], "changes": {}}},
     "analysis.bootstrap.samples": 100,
-    "analysis.correlation.shuffles": 2,
+    "analysis.correlation.permutations": 2,
     "analysis.intervention.samples": 2,
     "analysis.intervention.top_concepts": [1],
 }

@@ -38,7 +38,7 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
     ("old", "new", "jobs"),
     [
         ("qualitative_samples: 4", "qualitative_samples: 3", {"make_figures", "write_summary"}),
-        ("shuffles: 20", "shuffles: 30", {"correlate", "make_figures", "write_summary"}),
+        ("permutations: 999", "permutations: 998", {"correlate", "make_figures", "write_summary"}),
         ("    samples: 24", "    samples: 20", {"intervene:full_0", "intervene:full_1", "make_figures", "write_summary"}),
         ("coverage_fraction: 0.1", "coverage_fraction: 0.2", {job for job in JOINT if job.startswith("evaluate")} | REPORT),
         ("oracle_thoughts: [full]", "oracle_thoughts: [full, dense]", {"evaluate:dense_0", *DRAWN}),

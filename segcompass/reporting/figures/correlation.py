@@ -21,7 +21,7 @@ def correlation_figure(points: pd.DataFrame, correlations: pd.DataFrame) -> Figu
 
     Args:
         points: rows of `correlate`'s points.csv, of one run.
-        correlations: rows of its correlations.csv, of the same run, pooled over benchmarks.
+        correlations: rows of its correlations.csv, of the run's variant over all seeds, pooled over benchmarks.
     """
     pairs = list(correlations.loc[correlations["dictionary"] == "trained", ["quality", "accuracy"]].itertuples(index=False, name=None))
     figure, axes = pyplot.subplots(1, len(pairs), figsize=(3.3 * len(pairs), 3.1), squeeze=False)
