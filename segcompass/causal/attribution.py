@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from segcompass.joint.inference import Predictor, Thoughts
+from segcompass.joint.inference import Segmenting, Thoughts
 
 
 def slot_score(heat: Tensor, mask_logits: Tensor, valid: Tensor) -> Tensor:
@@ -26,11 +26,18 @@ def slot_score(heat: Tensor, mask_logits: Tensor, valid: Tensor) -> Tensor:
     return _mean(heat, inside) - _mean(heat, outside)
 
 
-def contributions(predictor: Predictor, thoughts: Thoughts, slots: Sequence[Sequence[int]]) -> Tensor:
+def dense_codes(thoughts: Thoughts) -> Tensor:
+    """The thoughts' codes [N, T, F]."""
+    codes = thoughts.reading.codes
+    assert isinstance(codes, Tensor)
+    return codes
+
+
+def contributions(segmenting: Segmenting, thoughts: Thoughts, slots: Sequence[Sequence[int]]) -> Tensor:
     """Contribution [N, F] of each concept, over all tokens of a sample, to the scores of the sample's given slots."""
-    codes = thoughts.codes.clone().requires_grad_(True)
+    codes = dense_codes(thoughts).clone().requires_grad_(True)
     with torch.enable_grad():
-        output = predictor.segment(thoughts, codes)
+        output = segmenting.segment(thoughts, codes)
         scores = [
             slot_score(output.heat[i, list(chosen)], output.mask_logits[i, list(chosen)].detach(), thoughts.valid[i]).sum()
             for i, chosen in enumerate(slots)

@@ -13,11 +13,14 @@ from segcompass.backbone.runtime import prepare_torch
 from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import encode
 from segcompass.errors import InputError
-from segcompass.joint.checkpoint import load_run
+from segcompass.joint.checkpoint import load_joint, run_settings
 from segcompass.joint.inference import Prediction, Predictor
 from segcompass.provenance.stage import input_fingerprint, read_run
 from segcompass.reporting.figures.qualitative import PREDICTED, overlay
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
+
+THRESHOLD = 0.5
+"""On probabilities, as the release has it on logits."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE")
     parser.add_argument("instruction", metavar="INSTRUCTION", help="what to segment, in words")
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="results/<study>/joint/<variant>/seed<n>")
+    parser.add_argument(
+        "--threshold", type=float, help="confidence from which a slot counts; that of the run's training, or 0.5 where it had none"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a folder that is not there yet")
 
 
@@ -35,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out.exists():
         raise InputError(arguments.out, "--out", "exists already; name a new folder")
     image = read_image(arguments.image)
-    predictor = load_predictor(arguments.model)
+    predictor = load_predictor(arguments.model, arguments.threshold)
     thoughts = predictor.think([image], [arguments.instruction])
     (prediction,) = predictor.predictions(thoughts, predictor.segment(thoughts))
     (text,) = thoughts.texts
@@ -55,24 +61,25 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def load_predictor(run: Path) -> Predictor:
+def load_predictor(run: Path, threshold: float | None) -> Predictor:
     """The predictor of a run that lies in its study's results, with the backbone and the dictionary that it was trained with.
 
     Raises:
         InputError: the folder is no run, or the backbone or dictionary beside it is another one by now.
     """
     record = read_run(run)
-    if record.get("stage") != "train_joint":
-        raise InputError(run / "run.json", "stage", f"is `{record.get('stage')}`; name a folder of train_joint")
+    if record.get("stage") not in ("train_interface", "train_joint"):
+        raise InputError(run / "run.json", "stage", f"is `{record.get('stage')}`; name a folder of train_joint or train_interface")
     params, study = record["params"], run.resolve().parents[2]
-    backbone, sae = study / "backbone", study / "sae" / params["joint"]["interface"]["sae"]
+    backbone, sae = study / "backbone", study / "sae" / run_settings(run).sae
     for part in (backbone, sae):
         if input_fingerprint(part) not in record["inputs"].values():
             raise InputError(part / "run.json", "fingerprint", f"is not the one that {run} was trained with; restore it or train again")
     runtime = RuntimeSettings.model_validate_json(json.dumps(params["runtime"]))
     answer = AnswerSettings.model_validate_json(json.dumps(params["answer"]))
     prepare_torch(params["threads"], 0)
-    return Predictor(load_run(run, backbone, sae, runtime, answer), answer.longest, params["confidence_threshold"])
+    threshold = params.get("confidence_threshold", THRESHOLD) if threshold is None else threshold
+    return Predictor(load_joint(run, backbone, sae, runtime, answer), answer.longest, threshold)
 
 
 def described(prediction: Prediction, instruction: str, text: str) -> dict[str, Any]:

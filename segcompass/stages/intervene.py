@@ -13,23 +13,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.causal.attribution import contributions
+from segcompass.causal.attribution import contributions, dense_codes
 from segcompass.causal.edits import matched_random, top_concepts, zeroed
 from segcompass.causal.effects import COLUMNS, effect, summarised
-from segcompass.datasets.artefact import data_root, manifest
-from segcompass.datasets.files import read_image
+from segcompass.datasets.artefact import manifest
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample, read_samples
-from segcompass.joint.checkpoint import load_run
-from segcompass.joint.inference import Prediction, Predictor, Thoughts, leading_slots
+from segcompass.joint.cached_answers import CachedAnswers
+from segcompass.joint.cached_images import CachedImages
+from segcompass.joint.checkpoint import load_interface
+from segcompass.joint.inference import CachedThoughts, Prediction, Segmenting, Thoughts, leading_slots
 from segcompass.provenance.stage import Stage, run_stage
-from segcompass.study.backbone import AnswerSettings, RuntimeSettings
+from segcompass.study.backbone import RuntimeSettings
 
 FLAGS = {
     "data": "artefact of prepare_data",
     "backbone": "artefact of train_backbone",
     "sae": "artefact of train_sae, the dictionary that the run was trained with",
-    "run": "artefact of train_joint",
+    "answers": "artefact of cache_answers, those to the evaluated samples",
+    "images": "artefact of embed_images, those of the evaluated samples",
+    "run": "artefact of train_interface",
 }
 Row = dict[str, Any]
 
@@ -37,11 +40,15 @@ Row = dict[str, Any]
 def work(stage: Stage) -> None:
     """Fills `effects.csv` and `summary.csv`."""
     settings, bootstrap = stage.params["intervention"], stage.params["bootstrap"]
-    answer = AnswerSettings.model_validate_json(json.dumps(stage.params["answer"]))
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
     prepare_torch(stage.params["threads"], settings["seed"])
-    model = load_run(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime, answer)
-    battery = Battery(Predictor(model, answer.longest, stage.params["confidence_threshold"]), settings, stage)
+    model, device = (
+        load_interface(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime),
+        torch.device(runtime.device),
+    )
+    answers = CachedAnswers(stage.inputs["answers"], model.dictionary.hook_layer, device)
+    thoughts = CachedThoughts(answers, CachedImages(stage.inputs["images"], model.settings.segmenter, device), model)
+    battery = Battery(Segmenting(model, stage.params["confidence_threshold"]), thoughts, settings, stage)
     rows = []
     for benchmark, splits in settings["splits"].items():
         for split in splits:
@@ -58,8 +65,8 @@ def work(stage: Stage) -> None:
 class Battery:
     """Runs the edits of the study on splits."""
 
-    def __init__(self, predictor: Predictor, settings: dict[str, Any], stage: Stage) -> None:
-        self.predictor, self.settings = predictor, settings
+    def __init__(self, segmenting: Segmenting, thoughts: CachedThoughts, settings: dict[str, Any], stage: Stage) -> None:
+        self.segmenting, self.thoughts, self.settings = segmenting, thoughts, settings
         self.data = stage.inputs["data"]
         self.identity = {"variant": stage.wildcards["variant"], "seed": int(stage.wildcards["seed"])}
 
@@ -71,23 +78,22 @@ class Battery:
         for start in tqdm(range(0, len(samples), batch), desc=f"{benchmark} {split}", disable=None):
             part = samples[start : start + batch]
             place = {"benchmark": benchmark, "split": split} | self.identity
-            rows += [place | row for row in self._effects(part, start)]
+            rows += [place | row for row in self._effects(self.thoughts.of(benchmark, split, part), part, start)]
         return rows
 
-    def _effects(self, samples: list[Sample], offset: int) -> list[Row]:
-        images = [read_image(data_root(self.data) / sample.image) for sample in samples]
-        thoughts = self.predictor.think(images, [sample.text for sample in samples])
-        before = self._predicted(thoughts, thoughts.codes)
+    def _effects(self, thoughts: Thoughts, samples: list[Sample], offset: int) -> list[Row]:
+        codes = dense_codes(thoughts)
+        before = self._predicted(thoughts, codes)
         slots = [leading_slots(prediction) for prediction in before]
-        contribution = contributions(self.predictor, thoughts, slots)
-        sham = self._predicted(thoughts, zeroed(thoughts.codes, [[]] * len(samples)))  # the same whatever m is
+        contribution = contributions(self.segmenting, thoughts, slots)
+        sham = self._predicted(thoughts, zeroed(codes, [[]] * len(samples)))  # the same whatever m is
         rows = []
         for m in self.settings["top_concepts"]:
             top = [top_concepts(values, m) for values in contribution]
             draws = [np.random.default_rng([self.settings["seed"], m, offset + index]) for index in range(len(samples))]
-            random = [matched_random(codes, chosen, draw) for codes, chosen, draw in zip(thoughts.codes, top, draws, strict=True)]
+            random = [matched_random(own, chosen, draw) for own, chosen, draw in zip(codes, top, draws, strict=True)]
             for edit, concepts in (("top", top), ("random", random), ("identity", [[]] * len(samples))):
-                after = sham if edit == "identity" else self._predicted(thoughts, zeroed(thoughts.codes, concepts))
+                after = sham if edit == "identity" else self._predicted(thoughts, zeroed(codes, concepts))
                 for index, sample in enumerate(samples):
                     row = {"sample_id": sample.sample_id, "image": sample.image, "m": m, "edit": edit}
                     row["edited_concepts"] = len(concepts[index])
@@ -96,7 +102,7 @@ class Battery:
 
     @torch.no_grad()
     def _predicted(self, thoughts: Thoughts, codes: Tensor) -> list[Prediction]:
-        return self.predictor.predictions(thoughts, self.predictor.segment(thoughts, codes))
+        return self.segmenting.predictions(thoughts, self.segmenting.segment(thoughts, codes))
 
 
 def _compared(before: Prediction, after: Prediction, slots: list[int], target: np.ndarray) -> Row:

@@ -47,9 +47,10 @@ class CorrelationSettings(Section):
 
 
 class InterventionSettings(Section):
-    """Edits of a frozen model."""
+    """Edits of frozen interfaces, on the cached answers of the policy."""
 
-    variants: dict[Experiment, list[str]]
+    variants: list[str]
+    """Variants of the interface experiment whose runs are edited."""
     splits: dict[str, list[str]]
     samples: PositiveInt
     """Expressions per split, the first ones of the manifest."""

@@ -28,7 +28,7 @@ ARTEFACTS = {
     "train_joint": "results/{study}/joint/{variant}/seed{seed}",
     "evaluate_joint": "results/{study}/evaluate/signals/{variant}/seed{seed}",
     "correlate": "results/{study}/correlate",
-    "intervene": "results/{study}/intervene/{experiment}/{variant}/seed{seed}",
+    "intervene": "results/{study}/intervene/{variant}/seed{seed}",
     "make_tables": "reports/{study}/tables",
     "make_figures": "reports/{study}/figures",
     "write_summary": "reports/{study}",
@@ -39,7 +39,8 @@ EVALUATE = {"interface": "evaluate_interface", "signals": "evaluate_joint"}
 EMBEDDED_PARTS = ("training", "evaluation")
 """Parts of the study whose images are embedded: those of the training prompts that are answered, and those that are evaluated."""
 TRAIN = {"interface": "train_interface", "signals": "train_joint"}
-"""Experiment -> the stage that trains its runs, and the one that evaluates them."""
+INTERVENE = {"interface": "intervene"}
+"""Experiment -> the stage that trains its runs, the one that evaluates them, and the one that edits them."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def listed_runs(study: Study, variants: Mapping[Experiment, list[str]]) -> list[
 
 def intervened_runs(study: Study) -> list[Run]:
     """Every run that the causal battery edits."""
-    return listed_runs(study, study.analysis.intervention.variants)
+    return listed_runs(study, {"interface": study.analysis.intervention.variants})
 
 
 def correlated_runs(study: Study) -> list[Run]:
@@ -144,7 +145,7 @@ def correlated_runs(study: Study) -> list[Run]:
 
 
 def run_job(stages: Mapping[str, str], run: Run) -> Job:
-    """The job of a run in the stage of its experiment, `TRAIN` or `EVALUATE`."""
+    """The job of a run in the stage of its experiment: `TRAIN`, `EVALUATE` or `INTERVENE`."""
     experiment, variant, seed = run
     return Job(stages[experiment], (("variant", variant), ("seed", str(seed))))
 
@@ -166,10 +167,7 @@ def all_jobs(study: Study) -> list[Job]:
     jobs += [Job("cache_answers", (("part", part),)) for part in answer_parts(study)]
     jobs += [Job("embed_images", (("segmenter", name), ("part", part))) for name in used_segmenters(study) for part in EMBEDDED_PARTS]
     jobs += [run_job(stages, run) for stages in (TRAIN, EVALUATE) for run in study.runs()]
-    jobs += [
-        Job("intervene", (("experiment", experiment), ("variant", variant), ("seed", str(seed))))
-        for experiment, variant, seed in intervened_runs(study)
-    ]
+    jobs += [run_job(INTERVENE, run) for run in intervened_runs(study)]
     return [*jobs, Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
 
 

@@ -1,5 +1,6 @@
 """The study file as one typed, frozen value, with the checks that span sections."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, PositiveInt, model_validator
@@ -9,7 +10,7 @@ from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, Repo
 from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings, backbone_contradictions
 from segcompass.study.concepts import ActivationSettings, Dictionary, RandomDictionary, SaeTrainingSettings
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings
-from segcompass.study.experiments import EXPERIMENTS, ExperimentSettings, ExperimentsSettings, Run, changed
+from segcompass.study.experiments import EXPERIMENTS, Experiment, ExperimentSettings, ExperimentsSettings, Run, changed
 from segcompass.study.interface import AnswersSettings, InterfaceSettings
 from segcompass.study.joint import JointSettings
 from segcompass.study.scoring import ConceptSettings, SweepSettings, SweptDictionary, sweep_contradictions, swept_dictionaries
@@ -103,11 +104,12 @@ class Study(Section):
                     found.append(f"{place}.{benchmark}: no split `{unknown[0]}`; choose from {', '.join(EVALUATION_SPLITS[benchmark])}")
                 elif missing := [name for name in names if name not in self.evaluation.splits.get(benchmark, [])]:
                     found.append(f"{place}.{benchmark}: `{missing[0]}` is not evaluated; add it to evaluation.splits")
-        for place, listed in {
+        listed_variants: dict[str, Mapping[Experiment, list[str]]] = {
             "evaluation.oracle_thoughts": self.evaluation.oracle_thoughts,
             "analysis.correlation.variants": self.analysis.correlation.variants,
-            "analysis.intervention.variants": self.analysis.intervention.variants,
-        }.items():
+            "analysis.intervention.variants": {"interface": self.analysis.intervention.variants},
+        }
+        for place, listed in listed_variants.items():
             for name in EXPERIMENTS:
                 if missing := [variant for variant in listed.get(name, []) if variant not in self.experiment(name).variants]:
                     found.append(f"{place}.{name}: `{missing[0]}` is not in experiments.{name}.variants")

@@ -26,14 +26,16 @@ rule intervene:
         params=frozen("intervene"),
         data=artefact("prepare_data", "run.json"),
         backbone=artefact("train_backbone", "run.json"),
-        sae=variant_sae(),
-        run=edited_run,
+        sae=variant_sae("interface"),
+        answers=artefact("cache_answers", "run.json").replace("{part}", "evaluation"),
+        images=variant_images("interface", "evaluation"),
+        run=artefact("train_interface", "run.json"),
     output:
         artefact("intervene", "run.json"),
     log:
-        "logs/{study}/intervene/{experiment}_{variant}_seed{seed}.log",
+        "logs/{study}/intervene/{variant}_seed{seed}.log",
     benchmark:
-        "logs/{study}/intervene/{experiment}_{variant}_seed{seed}.tsv"
+        "logs/{study}/intervene/{variant}_seed{seed}.tsv"
     conda:
         ENVIRONMENT
     threads: study_threads
@@ -44,4 +46,5 @@ rule intervene:
         out=artefact("intervene"),
     shell:
         "python -m segcompass.stages.intervene --params {input.params} --data {input.data}"
-        " --backbone {input.backbone} --sae {input.sae} --run {input.run} --out {params.out} > {log} 2>&1"
+        " --backbone {input.backbone} --sae {input.sae} --answers {input.answers} --images {input.images}"
+        " --run {input.run} --out {params.out} > {log} 2>&1"

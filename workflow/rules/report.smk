@@ -32,7 +32,7 @@ rule make_figures:
         evaluate=of_runs(EVALUATE, every_run),
         interface=of_experiment(TRAIN, "interface"),
         joint=of_experiment(TRAIN, "signals"),
-        intervene=every_intervention,
+        intervene=of_runs(INTERVENE, intervened_runs),
         correlate=artefact("correlate", "run.json"),
         sae=every_sae_and_swept,
         concepts=every_score,

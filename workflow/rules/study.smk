@@ -14,6 +14,7 @@ from segcompass.study.jobs import (
     correlated_runs,
     intervened_runs,
     EVALUATE,
+    INTERVENE,
     TRAIN,
     answer_parts,
     job_of,
@@ -32,7 +33,6 @@ wildcard_constraints:
     study=r"[a-z0-9_]+",
     sae=r"[a-z0-9_]+",
     layer=r"\d+",
-    experiment="interface|signals",
     part="training|evaluation|gold",
     segmenter=r"[a-z0-9_]+",
     variant=r"[a-z0-9_]+",
@@ -94,7 +94,7 @@ def done(study, job):
 
 
 def of_runs(stages, runs):
-    """Input function: run.json of the jobs, in `TRAIN` or `EVALUATE`, of the runs that `runs` picks from the study."""
+    """Input function: run.json of the jobs, in `TRAIN`, `EVALUATE` or `INTERVENE`, of the runs that `runs` picks from the study."""
 
     def paths(wildcards):
         study = study_named(wildcards.study)
@@ -179,11 +179,11 @@ def interface_model(experiment, wildcards):
     return study_named(wildcards.study).interface_of(run).model
 
 
-def variant_sae(experiment=None):
-    """Input function: the dictionary that a run reads; its experiment is a wildcard where it is not given."""
+def variant_sae(experiment):
+    """Input function: the dictionary that a run reads."""
 
     def path(wildcards):
-        sae = interface_model(experiment or wildcards.experiment, wildcards).sae
+        sae = interface_model(experiment, wildcards).sae
         return artefact("train_sae", "run.json").format(study=wildcards.study, sae=sae)
 
     return path
@@ -219,13 +219,6 @@ def start(wildcards):
     return done(study, start_job(study, run))
 
 
-def edited_run(wildcards):
-    """The run that interventions edit."""
-    study = study_named(wildcards.study)
-    run = (wildcards.experiment, wildcards.variant, wildcards.seed)
-    return done(study, run_job(TRAIN, run))
-
-
 def control_sae(wildcards):
     """The untrained dictionary that concept quality is compared with."""
     sae = study_named(wildcards.study).evaluation.control_sae
@@ -235,17 +228,6 @@ def control_sae(wildcards):
 def every_run(study):
     """All (variant, seed) pairs of a study."""
     return study.runs()
-
-
-def every_intervention(wildcards):
-    """run.json of every run of the causal battery."""
-    study = study_named(wildcards.study)
-    return [
-        artefact("intervene", "run.json").format(
-            study=study.study, experiment=experiment, variant=variant, seed=seed
-        )
-        for experiment, variant, seed in intervened_runs(study)
-    ]
 
 
 def every_sae(wildcards):
