@@ -36,7 +36,7 @@ class Remainders:
 
     @property
     def value(self) -> float:
-        """The coefficient; NaN where nothing remains of a variable."""
+        """The coefficient; NaN where nothing remains of a variable, or where one is not known throughout."""
         return float(self.x @ self.y)
 
 
@@ -51,6 +51,9 @@ def remainders(coefficient: str, x: np.ndarray, y: np.ndarray, given: np.ndarray
     """
     columns = [x, y, *(given.T if coefficient == "partial" else [])]
     numbers = np.stack(columns if coefficient == "pearson" else [rankdata(column) for column in columns], 1).astype(float)
+    if np.isnan(numbers).any():
+        unknown = np.full(len(x), math.nan)
+        return Remainders(unknown, unknown, np.zeros((len(x), 0)), unknown)
     design = np.column_stack([np.ones(len(x)), numbers[:, 2:]])
     slopes = np.linalg.lstsq(design, numbers[:, :2], rcond=None)[0]
     left = numbers[:, :2] - design @ slopes

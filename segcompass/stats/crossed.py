@@ -80,7 +80,7 @@ class Crossed:
     """A statistic and its influence values, closed under sums, differences, multiples and quotients (by the delta method).
 
     Statistics of runs that share their seeds carry the same key and are paired seed by seed; under different keys their seeds are taken
-    as independent. All statistics of one `Grid` are paired image by image.
+    as independent. All statistics of one `Grid` are paired image by image. Joining two that cannot be paired raises a ValueError.
     """
 
     value: float
@@ -146,7 +146,12 @@ class Crossed:
 
     def _joined(self, value: float, factor: float, other: "Crossed", other_factor: float) -> "Crossed":
         influence = {key: factor * values for key, values in self.influence.items()}
+        images = {values.shape[1] for values in (*influence.values(), *other.influence.values())}
+        if len(images) > 1:
+            raise ValueError(f"statistics of {' and '.join(map(str, sorted(images)))} images cannot be paired: form them on one grid")
         for key, values in other.influence.items():
+            if key in influence and len(influence[key]) != len(values):
+                raise ValueError(f"statistics of the seeds `{key}` have {len(influence[key])} and {len(values)} of them: pair common seeds")
             influence[key] = influence[key] + other_factor * values if key in influence else other_factor * values
         return Crossed(value, influence, max(self.samples, other.samples))
 

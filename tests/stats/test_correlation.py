@@ -92,5 +92,7 @@ def test_what_does_not_vary_has_no_correlation_and_what_is_perfect_no_doubt(coef
     flat, other, given = np.zeros(20), np.arange(20.0), np.arange(20.0)[:, None] % 3
     nothing = correlation([remainders(coefficient, flat, other, given)], np.arange(20), 0.95)
     assert np.isnan([nothing.value, nothing.low, nothing.high]).all()
+    gap = correlation([remainders(coefficient, np.append(np.nan, other[1:]), other, given)], np.arange(20), 0.95)
+    assert np.isnan([gap.value, gap.low, gap.high]).all(), "what is not known for an expression is not known for the run"
     perfect = correlation([remainders(coefficient, other, 2 * other, given)], np.arange(20), 0.95)
     assert (perfect.value, perfect.low) == (pytest.approx(1), pytest.approx(1))

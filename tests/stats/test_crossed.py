@@ -94,6 +94,22 @@ def test_a_share_of_a_gap_has_fiellers_set() -> None:
     assert (nothing.low, nothing.high) == (-math.inf, math.inf), "a gap that is not told from 0 bounds nothing"
 
 
+def test_what_cannot_be_paired_is_refused() -> None:
+    grid = Grid(IMAGES)
+    with pytest.raises(ValueError, match="the seeds `runs` have 3 and 1 of them"):
+        grid.mean(scores(50.0), "runs") - grid.mean(scores(50.0)[:1], "runs")
+    with pytest.raises(ValueError, match="of 20 and 30 images"):
+        grid.mean(scores(50.0), "runs") - Grid(IMAGES % 20).mean(scores(50.0), "others")
+
+
+def test_these_very_runs_vary_by_their_images_alone() -> None:
+    mean = Grid(IMAGES).mean(scores(50.0, luck=30.0), "runs")
+    fixed, drawn = mean.of_these_runs().estimate(0.95), mean.estimate(0.95)
+    assert fixed.value == drawn.value and fixed.high - fixed.low < (drawn.high - drawn.low) / 3
+    single = Grid(IMAGES).mean(scores(50.0)[:1], "runs").of_these_runs().estimate(0.95)
+    assert single.low < single.value < single.high
+
+
 def test_one_seed_or_no_expression_has_no_interval() -> None:
     alone = Grid(IMAGES).mean(scores(50.0)[:1], "runs").estimate(0.95)
     assert alone.seeds == 1 and alone.images == 30 and alone.samples == len(IMAGES)

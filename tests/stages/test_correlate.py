@@ -1,0 +1,63 @@
+"""Correlations pool the runs of a variant, are corrected within it, and leave out what does not count."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from segcompass.stages import correlate
+from segcompass.stats.families import holm
+
+IMAGES = np.repeat(np.arange(40), 3)
+
+
+def run(variant: str, seed: int, slope: float, benchmark: str = "refcoco") -> pd.DataFrame:
+    """120 expressions of 40 images; heat maps go with masks by `slope`, the untrained dictionary's qualities with nothing."""
+    generator = np.random.default_rng([seed, len(variant)])
+    heat = generator.random(len(IMAGES))
+    frame = pd.DataFrame({"sample_id": [f"{benchmark}_{index:03d}" for index in range(len(IMAGES))], "image": [f"i{i}" for i in IMAGES]})
+    frame = frame.assign(variant=variant, seed=seed, benchmark=benchmark, split="val", heat_iou=heat, thought_correct=np.nan, n_targets=1)
+    frame["iou"] = np.clip(slope * heat + generator.random(len(IMAGES)), 0, 2) / 2
+    for name in ("sae_mse", "random_sae_mse", "coverage", "random_coverage"):
+        frame[name] = generator.random(len(IMAGES))
+    frame["truth_area"] = generator.integers(100, 900, len(IMAGES))
+    frame["text_length"] = generator.integers(2, 9, len(IMAGES))
+    frame["predicted_area"] = frame["truth_area"]
+    frame["intersection"] = (frame["iou"] * frame["truth_area"]).round()
+    return frame.sample(frac=1, random_state=seed)  # the order of records says nothing
+
+
+def correlated(records: pd.DataFrame, folder: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    monkeypatch.setattr(correlate, "read_runs", lambda *_: records)
+    params = {"runs": [], "splits": {}, "bootstrap": {"level": 0.95, "seed": 0}, "correlation": {"permutations": 999}}
+    stage = SimpleNamespace(collections={"evaluate": []}, params=params, folder=folder, rows={})
+    correlate.work(stage)  # type: ignore[arg-type]
+    return pd.read_csv(folder / "correlations.csv").set_index(["variant", "benchmark", "quality"])
+
+
+def test_runs_of_a_variant_are_pooled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [run("full", seed, 1.0) for seed in range(3)]
+    absent = run("full", 0, 1.0).assign(truth_area=0, sample_id=lambda frame: "absent" + frame["sample_id"])
+    found = correlated(pd.concat([*runs, absent, run("dense", 0, 0.0)], ignore_index=True), tmp_path, monkeypatch)
+    heat = found.loc[("full", "refcoco", "heat_iou")]
+    assert heat["spearman"] == pytest.approx(np.mean([spearmanr(one["heat_iou"], one["iou"]).statistic for one in runs]))
+    assert (heat["seeds"], heat["images"], heat["n"]) == (3, 40, 120), "expressions without a target are left out"
+    assert heat["spearman_low"] < heat["spearman"] < heat["spearman_high"]
+    assert heat["null_low"] < 0 < heat["null_high"] and heat["spearman_p"] == 0.001
+    assert found.loc[("full", "all", "heat_iou"), "partial"] == pytest.approx(heat["partial"]), "one benchmark is all of them"
+    assert found.loc[("dense", "all", "heat_iou"), "seeds"] == 1
+
+
+def test_stars_come_after_correction_within_variant_and_coefficient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [run(variant, seed, slope) for variant, slope in (("full", 1.0), ("dense", 0.0)) for seed in range(2)]
+    found = correlated(pd.concat(runs, ignore_index=True), tmp_path, monkeypatch)
+    for variant in ("full", "dense"):
+        rows = found.loc[variant]
+        assert len(rows) == 10, "five qualities, over all benchmarks and over one"
+        for name in ("pearson", "spearman", "partial"):
+            assert rows[f"{name}_p_holm"].to_numpy() == pytest.approx(holm(rows[f"{name}_p"].to_numpy()))
+            assert (rows[f"{name}_starred"] == (rows[f"{name}_p_holm"] <= 0.05)).all()
+    assert found.loc[("full", "all", "heat_iou"), "spearman_starred"] and not found.loc["dense", "spearman_starred"].any()
