@@ -142,10 +142,16 @@ class SegmenterSize:
 
 @dataclass(frozen=True)
 class Backbone:
-    """Sizes of both backbones of a study."""
+    """Sizes of the backbones of a study."""
 
     language: LanguageModel
     vision: VisionTower
-    segmenter: SegmenterSize
+    segmenters: dict[str, SegmenterSize]
+    """Every SAM by its name, the largest first."""
     prompt_text: int
     """Text tokens of a prompt: wording, chat template and a sentence of usual length."""
+
+    @property
+    def segmenter(self) -> SegmenterSize:
+        """The largest SAM."""
+        return self.segmenters["sam"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from segcompass.errors import InputError
 from segcompass.footprint.architecture import Backbone, LanguageModel, SegmenterSize, VisionTower, clip_tower, qwen_tower
-from segcompass.study.backbone import EmbeddedBackbone, given_models
+from segcompass.study.backbone import EmbeddedBackbone, SegmenterSettings, TowerSettings, given_models
 from segcompass.study.study import Study
 
 CHAT_TOKENS, EMBEDDED_TOKENS = 80, 16
@@ -16,7 +16,11 @@ VISION_LANGUAGE = {
     "qwen2.5-vl-7b-instruct": (LanguageModel(3584, 28, 28, 4, 128, 18944, 152064, True), qwen_tower(1280, 32, 3420, 14, 2, 2, 3584)),
 }
 """Folder name -> sizes in the published `config.json` of that checkpoint."""
-SEGMENTERS = {"sam-vit-huge": SegmenterSize(1280, 32, 4, 5120, 16, 1024, 14, 16, 256, 16, 2048)}
+SEGMENTERS = {
+    "sam-vit-huge": SegmenterSize(1280, 32, 4, 5120, 16, 1024, 14, 16, 256, 16, 2048),
+    "sam-vit-large": SegmenterSize(1024, 24, 4, 4096, 16, 1024, 14, 16, 256, 16, 2048),
+    "sam-vit-base": SegmenterSize(768, 12, 4, 3072, 16, 1024, 14, 12, 256, 16, 2048),
+}
 """As above, of SAM."""
 
 
@@ -29,10 +33,14 @@ def backbone_sizes(study: Study, root: Path) -> Backbone:
     if isinstance(study.backbone, EmbeddedBackbone) and study.backbone.source == "build":
         return _recipe(study.backbone, study.answer.slots)
     folders = {part: root / folder for part, folder in given_models(study.backbone).items()}
-    language, vision = _of(folders["vlm"], VISION_LANGUAGE, _vision_language, "backbone.vlm_path")
-    segmenter = _of(folders["sam"], SEGMENTERS, _segmenter, "backbone.sam_path")
+    keys = {"vlm": "backbone.vlm_path", "sam": "backbone.sam_path"}
+    keys |= {name: f"backbone.smaller_sams.{name}" for name in study.backbone.smaller_sams}
+    if isinstance(study.backbone, EmbeddedBackbone):
+        keys = dict.fromkeys(keys, "backbone.folder")
+    language, vision = _of(folders["vlm"], VISION_LANGUAGE, _vision_language, keys["vlm"])
+    segmenters = {name: _of(folders[name], SEGMENTERS, _segmenter, keys[name]) for name in study.backbone.segmenters}
     text = EMBEDDED_TOKENS if isinstance(study.backbone, EmbeddedBackbone) else CHAT_TOKENS
-    return Backbone(language, vision, segmenter, text)
+    return Backbone(language, vision, segmenters, text)
 
 
 def _of(folder: Path, published: dict[str, Any], read: Any, key: str) -> Any:
@@ -95,9 +103,12 @@ def _recipe(backbone: EmbeddedBackbone, slots: int) -> Backbone:
     rows = len(build_tokenizer(vocabulary(), slots))
     language = LanguageModel(text.width, text.layers, text.heads, text.heads, text.width // text.heads, text.mlp_width, rows, False)
     tower = clip_tower(vision.width, vision.layers, vision.mlp_width, vlm.image_size, vlm.patch_size, text.width)
-    encoder = sam.vision
+    segmenters = {name: _embedded_segmenter(sam, encoder) for name, encoder in ({"sam": sam.vision} | backbone.smaller_sams).items()}
+    return Backbone(language, tower, segmenters, EMBEDDED_TOKENS)
+
+
+def _embedded_segmenter(sam: SegmenterSettings, encoder: TowerSettings) -> SegmenterSize:
     sides = (sam.patch_size, sam.image_size, 0)
-    segmenter = SegmenterSize(
+    return SegmenterSize(
         encoder.width, encoder.layers, encoder.layers, encoder.mlp_width, *sides, encoder.heads, sam.channels, 16, 4 * sam.channels
     )
-    return Backbone(language, tower, segmenter, EMBEDDED_TOKENS)
