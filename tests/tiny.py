@@ -11,7 +11,7 @@ from segcompass.backbone.sam import SamSegmenter
 from segcompass.joint.model import JointModel
 from segcompass.sae.topk import TopKDictionary
 from segcompass.study.backbone import EmbeddedBackbone
-from segcompass.study.joint import JointSettings
+from segcompass.study.interface import ModelSettings
 from segcompass.study.load import load_study
 from segcompass.study.study import Study
 from segcompass.world.instructions import vocabulary
@@ -43,13 +43,13 @@ def tiny_sam(seed: int = 0) -> SamSegmenter:
     return SamSegmenter(build_sam(backbone.sam)).eval()
 
 
-def tiny_joint(settings: JointSettings | None = None, seed: int = 0) -> JointModel:
+def tiny_joint(settings: ModelSettings | None = None, seed: int = 0) -> JointModel:
     """The joint model of the micro study, its dictionary untrained."""
-    chosen = settings or micro_study().joint
+    study = micro_study()
     vlm, sam = tiny_vlm(seed), tiny_sam(seed)
     dictionary = TopKDictionary(vlm.hidden_width, 64, 4, 0.0, 1000)
     dictionary.hook_layer = 2
-    return JointModel(vlm, sam, dictionary, chosen.interface, SLOTS)
+    return JointModel(vlm, sam, dictionary, settings or study.interface.model, study.answer.max_thought_tokens)
 
 
 def pictures(count: int, seed: int = 0) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segcompass.datasets.artefact import manifest, training_samples
+from segcompass.datasets.samples import read_samples
 from segcompass.datasets.splits import BENCHMARKS
 from segcompass.errors import InputError
 from segcompass.footprint.architecture import Backbone
@@ -20,6 +21,7 @@ IMAGES = {
     ("refcoco+", "unc"): {"train": 16992, "val": 1500, "testA": 750, "testB": 750},
     ("refcocog", "umd"): {"train": 21899, "val": 1300, "test": 2600},
     ("grefcoco", "unc"): {"train": 16994, "val": 1500, "testA": 750, "testB": 750},
+    ("reasonseg", None): {"val": 200, "test": 779},
 }
 """(Benchmark, partition) -> images of each split."""
 EXPRESSIONS = {
@@ -39,7 +41,7 @@ RELEASE_TOKENS, RELEASE_SAMPLES, RELEASE_BYTES = 1400, 200_000, 2
 
 @dataclass(frozen=True)
 class Corpus:
-    """What dictionaries are trained on."""
+    """Part of a study's data."""
 
     images: int
     expressions: int
@@ -73,25 +75,54 @@ def training_corpus(study: Study, root: Path) -> Corpus:
         images = min(study.activations.scenes, study.data.scenes.train)
         return Corpus(images, images * study.data.instructions_per_scene * len(joint), False)
     read = [name for name in joint if name in study.data.partitions]
-    own = {name: _published(study.data, name, "train", IMAGES) for name in read}
-    every = max((own[name] for name in read if name in SAME_IMAGES), default=0) + own.get("refcocog", 0)
+    every = _distinct({(name, "train"): _published(study.data, name, "train", IMAGES) for name in read})
     images = min(study.activations.scenes, every)
     return Corpus(images, round(sum(_expressions(study.data, name, "train") for name in read) * images / every), False)
 
 
-def evaluated_expressions(study: Study, root: Path) -> int:
-    """Expressions that one run is evaluated on."""
-    total = 0
-    for benchmark, splits in study.evaluation.splits.items():
-        for split in splits:
-            path = manifest(root / "results" / study.study / "data", benchmark, split)
-            if path.is_file():
-                total += path.read_text(encoding="utf-8").count("\n")
-            elif isinstance(study.data, WorldSettings):
-                total += getattr(study.data.scenes, split) * study.data.instructions_per_scene
-            else:
-                total += _expressions(study.data, benchmark, split)
-    return total
+def answered_corpus(study: Study, root: Path) -> Corpus:
+    """Training prompts that are answered for the interfaces, and their images: no more than there are, and than a prompt has."""
+    benchmarks, wanted = study.answers.benchmarks, study.answers.prompts
+    paths = [manifest(root / "results" / study.study / "data", benchmark, "train") for benchmark in benchmarks]
+    if counted := all(path.is_file() for path in paths):
+        images, expressions = _counted(paths)
+    elif isinstance(study.data, WorldSettings):
+        images = study.data.scenes.train
+        expressions = images * study.data.instructions_per_scene * len(benchmarks)
+    else:
+        images = _distinct({(benchmark, "train"): _published(study.data, benchmark, "train", IMAGES) for benchmark in benchmarks})
+        expressions = sum(_expressions(study.data, benchmark, "train") for benchmark in benchmarks)
+    return Corpus(min(images, wanted), min(expressions, wanted), counted)
+
+
+def evaluated_corpus(study: Study, root: Path) -> Corpus:
+    """Expressions that one run is evaluated on, and their images."""
+    splits = [(benchmark, split) for benchmark, names in study.evaluation.splits.items() for split in names]
+    paths = [manifest(root / "results" / study.study / "data", *place) for place in splits]
+    if all(path.is_file() for path in paths):
+        return Corpus(*_counted(paths), True)
+    if isinstance(study.data, WorldSettings):
+        scenes = study.data.scenes.model_dump()
+        expressions = study.data.instructions_per_scene * sum(scenes[split] for _, split in splits)
+        return Corpus(sum(scenes[split] for split in {split for _, split in splits}), expressions, False)
+    data = study.data
+    images = _distinct({place: _published(data, *place, IMAGES) for place in splits})
+    return Corpus(images, sum(_expressions(data, *place) for place in splits), False)
+
+
+def _counted(paths: list[Path]) -> tuple[int, int]:
+    """Distinct images, and expressions, of some manifests."""
+    images = [sample.image for path in paths for sample in read_samples(path)]
+    return len(set(images)), len(images)
+
+
+def _distinct(images: dict[tuple[str, str], int]) -> int:
+    """Images of some splits, where benchmarks over one set of images share them."""
+    shared: dict[str, int] = {}
+    for (benchmark, split), count in images.items():
+        if benchmark in SAME_IMAGES:
+            shared[split] = max(shared.get(split, 0), count)
+    return sum(shared.values()) + sum(count for (benchmark, _), count in images.items() if benchmark not in SAME_IMAGES)
 
 
 def _expressions(data: RootSettings, benchmark: str, split: str) -> int:

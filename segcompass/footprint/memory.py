@@ -1,18 +1,24 @@
-"""Memory of joint training on one of n GPUs, if weights, gradients and optimiser states are divided among them (FSDP).
+"""Memory of joint training on one of n GPUs, if weights, gradients and optimiser states are divided among them (FSDP), and of the training
+of one interface, which runs on one.
 
 Storage is the code's own: frozen weights in the study's dtype, trained weights, their gradients and AdamW's two moments in float32, and the
 reference policy, a copy of the trained language blocks, in the study's dtype again.
-The prompts of a step are divided among the GPUs as well.
+The prompts of a step are divided among the GPUs as well. Two upper bounds: every answer is as long as it may be and differs from the others
+of its prompt, and some answer of a batch breaks the form, so that the well-formed ones need a pass of their own.
 Shape letters: b prompts of one GPU, G rollouts a prompt, N = b * G, P prompt tokens, A answer tokens, T = P + A, d width, L blocks,
-l hook layer, F concepts, V vocabulary, K slots, C channels, g side of SAM's image embedding.
+l hook layer, F concepts, a active ones a token, V vocabulary, K slots, C channels, g side of SAM's image embedding.
 """
 
 import math
 from dataclasses import dataclass
 
 from segcompass.footprint.architecture import Backbone, LanguageModel
+from segcompass.footprint.interface import InterfaceSize
 from segcompass.study.backbone import RuntimeSettings
-from segcompass.study.joint import InterfaceSettings, JointSettings
+from segcompass.study.concepts import Dictionary
+from segcompass.study.interface import InterfaceSettings
+from segcompass.study.jobs import sae_layer
+from segcompass.study.joint import JointSettings
 from segcompass.study.study import Study
 
 SINGLE, HALF = 4, 2
@@ -22,6 +28,10 @@ DECODER_FLOATS = 24
 (measured on transformers' own, 23 to 25 of them from g = 16 to 32; tests repeat it)."""
 CODE_BYTES = 9
 """Bytes per token and concept at the codebook's gather: the code, its absolute value, whether it is active."""
+SPARSE_BYTES = 8
+"""Bytes of an active concept in sparse form: its number and its code."""
+ACTIVE_CONCEPTS = 64
+"""Stated, not measured: active concepts a token of a dictionary whose architecture does not fix them, a few dozen at the paper's size."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +45,11 @@ class Part:
     """Of one stored weight."""
 
 
-def model_parts(study: Study, backbone: Backbone) -> list[Part]:
-    """Every part of the joint model `full`, in the order in which data passes it."""
-    language, vision, segmenter, frozen = backbone.language, backbone.vision, backbone.segmenter, dtype_bytes(study.runtime)
-    hook, features = study.activations.hook_layer, dictionary_width(study, study.joint.interface.sae)
+def model_parts(study: Study, backbone: Backbone, joint: JointSettings) -> list[Part]:
+    """Every part of one variant of the joint model, in the order in which data passes it."""
+    language, vision, frozen = backbone.language, backbone.vision, dtype_bytes(study.runtime)
+    interface = study.interface_variant(joint.interface)
+    hook = sae_layer(study, interface.model.sae)
     return [
         Part("vision tower", vision.parameters, False, frozen),
         Part("projector", vision.projector, False, frozen),
@@ -46,13 +57,34 @@ def model_parts(study: Study, backbone: Backbone) -> list[Part]:
         Part(f"blocks 1 to {hook}", hook * language.block, False, frozen),
         Part(f"blocks {hook + 1} to {language.layers}", (language.layers - hook) * language.block, True, SINGLE),
         Part("final norm and head", language.width + language.head, True, SINGLE),
-        Part("dictionary", dictionary_parameters(language.width, features), False, SINGLE),
-        Part("query codebook", codebook_parameters(study.joint.interface, features, study.answer.slots), True, SINGLE),
-        Part("slot mapper", mapper_parameters(study.joint.interface, language.width, segmenter.channels, study.answer.slots), True, SINGLE),
-        Part("SAM image encoder", segmenter.encoder, False, frozen),
+        *interface_parts(study, backbone, interface),
+    ]
+
+
+def interface_parts(study: Study, backbone: Backbone, interface: InterfaceSettings) -> list[Part]:
+    """The parts behind the policy: all that the training of an interface loads."""
+    size, segmenter = interface_size(study, backbone, interface), backbone.segmenters[interface.model.segmenter]
+    return [
+        Part("dictionary", dictionary_parameters(size.width, size.features), False, SINGLE),
+        Part("query codebook", size.codebook, True, SINGLE),
+        Part("slot mapper", size.mapper, True, SINGLE),
+        Part("SAM image encoder", segmenter.encoder, False, dtype_bytes(study.runtime)),
         Part("SAM mask prompt", segmenter.prompt, True, SINGLE),
         Part("SAM mask decoder", segmenter.decoder, True, SINGLE),
     ]
+
+
+def trained_parameters(parts: list[Part]) -> int:
+    """How many parameters of some parts are trained."""
+    return sum(part.parameters for part in parts if part.trained)
+
+
+def interface_size(study: Study, backbone: Backbone, interface: InterfaceSettings) -> InterfaceSize:
+    """The size of a variant's interface."""
+    segmenter, features = backbone.segmenters[interface.model.segmenter], dictionary_width(study, interface.model.sae)
+    active = active_concepts(study, interface.model.sae)
+    policy = backbone.language.width, backbone.language.vocabulary, study.answer.max_thought_tokens
+    return InterfaceSize(interface.model, features, active, *policy, segmenter.channels, segmenter.grid)
 
 
 def dtype_bytes(runtime: RuntimeSettings) -> int:
@@ -60,34 +92,34 @@ def dtype_bytes(runtime: RuntimeSettings) -> int:
     return SINGLE if runtime.dtype == "float32" else HALF
 
 
+def dictionary_of(study: Study, name: str) -> Dictionary:
+    """A dictionary of the study or of its sweep."""
+    swept = study.swept()
+    return swept[name].dictionary if name in swept else study.saes[name]
+
+
 def dictionary_width(study: Study, name: str) -> int:
     """F of a dictionary; a random one has that of the one it copies."""
-    dictionary = study.saes[name]
+    dictionary = dictionary_of(study, name)
     return dictionary_width(study, dictionary.like) if dictionary.architecture == "random" else dictionary.width
+
+
+def active_concepts(study: Study, name: str) -> int:
+    """Active concepts a token: k, all of a dense map, the copied one's of a random one, else what is stated."""
+    dictionary = dictionary_of(study, name)
+    match dictionary.architecture:
+        case "random":
+            return active_concepts(study, dictionary.like)
+        case "topk" | "batchtopk":
+            return dictionary.k
+        case "dense":
+            return dictionary.width
+    return min(ACTIVE_CONCEPTS, dictionary.width)
 
 
 def dictionary_parameters(width: int, features: int) -> int:
     """Encoder, decoder and their biases."""
     return 2 * width * features + features + width
-
-
-def codebook_parameters(settings: InterfaceSettings, features: int, slots: int) -> int:
-    """A row a concept, K queries, and pre-norm encoder layers of feed-forward width 4 q with a last norm."""
-    q = settings.query_width
-    layer = 4 * (q**2 + q) + 8 * q**2 + 5 * q + 4 * q
-    return features * q + slots * q + settings.query_layers * layer + 2 * q
-
-
-def mapper_parameters(settings: InterfaceSettings, width: int, channels: int, slots: int) -> int:
-    """Slot projection, fusion, image convolution, fusion of the heads' maps, confidence, and the constant where r_k is cut."""
-    heads = settings.mapper_heads
-    fused = heads * settings.mapper_head_width
-    projection = settings.query_width * width + width
-    fusion = 2 * 2 * width + 2 * width * fused + fused
-    maps = 9 * heads * 4 * heads + 4 * heads + 9 * 4 * heads + 1
-    confidence = 64 * fused + 64 + 64 + 1
-    constant = 0 if settings.reference_state else slots * width
-    return projection + fusion + channels * fused + fused + maps + confidence + constant
 
 
 def block_activation_bytes(language: LanguageModel, half: bool) -> int:
@@ -108,6 +140,8 @@ class Sequences:
     group: int
     prompt: int
     answer: int
+    packed: bool
+    """Rollouts stand behind one copy of their prompt; flash attention, which takes no mask for that, repeats it."""
 
     @property
     def count(self) -> int:
@@ -119,27 +153,56 @@ class Sequences:
         """T."""
         return self.prompt + self.answer
 
+    @property
+    def rows(self) -> tuple[int, int]:
+        """What the language blocks run over: number and length of sequences."""
+        return (self.prompts, self.prompt + self.group * self.answer) if self.packed else (self.count, self.length)
+
+    @property
+    def places(self) -> int:
+        """Tokens that the language blocks run over."""
+        return math.prod(self.rows)
+
+
+def answer_lengths(study: Study, backbone: Backbone) -> tuple[int, int]:
+    """P and A; answers are as long as they may be."""
+    return backbone.vision.tokens + backbone.prompt_text, study.answer.longest
+
 
 def step_sequences(study: Study, joint: JointSettings, backbone: Backbone, gpus: int) -> Sequences:
-    """The largest share of a step's prompts; answers are as long as they may be."""
-    prompt = backbone.vision.tokens + backbone.prompt_text
-    return Sequences(math.ceil(joint.prompts / gpus), joint.policy.group, prompt, study.answer.longest)
+    """The largest share of a step's prompts."""
+    packed = study.runtime.attention != "flash_attention_2" and joint.policy.group > 1
+    return Sequences(math.ceil(joint.prompts / gpus), joint.policy.group, *answer_lengths(study, backbone), packed)
+
+
+def policy_parameters(study: Study, backbone: Backbone, joint: JointSettings) -> int:
+    """Trained parameters of the policy: blocks above the hook, norm and head."""
+    language, hook = backbone.language, sae_layer(study, study.interface_variant(joint.interface).model.sae)
+    return (language.layers - hook) * language.block + language.width + language.head
+
+
+def learns_from_masks(joint: JointSettings) -> bool:
+    """Whether a gradient of the masks reaches the policy, so that both passes above the hook are kept for it."""
+    return joint.segmentation.weight > 0 and joint.segmentation_gradient > 0
 
 
 def state_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
-    """What stays in a GPU's memory between steps."""
-    parts = model_parts(study, backbone)
-    trained = sum(part.parameters for part in parts if part.trained)
-    hook, language = study.activations.hook_layer, backbone.language
-    policy = (language.layers - hook) * language.block + language.width + language.head
-    whole = {
+    """What stays in a GPU's memory between steps, of the reference of joint training."""
+    parts = model_parts(study, backbone, study.joint)
+    whole = _states(parts) | {
+        "AdamW moments": 2 * trained_parameters(parts) * SINGLE,
+        "reference policy": policy_parameters(study, backbone, study.joint) * dtype_bytes(study.runtime),
+    }
+    return {name: math.ceil(size / gpus) for name, size in whole.items()}
+
+
+def _states(parts: list[Part]) -> dict[str, int]:
+    trained = trained_parameters(parts)
+    return {
         "frozen weights": sum(part.parameters * part.bytes for part in parts if not part.trained),
         "trained weights": trained * SINGLE,
         "gradients": trained * SINGLE,
-        "AdamW moments": 2 * trained * SINGLE,
-        "reference policy": policy * dtype_bytes(study.runtime),
     }
-    return {name: math.ceil(size / gpus) for name, size in whole.items()}
 
 
 def sampling_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
@@ -152,20 +215,22 @@ def sampling_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int
 
 def update_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
     """What the losses and their gradient add."""
-    language, segmenter, runtime = backbone.language, backbone.segmenter, study.runtime
-    size, number = step_sequences(study, study.joint, backbone, gpus), dtype_bytes(runtime)
-    tokens, upper = size.count * size.length, language.layers - study.activations.hook_layer
-    block = tokens * block_activation_bytes(language, runtime.dtype != "float32")
-    scores = 2 * size.count * language.heads * size.length**2 * number if runtime.attention == "eager" else 0
-    blocks = upper * tokens * language.width * number + block + scores if runtime.gradient_checkpointing else upper * (block + scores)
-    features = dictionary_width(study, study.joint.interface.sae)
+    language, runtime, joint = backbone.language, study.runtime, study.joint
+    interface = study.interface_variant(joint.interface).model
+    segmenter, size, number = backbone.segmenters[interface.segmenter], step_sequences(study, joint, backbone, gpus), dtype_bytes(runtime)
+    upper, passes = language.layers - sae_layer(study, interface.sae), 2 if learns_from_masks(joint) else 1
+    rows, length = size.rows
+    block = size.places * block_activation_bytes(language, runtime.dtype != "float32")
+    block += 2 * rows * language.heads * length**2 * number if runtime.attention == "eager" else 0
+    kept = passes * upper * size.places * language.width * number + block
     grid = segmenter.grid**2 * segmenter.channels
     return {
         "weights at work": working_bytes(study, backbone, gpus),
-        "language blocks": blocks,
+        "language blocks": kept if runtime.gradient_checkpointing else passes * upper * block,
+        "sequences": size.count * size.length * language.width * (2 * number + 2 * SINGLE),
         "logits": 3 * size.count * size.answer * language.vocabulary * SINGLE,
-        "codes": tokens * features * CODE_BYTES,
-        "mask decoder": size.count * study.answer.slots * grid * DECODER_FLOATS * SINGLE,
+        "codes": size.count * size.length * dictionary_width(study, interface.sae) * CODE_BYTES,
+        "mask decoder": size.count * interface.slots * grid * DECODER_FLOATS * SINGLE,
         "image embeddings": (size.prompts + size.count) * grid * SINGLE,
     }
 
@@ -175,5 +240,25 @@ def working_bytes(study: Study, backbone: Backbone, gpus: int) -> int:
     language, number = backbone.language, dtype_bytes(study.runtime)
     if gpus > 1:
         return 2 * max(language.block, language.head) * number
-    policy = (language.layers - study.activations.hook_layer) * language.block + language.width + language.head
-    return policy * number if study.runtime.dtype != "float32" else 0
+    return policy_parameters(study, backbone, study.joint) * number if study.runtime.dtype != "float32" else 0
+
+
+def interface_bytes(study: Study, backbone: Backbone, interface: InterfaceSettings, answers: int) -> dict[str, int]:
+    """Memory of the training of one interface on a number of cached answers.
+
+    Sparse codes of all answers are kept, dense ones made anew for each batch. The slots' encoder, below a tenth of the mask decoder, is
+    left out, and so is what stays on disk: hidden states, reference states, embeddings. Muon keeps one moment of a matrix, not two.
+    """
+    size, segmenter = interface_size(study, backbone, interface), backbone.segmenters[interface.model.segmenter]
+    length, batch = sum(answer_lengths(study, backbone)), max(interface.training.heat_maps.batch, interface.training.masks.batch)
+    dense, grid = size.active == size.features, segmenter.grid**2 * segmenter.channels
+    tokens = batch * length
+    parts = interface_parts(study, backbone, interface)
+    return _states(parts) | {
+        "moments": 2 * trained_parameters(parts) * SINGLE,
+        "codes of all answers": 0 if dense else answers * length * size.active * SPARSE_BYTES,
+        "codes of a batch": tokens * (size.features * CODE_BYTES if dense else size.active * SPARSE_BYTES),
+        "hidden states of a batch": tokens * size.width * SINGLE,
+        "mask decoder": batch * size.model.slots * grid * DECODER_FLOATS * SINGLE,
+        "image embeddings": batch * (1 + size.model.slots) * grid * SINGLE,
+    }

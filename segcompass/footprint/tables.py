@@ -9,39 +9,40 @@ from segcompass.footprint.corpus import (
     RELEASE_BYTES,
     RELEASE_SAMPLES,
     RELEASE_TOKENS,
-    evaluated_expressions,
+    answered_corpus,
+    evaluated_corpus,
     release_sample_bytes,
     token_bytes,
     training_corpus,
 )
+from segcompass.footprint.disk import (
+    cached_answer_bytes,
+    cached_image_bytes,
+    cached_target_bytes,
+    dictionary_bytes,
+    interface_checkpoint_bytes,
+    interface_resume_bytes,
+    joint_checkpoint_bytes,
+    joint_resume_bytes,
+    token_box_bytes,
+)
 from segcompass.footprint.memory import (
     SINGLE,
-    dictionary_parameters,
+    active_concepts,
     dictionary_width,
+    interface_bytes,
     model_parts,
     sampling_bytes,
     state_bytes,
     step_sequences,
+    trained_parameters,
     update_bytes,
 )
+from segcompass.footprint.runs import stage_works
 from segcompass.footprint.sizes import backbone_sizes
-from segcompass.footprint.work import (
-    A100,
-    UTILISATION,
-    Work,
-    cache_work,
-    cached_answers_work,
-    dictionary_work,
-    evaluation_work,
-    intervention_work,
-    joint_work,
-    on_the_fly_work,
-)
-from segcompass.study.jobs import intervened_runs
+from segcompass.footprint.work import A100, UTILISATION, Work
+from segcompass.study.jobs import Job, all_jobs, answered_layers, sae_layer
 from segcompass.study.study import Study
-
-ADAMW_STATES = 3
-"""A resume point holds the trained weights and AdamW's two moments."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Table:
 
 
 def scale_tables(study: Study, root: Path, gpus: int) -> list[Table]:
-    """The five tables of a study; the paths that it names are relative to `root`.
+    """The six tables of a study; the paths that it names are relative to `root`.
 
     Raises:
         InputError: sizes of a checkpoint or counts of a benchmark are not known.
@@ -82,24 +83,29 @@ def scale_tables(study: Study, root: Path, gpus: int) -> list[Table]:
         size_table(study, backbone),
         parameter_table(study, backbone),
         memory_table(study, backbone, gpus),
+        interface_table(study, backbone, root),
         disk_table(study, backbone, root),
         hours_table(study, backbone, root, gpus),
     ]
 
 
 def size_table(study: Study, backbone: Backbone) -> Table:
-    """The numbers from which the other tables follow."""
-    language, segmenter, size = backbone.language, backbone.segmenter, step_sequences(study, study.joint, backbone, 1)
-    features = dictionary_width(study, study.joint.interface.sae)
+    """The numbers from which the other tables follow, of the reference of joint training."""
+    model = study.interface_variant(study.joint.interface).model
+    language, segmenter, size = backbone.language, backbone.segmenters[model.segmenter], step_sequences(study, study.joint, backbone, 1)
     known = {
         "d, f, width of hidden states and feed-forward layers": (language.width, language.mlp_width),
-        "L, l, blocks and hook": (language.layers, study.activations.hook_layer),
+        "L, l, blocks and hook": (language.layers, sae_layer(study, model.sae)),
         "heads, key heads, head width": (language.heads, language.key_value_heads, language.head_width),
         "V, vocabulary": (language.vocabulary,),
         "v, p, visual and text tokens of a prompt": (backbone.vision.tokens, backbone.prompt_text),
         "P, A, T, tokens of prompt, answer, both": (size.prompt, size.answer, size.length),
-        "B, G, K, prompts a step, rollouts, slots": (size.prompts, size.group, study.answer.slots),
-        "F, q, concepts and query width": (features, study.joint.interface.query_width),
+        "B, G, K, prompts a step, rollouts, slots": (size.prompts, size.group, model.slots),
+        "F, a, q, concepts, active ones a token, query width": (
+            dictionary_width(study, model.sae),
+            active_concepts(study, model.sae),
+            model.query_width,
+        ),
         "g, C, side and channels of SAM's embedding": (segmenter.grid, segmenter.channels),
     }
     return Table(
@@ -108,17 +114,21 @@ def size_table(study: Study, backbone: Backbone) -> Table:
 
 
 def parameter_table(study: Study, backbone: Backbone) -> Table:
-    """Parts of the joint model."""
-    parts = model_parts(study, backbone)
+    """Parts of the joint model, and the image encoders of SAMs that other interfaces prompt."""
+    parts = model_parts(study, backbone, study.joint)
     rows = [[part.name, f"{part.parameters:,}", "yes" if part.trained else "no", _bytes(part.parameters * part.bytes)] for part in parts]
-    trained = sum(part.parameters for part in parts if part.trained)
+    trained = trained_parameters(parts)
     rows.append(["trained", f"{trained:,}", "", _bytes(trained * SINGLE)])
     rows.append(["all", f"{sum(part.parameters for part in parts):,}", "", _bytes(sum(part.parameters * part.bytes for part in parts))])
+    used, frozen = study.interface_variant(study.joint.interface).model.segmenter, {part.name: part.bytes for part in parts}
+    for name, size in backbone.segmenters.items():
+        if name != used:
+            rows.append([f"in place of SAM: {name}", f"{size.encoder:,}", "no", _bytes(size.encoder * frozen["SAM image encoder"])])
     return Table(f"{study.study}: parameters", ["part", "parameters", "trained", "stored"], rows)
 
 
 def memory_table(study: Study, backbone: Backbone, gpus: int) -> Table:
-    """Memory of `train_joint`, variant `full`, on one GPU alone and on each of several."""
+    """Memory of `train_joint`, the reference, on one GPU alone and on each of several."""
     counts = sorted({1, gpus})
     size = step_sequences(study, study.joint, backbone, gpus)
     kinds: list[tuple[str, Callable[[Study, Backbone, int], dict[str, int]]]] = [
@@ -132,57 +142,71 @@ def memory_table(study: Study, backbone: Backbone, gpus: int) -> Table:
         for name in found(study, backbone, gpus)
     ]
     peaks = [_peak(study, backbone, count) for count in counts]
-    rows.append(["peak", *map(_bytes, peaks)])
-    rows.append([f"fits {A100.name}", *("yes" if peak < A100.memory else "no" for peak in peaks)])
+    rows += _fitting(peaks)
     batch = f"{study.joint.prompts} prompts x {size.group} rollouts of {size.prompt} + {size.answer} tokens"
     title = f"{study.study}: memory of train_joint a GPU; {batch}"
     return Table(title, ["", *(f"{count} GPU{'s' if count > 1 else ''}" for count in counts)], rows)
 
 
-def cached_answer_bytes(study: Study, backbone: Backbone) -> int:
-    """Bytes of a cached answer with one object: hidden states and types of its tokens, reference states, embedding, mask and its frame."""
-    width, segmenter, value = backbone.language.width, backbone.segmenter, 4 if study.activations.dtype == "float32" else 2
-    tokens = backbone.vision.tokens + backbone.prompt_text + study.answer.longest
-    side = 4 * segmenter.grid
-    numbers = tokens * width + study.answer.slots * width + segmenter.channels * segmenter.grid**2 + side**2
-    return tokens + side**2 + value * numbers
+def interface_table(study: Study, backbone: Backbone, root: Path) -> Table:
+    """Memory of `train_interface`, which runs on one GPU: of the reference, and of the variant that needs most."""
+    answers, experiment = answered_corpus(study, root).expressions, study.experiments.interface
+    found = {name: interface_bytes(study, backbone, study.interface_variant(name), answers) for name in experiment.variants}
+    greatest = max(found, key=lambda name: sum(found[name].values()))
+    shown = list(dict.fromkeys([experiment.reference, greatest]))
+    rows = [[part, *(_bytes(found[name][part]) for name in shown)] for part in found[greatest]]
+    rows += _fitting([sum(found[name].values()) for name in shown])
+    return Table(f"{study.study}: memory of train_interface; {answers:,} cached answers", ["", *shown], rows)
+
+
+def _fitting(peaks: list[int]) -> list[list[str]]:
+    return [["peak", *map(_bytes, peaks)], [f"fits {A100.name}", *("yes" if peak < A100.memory else "no" for peak in peaks)]]
 
 
 def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
-    """Caches, checkpoints and resume points."""
-    width, corpus = backbone.language.width, training_corpus(study, root)
-    tokens, each = corpus.tokens(backbone, study.answer.max_thought_tokens), token_bytes(width, study.activations)
-    trained = sum(part.parameters for part in model_parts(study, backbone) if part.trained) * SINGLE
-    runs = len(study.runs())
-    dictionaries = sum(dictionary_parameters(width, dictionary_width(study, name)) for name in study.saes) * SINGLE
+    """Caches, dictionaries, checkpoints and resume points, by stage."""
+    corpus, jobs = training_corpus(study, root), all_jobs(study)
+    tokens, each = corpus.tokens(backbone, study.answer.max_thought_tokens), token_bytes(backbone.language.width, study.activations)
     kind = "counted" if corpus.counted else "estimated"
-    prompts, answer = study.joint.warm_up.prompts, cached_answer_bytes(study, backbone)
+    layers = [job for job in jobs if job.stage == "cache_activations"]
     rows = [
-        ["activation cache", f"{kind} {tokens:,} tokens of {each:,} bytes", _bytes(0 if study.activations.on_the_fly else tokens * each)],
-        ["cached answers", f"{prompts:,} answers of {answer:,} bytes, each with an image of its own", _bytes(prompts * answer)],
-        ["dictionaries", f"{len(study.saes)}", _bytes(dictionaries)],
-        ["joint checkpoints", f"{runs} runs of {_bytes(trained)}", _bytes(runs * trained)],
-        ["resume point", "of a run under way", _bytes(ADAMW_STATES * trained)],
+        ["activation caches", f"{len(layers)} layers of {kind} {tokens:,} tokens of {each:,} bytes", _bytes(len(layers) * tokens * each)]
     ]
+    for job in jobs:
+        if job.stage in ("cache_answers", "embed_images"):
+            rows.append(_shared_row(study, backbone, root, job))
+    saes = [dict(job.wildcards)["sae"] for job in jobs if job.stage == "train_sae"]
+    rows.append(["dictionaries", f"{len(saes)}", _bytes(sum(dictionary_bytes(study, backbone, name) for name in saes))])
+    interfaces = [study.interface_variant(name) for name, _ in study.experiments.interface.runs()]
+    joints = [study.joint_variant(name) for name, _ in study.experiments.signals.runs()]
+    held = {
+        "interface checkpoints": [interface_checkpoint_bytes(study, backbone, interface) for interface in interfaces],
+        "joint checkpoints": [joint_checkpoint_bytes(study, backbone, joint) for joint in joints],
+    }
+    rows += [[name, f"{len(sizes)} runs of at most {_bytes(max(sizes))}", _bytes(sum(sizes))] for name, sizes in held.items()]
+    resumed = {
+        "interface": max(interface_resume_bytes(study, backbone, interface) for interface in interfaces),
+        "joint": max(joint_resume_bytes(study, backbone, joint) for joint in joints),
+    }
+    rows += [[f"resume point, {name}", "of the largest run under way", _bytes(size)] for name, size in resumed.items()]
     return Table(f"{study.study}: disk", ["", "of", "bytes"], rows)
 
 
-def stage_works(study: Study, backbone: Backbone, root: Path, gpus: int) -> dict[str, list[Work]]:
-    """Stage that runs a model -> work of each of its jobs."""
-    corpus, expressions = training_corpus(study, root), evaluated_expressions(study, root)
-    variants = {name: study.variant(name) for name in study.variants}
-    tokens = corpus.tokens(backbone, study.answer.max_thought_tokens)
-    if study.activations.on_the_fly:
-        dictionaries = {"train_sae": [on_the_fly_work(study, backbone, name, corpus.expressions, tokens) for name in study.saes]}
-    else:
-        dictionaries = {"cache_activations": [cache_work(study, backbone, corpus.expressions)]}
-        dictionaries["train_sae"] = [dictionary_work(study, backbone, name) for name in study.saes]
-    return dictionaries | {
-        "cache_answers": [cached_answers_work(study, backbone)],
-        "train_joint": [joint_work(study, variants[name], backbone, gpus) for name, _ in study.runs()],
-        "evaluate": [evaluation_work(study, variants[name], backbone, expressions) for name, _ in study.runs()],
-        "intervene": [intervention_work(study, variants[name], backbone) for name, _ in intervened_runs(study)],
-    }
+def _shared_row(study: Study, backbone: Backbone, root: Path, job: Job) -> list[str]:
+    """A cache that the runs share: answers of one part, or images of one part embedded by one SAM."""
+    part = dict(job.wildcards)["part"]
+    corpus = answered_corpus(study, root) if part == "training" else evaluated_corpus(study, root)
+    kind = "counted" if corpus.counted else "estimated"
+    if job.stage == "cache_answers":
+        layers = answered_layers(study, part)
+        each = cached_answer_bytes(study, backbone, len(layers))
+        what = f"{kind} {corpus.expressions:,} of {each:,} bytes, layers {', '.join(map(str, layers))}"
+        return [f"answers, {part}", what, _bytes(corpus.expressions * each + corpus.images * token_box_bytes(backbone))]
+    name = dict(job.wildcards)["segmenter"]
+    each = cached_image_bytes(study, backbone.segmenters[name])
+    targets = corpus.expressions * cached_target_bytes(study, backbone.segmenters[name], 1) if part == "training" else 0
+    what = f"{kind} {corpus.images:,} images of {each:,} bytes" + (", a mask an answer" if targets else "")
+    return [f"embeddings, {name}, {part}", what, _bytes(corpus.images * each + targets)]
 
 
 def hours_table(study: Study, backbone: Backbone, root: Path, gpus: int) -> Table:

@@ -1,8 +1,7 @@
-"""Work of every stage that runs a model: operations, bytes that decoding reads, and the GPU hours that follow from a stated utilisation.
+"""Operations, bytes that decoding reads, and GPU hours that follow from a stated utilisation; work of the stages that make dictionaries.
 
 A product of matrices counts two operations a weight and position; a backward pass costs twice its forward pass, and once more where blocks
-are recomputed. Attention counts every pair of positions, as the kernels do that get a mask. Two upper bounds: answers are as long as they
-may be, and in training some answer of a batch breaks the form, so that the well-formed answers need a pass of their own.
+are recomputed. Attention counts every pair of positions, as the kernels do that get a mask.
 Decoding is bound by memory, not by arithmetic: each step reads all language weights once for the whole batch, and the stored keys and
 values. Shape letters as in memory.py.
 """
@@ -10,8 +9,8 @@ values. Shape letters as in memory.py.
 from dataclasses import dataclass
 
 from segcompass.footprint.architecture import Backbone, LanguageModel, SegmenterSize
-from segcompass.footprint.memory import dictionary_width, dtype_bytes, step_sequences
-from segcompass.study.joint import JointSettings
+from segcompass.footprint.memory import answer_lengths, dictionary_of, dictionary_width, dtype_bytes
+from segcompass.study.jobs import sae_layer
 from segcompass.study.study import Study
 
 
@@ -96,75 +95,46 @@ def mask_forward(segmenter: SegmenterSize) -> float:
     return cells * (prompt + projections + attention + upscaling + masks)
 
 
-def cache_work(study: Study, backbone: Backbone, expressions: int) -> Work:
-    """`cache_activations`: an answer of each expression, then the pass that gives its hidden states."""
-    language, prompt, answer = backbone.language, backbone.vision.tokens + backbone.prompt_text, study.answer.longest
+def cache_work(study: Study, backbone: Backbone, expressions: int, layer: int) -> Work:
+    """`cache_activations` of one layer: an answer of each expression, then the pass that gives its hidden states."""
+    return _read_work(study, backbone, expressions, layer, study.activations.batch)
+
+
+def labelling_work(study: Study, backbone: Backbone) -> Work:
+    """`label_tokens`: the same of the scored scenes' expressions."""
+    tokens = study.concepts.tokens
+    expressions = (tokens.scenes.train + tokens.scenes.val) * tokens.expressions
+    return _read_work(study, backbone, expressions, study.activations.hook_layer, tokens.batch)
+
+
+def _read_work(study: Study, backbone: Backbone, expressions: int, layer: int, batch: int) -> Work:
+    language, (prompt, answer) = backbone.language, answer_lengths(study, backbone)
     once = 2 * vision_forward(backbone) + blocks_forward(language, language.layers, prompt) + decoding(language, prompt, answer, 1)
-    once += blocks_forward(language, study.activations.hook_layer, prompt + answer)
-    reads = decoding_reads(language, study.activations.batch, 1, prompt, answer, dtype_bytes(study.runtime))
-    return _arithmetic(study, once * expressions) + Work(read=reads * expressions / study.activations.batch)
+    once += blocks_forward(language, layer, prompt + answer)
+    reads = decoding_reads(language, batch, 1, prompt, answer, dtype_bytes(study.runtime))
+    return arithmetic(study, once * expressions) + Work(read=reads * expressions / batch)
 
 
 def dictionary_work(study: Study, backbone: Backbone, name: str) -> Work:
     """`train_sae`: encoder and decoder products, forward and backward; nothing for the untrained control."""
-    if study.saes[name].architecture == "random":
+    if dictionary_of(study, name).architecture == "random":
         return Work()
-    tokens = study.sae_training.steps * study.sae_training.batch_tokens
-    return Work(single=3 * 4.0 * backbone.language.width * dictionary_width(study, name) * tokens)
+    return Work(single=3 * 4.0 * backbone.language.width * dictionary_width(study, name) * training_tokens(study, name))
+
+
+def training_tokens(study: Study, name: str) -> int:
+    """Tokens that a dictionary is trained on; those of the sweep have steps of their own."""
+    steps = study.sweep.steps if name in study.swept() else study.sae_training.steps
+    return steps * study.sae_training.batch_tokens
 
 
 def on_the_fly_work(study: Study, backbone: Backbone, name: str, expressions: int, tokens: int) -> Work:
     """`train_sae` without a cache of `tokens` tokens: forward passes of all tokens that it reads, and at most all of them once more for the
     held-out images; the untrained control fills the shuffle buffer alone."""
-    training = study.sae_training
-    read = training.buffer_tokens if study.saes[name].architecture == "random" else training.steps * training.batch_tokens
-    return dictionary_work(study, backbone, name) + cache_work(study, backbone, expressions) * (read / tokens + 1)
-
-
-def joint_work(study: Study, joint: JointSettings, backbone: Backbone, gpus: int) -> Work:
-    """`train_joint` of one variant and seed, on n GPUs together."""
-    language, segmenter, hook = backbone.language, backbone.segmenter, study.activations.hook_layer
-    size = step_sequences(study, joint, backbone, gpus)
-    prompts, count, upper = joint.prompts, joint.prompts * joint.policy.group, language.layers - hook
-    trained = 4 if study.runtime.gradient_checkpointing else 3
-    half = prompts * (3 * vision_forward(backbone) + blocks_forward(language, language.layers, size.prompt) + encoder_forward(segmenter))
-    half += count * decoding(language, size.prompt, size.answer, size.group)
-    half += 2 * count * blocks_forward(language, hook, size.length)
-    half += (2 * trained + 1) * count * blocks_forward(language, upper, size.length)
-    half += (3 + 1) * count * 2.0 * language.head * size.answer
-    encode = 2.0 * language.width * dictionary_width(study, joint.interface.sae) * size.length
-    single = count * (encode + 3 * study.answer.slots * mask_forward(segmenter))
-    reads = gpus * decoding_reads(language, size.prompts, size.group, size.prompt, size.answer, dtype_bytes(study.runtime))
-    return (_arithmetic(study, half) + Work(single=single, read=reads)) * joint.steps
-
-
-def answer_work(study: Study, backbone: Backbone, sae: str, codes: int, masks: int) -> Work:
-    """A greedy answer, its hidden states, `codes` encodings of its tokens, and `masks` decoded masks."""
-    language, prompt, answer = backbone.language, backbone.vision.tokens + backbone.prompt_text, study.answer.longest
-    half = 2 * vision_forward(backbone) + encoder_forward(backbone.segmenter) + blocks_forward(language, language.layers, prompt)
-    half += decoding(language, prompt, answer, 1) + blocks_forward(language, language.layers, prompt + answer)
-    single = codes * 2.0 * language.width * dictionary_width(study, sae) * (prompt + answer) + masks * mask_forward(backbone.segmenter)
-    batch = study.evaluation.batch
-    reads = decoding_reads(language, batch, 1, prompt, answer, dtype_bytes(study.runtime)) / batch
-    return _arithmetic(study, half) + Work(single=single, read=reads)
-
-
-def cached_answers_work(study: Study, backbone: Backbone) -> Work:
-    """`cache_answers`: an answer of each chosen prompt, its hidden states, its image's embedding."""
-    return answer_work(study, backbone, study.joint.interface.sae, 0, 0) * study.joint.warm_up.prompts
-
-
-def evaluation_work(study: Study, joint: JointSettings, backbone: Backbone, expressions: int) -> Work:
-    """`evaluate` of one run: answers of every expression, with the codes of the control dictionary beside the run's own."""
-    return answer_work(study, backbone, joint.interface.sae, 2, study.answer.slots) * expressions
-
-
-def intervention_work(study: Study, joint: JointSettings, backbone: Backbone) -> Work:
-    """`intervene` on one run: before, three passes for the gradient of contributions, and three edits for each number of concepts."""
-    settings = study.analysis.intervention
-    expressions = settings.samples * sum(len(splits) for splits in settings.splits.values())
-    decoded = 1 + 3 + 3 * len(settings.top_concepts)
-    return answer_work(study, backbone, joint.interface.sae, 1, decoded * study.answer.slots) * expressions
+    untrained = dictionary_of(study, name).architecture == "random"
+    read = study.sae_training.buffer_tokens if untrained else training_tokens(study, name)
+    passes = cache_work(study, backbone, expressions, sae_layer(study, name))
+    return dictionary_work(study, backbone, name) + passes * (read / tokens + 1)
 
 
 def vision_forward(backbone: Backbone) -> float:
@@ -172,5 +142,6 @@ def vision_forward(backbone: Backbone) -> float:
     return 2.0 * backbone.vision.parameters * backbone.vision.patches + 2.0 * backbone.vision.projector * backbone.vision.tokens
 
 
-def _arithmetic(study: Study, operations: float) -> Work:
+def arithmetic(study: Study, operations: float) -> Work:
+    """Work of the backbones, in the study's dtype."""
     return Work(single=operations) if study.runtime.dtype == "float32" else Work(half=operations)

@@ -15,7 +15,11 @@ from segcompass.backbone.sam import SamSegmenter
 from segcompass.footprint.architecture import LanguageModel
 from segcompass.footprint.memory import (
     DECODER_FLOATS,
+    active_concepts,
     block_activation_bytes,
+    dictionary_width,
+    interface_bytes,
+    learns_from_masks,
     model_parts,
     sampling_bytes,
     state_bytes,
@@ -23,9 +27,20 @@ from segcompass.footprint.memory import (
 )
 from segcompass.footprint.sizes import backbone_sizes
 from segcompass.study.load import load_study
+from segcompass.study.study import Study
 from tests.tiny import micro_study, tiny_joint
 
 PAPER = load_study(Path("params/paper_llava7b.yaml"))
+
+
+def with_runtime(**keys: object) -> Study:
+    """The paper's study with other runtime keys."""
+    return PAPER.model_copy(update={"runtime": PAPER.runtime.model_copy(update=keys)})
+
+
+def with_joint(**keys: object) -> Study:
+    """The paper's study with other keys of joint training."""
+    return PAPER.model_copy(update={"joint": PAPER.joint.model_copy(update=keys)})
 
 
 def kept_bytes(module: nn.Module, run: Callable[[], object]) -> int:
@@ -80,7 +95,7 @@ def test_the_mask_decoder_keeps_what_the_constant_says(grid: int, slots: int) ->
 
 def test_trained_parts_are_those_of_the_joint_model() -> None:
     study = micro_study()
-    parts = {part.name: part for part in model_parts(study, backbone_sizes(study, Path.cwd()))}
+    parts = {part.name: part for part in model_parts(study, backbone_sizes(study, Path.cwd()), study.joint)}
     model = tiny_joint()
     named = {
         "language": parts["blocks 3 to 3"].parameters + parts["final norm and head"].parameters,
@@ -111,10 +126,50 @@ def test_keys_and_values_by_hand() -> None:
     assert found["keys and values"] == 32 * 2 * 4096 * 2 * 2 * (656 + 8 * 135)
 
 
-def test_checkpointing_keeps_one_state_a_block_and_one_block() -> None:
+def test_checkpointing_keeps_one_state_a_block_and_pass_and_one_block() -> None:
+    """Two prompts of 656 tokens, each with 8 answers of 135 behind it; both passes above the hook are kept for the gradient."""
     backbone = backbone_sizes(PAPER, Path.cwd())
-    without = PAPER.model_copy(update={"runtime": PAPER.runtime.model_copy(update={"gradient_checkpointing": False})})
-    tokens, each = 16 * 791, 27 * 4096 + 4 * 4096 + 8 * 11008
-    assert update_bytes(PAPER, backbone, 8)["language blocks"] == tokens * (16 * 4096 * 2 + each)
-    assert update_bytes(without, backbone, 8)["language blocks"] == tokens * 16 * each
-    assert update_bytes(PAPER, backbone, 8)["codes"] == tokens * 65536 * 9
+    places, each = 2 * (656 + 8 * 135), 27 * 4096 + 4 * 4096 + 8 * 11008
+    assert update_bytes(PAPER, backbone, 8)["language blocks"] == places * (2 * 16 * 4096 * 2 + each)
+    assert update_bytes(with_runtime(gradient_checkpointing=False), backbone, 8)["language blocks"] == places * 2 * 16 * each
+    held = with_joint(segmentation_gradient=0.0)
+    assert not learns_from_masks(held.joint) and learns_from_masks(PAPER.joint)
+    assert update_bytes(held, backbone, 8)["language blocks"] == places * (16 * 4096 * 2 + each)
+
+
+def test_flash_attention_repeats_the_prompt_and_eager_attention_keeps_its_scores() -> None:
+    backbone, each = backbone_sizes(PAPER, Path.cwd()), 27 * 4096 + 4 * 4096 + 8 * 11008
+    repeated = 16 * 791
+    assert update_bytes(with_runtime(attention="flash_attention_2"), backbone, 8)["language blocks"] == repeated * (
+        2 * 16 * 4096 * 2 + each
+    )
+    scores = 2 * 2 * 32 * (656 + 8 * 135) ** 2 * 2
+    eager, sdpa = (update_bytes(with_runtime(attention=name), backbone, 8)["language blocks"] for name in ("eager", "sdpa"))
+    assert eager - sdpa == scores
+
+
+def test_what_is_read_behind_the_policy_is_of_whole_sequences() -> None:
+    found, tokens = update_bytes(PAPER, backbone_sizes(PAPER, Path.cwd()), 8), 16 * 791
+    assert found["codes"] == tokens * 65536 * 9
+    assert found["sequences"] == tokens * 4096 * (2 + 2 + 4 + 4)
+    assert found["mask decoder"] == 16 * 6 * 64**2 * 256 * 24 * 4
+
+
+def test_an_interface_keeps_sparse_codes_of_all_answers_and_dense_ones_of_a_batch() -> None:
+    backbone, tokens = backbone_sizes(PAPER, Path.cwd()), 16 * 791
+    sparse = interface_bytes(PAPER, backbone, PAPER.interface_variant("topk"), 1000)
+    dense = interface_bytes(PAPER, backbone, PAPER.interface_variant("dense"), 1000)
+    assert sparse["codes of all answers"] == 1000 * 791 * 64 * 8 and dense["codes of all answers"] == 0
+    assert dense["codes of a batch"] == tokens * 65536 * 9
+    trained = 18_358_784 + 3_251_394 + 4_684 + 4_058_340
+    assert sparse["trained weights"] == sparse["gradients"] == 4 * trained and sparse["moments"] == 8 * trained
+    assert sparse["frozen weights"] == 4 * 536_940_544 + 2 * 637_026_048
+    assert sparse["mask decoder"] == 16 * 6 * 64**2 * 256 * 24 * 4
+    smaller = interface_bytes(PAPER, backbone, PAPER.interface_variant("sam_vit_b"), 1000)
+    assert sparse["frozen weights"] - smaller["frozen weights"] == 2 * (637_026_048 - 89_670_912)
+
+
+def test_swept_and_copied_dictionaries_have_their_own_width_and_their_twins_sparsity() -> None:
+    wide = PAPER.interface_variant("width_131072").model.sae
+    assert (dictionary_width(PAPER, wide), dictionary_width(PAPER, "random")) == (131072, 65536)
+    assert [active_concepts(PAPER, name) for name in ("topk", "dense", "random")] == [64, 65536, active_concepts(PAPER, "relu_l1")]

@@ -21,7 +21,7 @@ def leave(root: Path, stage: str, job: str, seconds: float, cpu: float, end: flo
 def test_stages_stand_in_the_order_of_the_pipeline_and_side_by_side_jobs_overlap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    leave(tmp_path, "evaluate", "full_seed0", 60.0, 30.0, 1_000_300.0)
+    leave(tmp_path, "evaluate_joint", "full_seed0", 60.0, 30.0, 1_000_300.0)
     leave(tmp_path, "train_joint", "full_seed0", 120.0, 90.0, 1_000_240.0)
     leave(tmp_path, "train_joint", "dense_seed0", 180.0, 150.0, 1_000_300.0)
     leave(tmp_path, "write_summary", "write_summary", 30.0, 30.0, 1_009_000.0)  # resumed after a pause
@@ -31,7 +31,7 @@ def test_stages_stand_in_the_order_of_the_pipeline_and_side_by_side_jobs_overlap
     assert lines[0] == "**smoke: 3.5 minutes in which a job ran**"
     assert lines[4:] == [
         "| train_joint | 2 | 3.0 | 5.0 | 4.0 | 512 |",
-        "| evaluate | 1 | 1.0 | 1.0 | 0.5 | 512 |",
+        "| evaluate_joint | 1 | 1.0 | 1.0 | 0.5 | 512 |",
         "| write_summary | 1 | 0.5 | 0.5 | 0.5 | 512 |",
         "| all | 4 | 3.0 | 6.5 | 5.0 | 512 |",
     ]
@@ -43,7 +43,7 @@ def test_a_study_that_was_not_run_and_a_broken_file_are_one_sentence(
     monkeypatch.chdir(tmp_path)
     assert main(["times", str(STUDY)]) == 2
     assert "run the study first" in capsys.readouterr().err
-    leave(tmp_path, "evaluate", "full_seed0", 60.0, 30.0, 1_000_300.0)
+    leave(tmp_path, "evaluate_joint", "full_seed0", 60.0, 30.0, 1_000_300.0)
     next(tmp_path.rglob("*.tsv")).write_text("s\n")
     assert main(["times", str(STUDY)]) == 2
     assert "full_seed0.tsv" in capsys.readouterr().err

@@ -16,7 +16,8 @@ from segcompass.footprint.corpus import (
     GREFCOCO,
     IMAGES,
     Corpus,
-    evaluated_expressions,
+    answered_corpus,
+    evaluated_corpus,
     release_sample_bytes,
     token_bytes,
     training_corpus,
@@ -32,6 +33,7 @@ from segcompass.footprint.work import (
     decoding_reads,
     dictionary_work,
     encoder_forward,
+    labelling_work,
     mask_forward,
     on_the_fly_work,
     vision_forward,
@@ -99,15 +101,27 @@ def test_dictionary_work_by_hand() -> None:
     sizes = backbone_sizes(PAPER, Path.cwd())
     assert dictionary_work(PAPER, sizes, "relu_l1").single == 12 * 5120 * 65536 * 25000 * 4096
     assert dictionary_work(PAPER, sizes, "random") == Work()
+    swept = PAPER.model_copy(update={"sweep": PAPER.sweep.model_copy(update={"steps": 7})})
+    assert dictionary_work(swept, sizes, "relu_l1_layer8_width65536_l1_coefficient0p1").single == 12 * 5120 * 65536 * 7 * 4096
 
 
 def test_on_the_fly_every_dictionary_pays_its_forward_passes() -> None:
     """Half an epoch of training tokens, and at most one whole epoch for the held-out ones."""
     sizes, tokens = backbone_sizes(PAPER, Path.cwd()), 2 * 25000 * 4096
-    passes = cache_work(PAPER, sizes, 1000)
+    passes = cache_work(PAPER, sizes, 1000, PAPER.activations.hook_layer)
     assert on_the_fly_work(PAPER, sizes, "relu_l1", 1000, tokens) == dictionary_work(PAPER, sizes, "relu_l1") + passes * 1.5
     buffer = PAPER.sae_training.buffer_tokens
     assert on_the_fly_work(PAPER, sizes, "random", 1000, buffer) == passes * 2
+
+
+def test_a_cached_layer_costs_its_blocks_and_labels_cost_their_expressions() -> None:
+    """Layers differ in the blocks of the second pass alone; 500 + 500 scenes have four expressions each, batched as the cache is or not."""
+    sizes = backbone_sizes(PAPER, Path.cwd())
+    deeper = cache_work(PAPER, sizes, 10, 24).half - cache_work(PAPER, sizes, 10, 8).half
+    assert deeper == pytest.approx(10 * blocks_forward(sizes.language, 16, 656 + 135), rel=1e-9)
+    labels, cached = labelling_work(PAPER, sizes), cache_work(PAPER, sizes, 4000, 16)
+    assert labels.half == cached.half and PAPER.concepts.tokens.batch == 16 and PAPER.activations.batch == 32
+    assert 1 < labels.read / cached.read < 2
 
 
 def test_the_published_counts_add_up() -> None:
@@ -117,7 +131,20 @@ def test_the_published_counts_add_up() -> None:
     assert training_corpus(PAPER, Path("nowhere")) == Corpus(16994 + 21899, 120624 + 120191 + 80512 + grefcoco, False)
     gref_evaluated = sum(round(GREFCOCO * images / 19994) for images in (1500, 750, 750))
     refer = 10834 + 5657 + 5095 + 10758 + 5726 + 4889 + 4896 + 9602
-    assert evaluated_expressions(PAPER, Path("nowhere")) == refer + gref_evaluated + 200 + 779
+    images = 1500 + 750 + 750 + 1300 + 2600 + 200 + 779
+    assert evaluated_corpus(PAPER, Path("nowhere")) == Corpus(images, refer + gref_evaluated + 200 + 779, False)
+
+
+def test_no_more_prompts_are_answered_than_there_are_and_no_more_images_than_prompts() -> None:
+    assert answered_corpus(PAPER, Path("nowhere")) == Corpus(16994 + 21899, 48000, False)
+    few = PAPER.model_copy(update={"answers": PAPER.answers.model_copy(update={"prompts": 100})})
+    assert answered_corpus(few, Path("nowhere")) == Corpus(100, 100, False)
+    world = micro_study()
+    every = 12 * 2 * 4
+    assert answered_corpus(world, Path("nowhere")) == Corpus(8, 8, False)
+    many = world.model_copy(update={"answers": world.answers.model_copy(update={"prompts": 1000})})
+    assert answered_corpus(many, Path("nowhere")) == Corpus(12, every, False)
+    assert evaluated_corpus(world, Path("nowhere")) == Corpus(3, 3 * 2 * 2, False)
 
 
 def test_a_cached_token_and_the_releases_padded_sample() -> None:

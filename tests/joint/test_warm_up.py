@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from segcompass.joint.warm_up import WarmUp, fit_statistics
 
 from segcompass.backbone.interface import INSTRUCTION, THOUGHT
 from segcompass.joint.cached_answers import AnswersWriter, CachedAnswer, CachedAnswers
 from segcompass.joint.interface import ConceptInterface
 from segcompass.joint.model import JointModel
-from segcompass.joint.warm_up import WarmUp, fit_statistics
 from segcompass.study.joint import JointSettings
 from segcompass.study.study import changed
 from tests.tiny import SLOTS, micro_study, tiny_joint

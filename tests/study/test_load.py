@@ -7,12 +7,29 @@ import pytest
 import yaml
 
 from segcompass.errors import InputError
-from segcompass.study.jobs import all_jobs, control_of, described_saes, scored_saes, stage_params
+from segcompass.study.experiments import changed
+from segcompass.study.jobs import (
+    TRAIN,
+    all_jobs,
+    answered_layers,
+    control_of,
+    described_saes,
+    run_job,
+    scored_saes,
+    stage_params,
+    start_job,
+    used_segmenters,
+)
 from segcompass.study.load import load_study
-from segcompass.study.study import changed
+from segcompass.study.study import Study
 
 PARAMS = Path("params")
 STUDIES = sorted(PARAMS.glob("*.yaml"))
+REWARD = {"format": 0.5, "mask": 0.7, "gated": False, "mask_power": 1.0}
+ROOT_DATA = {"source": "root", "root": "r", "partitions": dict.fromkeys(("refcoco", "refcoco+", "refcocog", "grefcoco", "reasonseg"))}
+INTERFACE, SIGNALS = "experiments.interface.variants", "experiments.signals.variants"
+UNSWEPT = {f"{INTERFACE}.layer_1.changes": {}}
+"""The one variant that reads a swept dictionary reads none."""
 LINE = {"like": "topk", "hook_layer": 1, "width": 64, "sparsity": [4]}
 
 
@@ -37,31 +54,61 @@ def test_unknown_key_names_the_nearest_valid_one(tmp_path: Path) -> None:
         load_study(path)
 
 
+def variant(experiment: str, changes: dict, seeds: list[int] | None = None) -> dict:
+    """The change of a study that adds a variant `a` to an experiment."""
+    there = yaml.safe_load((PARAMS / "smoke.yaml").read_text())["experiments"][experiment]["variants"]
+    return {f"experiments.{experiment}.variants": there | {"a": {"seeds": [0] if seeds is None else seeds, "changes": changes}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "field", "words"),
     [
         ({"joint.steps": "many"}, "joint.steps", "integer"),
-        ({"joint.steps": -1}, "joint.steps", "greater than or equal to 0"),
-        ({"joint.steps": 0}, "joint.steps", "trains nothing"),
-        ({"joint.policy.reward": {"format": 0.5, "mask": 0.7}}, "joint.policy.reward", "add to 1"),
-        ({"joint.interface.sae": "missing"}, "variants.full", "not in `saes`"),
+        ({"joint.steps": 0}, "joint.steps", "greater than 0"),
+        ({"interface.training.masks.steps": -1}, "interface.training.masks.steps", "greater than or equal to 0"),
+        ({"joint.policy.reward": REWARD}, "joint.policy.reward", "add to 1"),
+        (
+            {"interface.model.readout": "references", "interface.model.reference_state": False},
+            "interface.model",
+            "keep reference_state true",
+        ),
         ({"evaluation.splits": {"refcoco": ["testC"]}}, "evaluation.splits.refcoco", "choose from val, testA, testB"),
         ({"activations.hook_layer": 9}, "activations.hook_layer", "deeper"),
         ({"evaluation.control_sae": "topk"}, "evaluation.control_sae", "random"),
         ({"study": "other"}, "study", "make them equal"),
-        ({"variants": {"full": {"seeds": [0], "changes": {"steps": 3}}}}, "variants.full.changes", "changes nothing"),
-        ({"variants": {"full": {"seeds": [0], "changes": {}}, "a": {"seeds": [0], "changes": {"policy.wait": 1}}}}, "variants.a", "no key"),
-        *(
-            ({"variants": {"full": {"seeds": [0], "changes": {}}, "a": {"seeds": [0], "changes": changes}}}, "variants.a", "cached answers")
-            for changes in ({"benchmarks": ["refcoco"]}, {"warm_up.prompts": 7}, {"warm_up.answer_batch": 3}, {"warm_up.seed": 9})
+        ({"answers.benchmarks": ["reasonseg"]}, "answers.benchmarks", "train on refcoco"),
+        ({"answers.thoughts": "gold", "data": ROOT_DATA}, "answers.thoughts", "take `policy`"),
+        # Each variant says which keys of its section it changes, and the reference none.
+        (variant("interface", {"model.wait": 1}), f"{INTERFACE}.a.changes", "`interface` has no key `model.wait`"),
+        (variant("interface", {"policy.group": 2}), f"{INTERFACE}.a.changes", "no key `policy.group`"),
+        (variant("signals", {"policy.wait": 1}), f"{SIGNALS}.a.changes", "`joint` has no key `policy.wait`"),
+        (variant("signals", {"model.sae": "topk"}), f"{SIGNALS}.a.changes", "no key `model.sae`"),
+        (variant("signals", {"policy.group": 0}), f"{SIGNALS}.a.changes", "greater than or equal to 1"),
+        (variant("signals", {"policy.reward.mask": 1.0}), f"{SIGNALS}.a.changes", "add to 1"),
+        (variant("interface", {}, []), f"{INTERFACE}.a.seeds", "at least one seed"),
+        (variant("interface", {}, [1, 1]), f"{INTERFACE}.a.seeds", "each once"),
+        ({"experiments.interface.reference": "fool"}, "experiments.interface.reference", "compared with it"),
+        ({"experiments.signals.reference": "seg_only"}, f"{SIGNALS}.seg_only.changes", "changes nothing"),
+        # What a variant names must be there.
+        ({"interface.model.sae": "missing"}, f"{INTERFACE}.reference", "neither in `saes` nor swept"),
+        (variant("interface", {"model.sae": "missing"}), f"{INTERFACE}.a", "neither in `saes` nor swept"),
+        (variant("interface", {"model.segmenter": "sam_huge"}), f"{INTERFACE}.a", "choose from sam"),
+        (variant("interface", {"model.slots": 5}), f"{INTERFACE}.a", "above answer.slots 4"),
+        (variant("signals", {"interface": "fool"}), f"{SIGNALS}.a", "not in experiments.interface.variants"),
+        (variant("signals", {"interface": "dense"}, [1]), f"{SIGNALS}.a.seeds", "1 is not a seed of the interface `dense`"),
+        (
+            {"evaluation.oracle_thoughts": {"signals": ["fool"]}},
+            "evaluation.oracle_thoughts.signals",
+            "not in experiments.signals.variants",
         ),
-        ({"evaluation.oracle_thoughts": ["fool"]}, "evaluation.oracle_thoughts", "not in `variants`"),
+        ({"analysis.correlation.variants": {"interface": ["full"]}}, "analysis.correlation.variants.interface", "`full` is not in"),
+        ({"analysis.intervention.variants": {"signals": ["reference"]}}, "analysis.intervention.variants.signals", "`reference` is not in"),
         ({"data.seed": True}, "data.seed", "integer"),
         ({"saes.topk.k": -1}, "saes.topk.k", "greater than 0"),
         ({"sweep.lines": [LINE | {"like": "dense"}]}, "sweep.lines.0.like", "architecture relu_l1, topk"),
         ({"sweep.lines": [LINE, LINE | {"sparsity": [64]}]}, "sweep.lines.1.sparsity", "smaller than width"),
         ({"sweep.lines": [LINE | {"sparsity": [2.5]}]}, "sweep.lines.0.sparsity", "whole number"),
-        ({"sweep.lines": [LINE | {"hook_layer": 9}]}, "sweep.lines.0.hook_layer", "deeper"),
+        ({"sweep.lines": [LINE | {"hook_layer": 9}]} | UNSWEPT, "sweep.lines.0.hook_layer", "deeper"),
         ({"concepts.scores.coverage_fractions": [0.5, 1.5]}, "concepts.scores.coverage_fractions.1", "less than or equal to 1"),
     ],
 )
@@ -84,28 +131,72 @@ def test_missing_section_and_doubled_key(tmp_path: Path) -> None:
         load_study(path)
 
 
+def smoke() -> Study:
+    return load_study(PARAMS / "smoke.yaml")
+
+
 def test_a_variant_differs_in_its_declared_keys_only() -> None:
-    study = load_study(PARAMS / "smoke.yaml")
-    full, cut = study.variant("full").model_dump(), study.variant("sae_only").model_dump()
-    assert cut["interface"].pop("reference_state") is False
-    assert full["interface"].pop("reference_state") is True
+    study = smoke()
+    full, cut = study.interface_variant("reference").model_dump(), study.interface_variant("sae_only").model_dump()
+    assert cut["model"].pop("reference_state") is False
+    assert full["model"].pop("reference_state") is True
+    assert full == cut
+    full, cut = study.joint_variant("full").model_dump(), study.joint_variant("seg_only").model_dump()
+    assert (full["policy"].pop("weight"), cut["policy"].pop("weight")) == (1.0, 0.0)
     assert full == cut
 
 
-def test_an_added_seed_leaves_the_other_jobs_params_alone(tmp_path: Path) -> None:
-    before = load_study(PARAMS / "smoke.yaml")
-    after = load_study(edited(tmp_path, {"variants.seg_only.seeds": [0, 7]}))
+def test_a_run_of_joint_training_has_the_interface_that_it_names_and_starts_from_its_seed(tmp_path: Path) -> None:
+    study = load_study(edited(tmp_path, variant("signals", {"interface": "dense"})))
+    run = ("signals", "a", 0)
+    assert study.interface_of(run) == study.interface_variant("dense") and study.interface_of(run).model.sae == "dense"
+    assert start_job(study, run) == run_job(TRAIN, ("interface", "dense", 0))
+
+
+def test_what_runs_share_is_made_of_what_they_read(tmp_path: Path) -> None:
+    """Answers hold the layers of all dictionaries that an interface reads, gold ones those of the variants that are taught."""
+    study = smoke()
+    layers = {part: answered_layers(study, part) for part in ("training", "evaluation", "gold")}
+    assert layers == {"training": [1, 2], "evaluation": [1, 2], "gold": [2]}
+    assert used_segmenters(study) == ["sam"]
+    silent = load_study(edited(tmp_path, {"evaluation.oracle_thoughts": {"signals": ["full"]}}))
+    parts = [dict(job.wildcards)["part"] for job in all_jobs(silent) if job.stage == "cache_answers"]
+    assert parts == ["training", "evaluation"]
+
+
+@pytest.mark.parametrize(
+    ("added", "stages"),
+    [
+        ({f"{SIGNALS}.seg_only.seeds": [0, 1]}, {"train_joint", "evaluate_joint"}),
+        ({f"{INTERFACE}.dense.seeds": [0, 1]}, {"train_interface", "evaluate_interface"}),
+    ],
+    ids=["signals", "interface"],
+)
+def test_an_added_seed_leaves_the_other_jobs_params_alone(tmp_path: Path, added: dict, stages: set[str]) -> None:
+    before = smoke()
+    after = load_study(edited(tmp_path, added))
     old = {job: stage_params(before, job) for job in all_jobs(before)}
     new = {job: stage_params(after, job) for job in all_jobs(after)}
-    added = {dict(job.wildcards)["seed"] for job in new.keys() - old.keys()}
+    found = new.keys() - old.keys()
     changed_stages = {job.stage for job in old if new[job] != old[job]}
-    assert added == {"7"}
+    assert {dict(job.wildcards)["seed"] for job in found} == {"1"} and {job.stage for job in found} == stages
     assert changed_stages <= {"make_tables", "make_figures", "write_summary"}
+
+
+def test_a_key_of_the_interface_moves_no_answer_and_a_key_of_the_answers_moves_every_run(tmp_path: Path) -> None:
+    def moved(changes: dict) -> set[str]:
+        before, after = smoke(), load_study(edited(tmp_path, changes))
+        old = {job: stage_params(before, job) for job in all_jobs(before)}
+        return {job.stage for job in all_jobs(after) if stage_params(after, job) != old[job]}
+
+    assert moved({"interface.training.masks.steps": 7}) == {"train_interface"}
+    assert moved({"answers.prompts": 40}) == {"cache_answers", "embed_images"}
+    assert moved({"joint.policy.kl": 0.1}) == {"train_joint"}
 
 
 def test_a_sweep_keeps_the_keys_of_the_dictionary_it_is_like_and_caches_each_layer_once(tmp_path: Path) -> None:
     lines = [LINE | {"hook_layer": 2}, LINE | {"like": "relu_l1", "sparsity": [0.05, 1]}, LINE | {"sparsity": [8]}]
-    study = load_study(edited(tmp_path, {"sweep.lines": lines}))
+    study = load_study(edited(tmp_path, {"sweep.lines": lines} | UNSWEPT))
     swept = study.swept()
     names = ["topk_layer2_width64_k4", "relu_l1_layer1_width64_l1_coefficient0p05"]
     assert list(swept) == [*names, "relu_l1_layer1_width64_l1_coefficient1", "topk_layer1_width64_k8"]

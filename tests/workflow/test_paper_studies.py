@@ -16,52 +16,62 @@ import yaml
 from transformers.models.sam.configuration_sam import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamModel
 
+from segcompass.study.experiments import changed
 from segcompass.study.load import load_study
-from segcompass.study.study import changed
 from tests.checkpoints import save_llava, save_qwen
 from tests.workflow.project import ROOT, command, copy_project, planned
 
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
-SAM_PATHS = {
+PATHS = {
+    "data.root": "benchmarks_root",
+    "backbone.vlm_path": "models/vlm",
     "backbone.sam_path": "models/sam",
-    "backbone.smaller_sams.sam_large": "models/sam_large",
-    "backbone.smaller_sams.sam_base": "models/sam_base",
+    "backbone.smaller_sams": {"sam_vit_l": "models/sam_vit_l", "sam_vit_b": "models/sam_vit_b"},
 }
-PATHS = {"data.root": "benchmarks_root", "backbone.vlm_path": "models/vlm"} | SAM_PATHS
 MACHINE = {"runtime.device": "cpu", "threads": 1}
 SIZES = {
     "answer.max_thought_tokens": 8,
     "activations.hook_layer": 2,
     "activations.scenes": 6,
     "saes.relu_l1.width": 64,
+    "saes.topk.width": 64,
+    "saes.topk.k": 4,
     "saes.dense.width": 64,
     "sae_training.steps": 4,
     "sae_training.batch_tokens": 64,
+    "sweep.steps": 2,
+    "sweep.lines": [{"like": "relu_l1", "hook_layer": 1, "width": 32, "sparsity": [0.1]}],
+    "answers.prompts": 8,
+    "interface.training.masks.steps": 2,
     "joint.steps": 2,
     "joint.prompts": 2,
-    "joint.warm_up.prompts": 8,
+    "joint.pool": 4,
     "joint.policy.group": 2,
-    "variants": {"full": {"seeds": [0], "changes": {}}},
     "analysis.bootstrap.samples": 100,
     "analysis.correlation.permutations": 2,
     "analysis.intervention.samples": 2,
     "analysis.intervention.top_concepts": [1],
 }
+RUNS = {
+    "interface": {"reference": {}, "layer_1": {"model.sae": "relu_l1_layer1_width32_l1_coefficient0p1"}, "sam_vit_l": None},
+    "signals": {"full": {}, "rl_only": None},
+}
+"""Experiment -> variants that are run, one seed each, and what they change; None: what the study says."""
 REPLACED = PATHS | MACHINE | SIZES
 
 
-def save_sam(folder: Path) -> None:
+def save_sam(folder: Path, layers: int) -> None:
     """A folder in the form of `facebook/sam-vit-huge`: windowed and global attention, relative positions, 32 channels."""
     vision = SamVisionConfig(
         hidden_size=48,
         output_channels=32,
-        num_hidden_layers=2,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         mlp_dim=96,
         image_size=128,
         patch_size=8,
         window_size=5,
-        global_attn_indexes=[1],
+        global_attn_indexes=[layers - 1],
         num_pos_feats=16,
     )
     prompt = SamPromptEncoderConfig(hidden_size=32, image_size=128, patch_size=8, image_embedding_size=16)
@@ -81,13 +91,22 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(folder: Path, study: str, data: Path, save_vlm: Callable[[Path], None]) -> Path:
     """The project in `folder` with a study of `params/`, the replaced keys changed, beside data and models."""
     raw = changed(yaml.safe_load((ROOT / "params" / f"{study}.yaml").read_text(encoding="utf-8")), REPLACED)
+    for experiment, variants in RUNS.items():
+        own = raw["experiments"][experiment]["variants"]
+        kept = {name: {"seeds": [0], "changes": own[name]["changes"] if changes is None else changes} for name, changes in variants.items()}
+        raw["experiments"][experiment]["variants"] = kept
+    kept_runs = {name for experiment in RUNS.values() for name in experiment}
+    for family in list(raw["analysis"]["families"].values()):
+        family["tests"] = [test for test in family["tests"] if set(test.split(" - ")) <= kept_runs]
+    raw["analysis"]["families"] = {name: family for name, family in raw["analysis"]["families"].items() if family["tests"]}
+    raw["analysis"]["reinforcement"] = []
     small = folder / "small.yaml"
     small.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     root = copy_project(folder / "project", small)
-    save_vlm(root / PATHS["backbone.vlm_path"])
-    for path in SAM_PATHS.values():
-        save_sam(root / path)
-    (root / PATHS["data.root"]).symlink_to(data)
+    save_vlm(root / "models/vlm")
+    for layers, name in enumerate(("sam_vit_b", "sam_vit_l", "sam"), 1):
+        save_sam(root / "models" / name, layers)
+    (root / "benchmarks_root").symlink_to(data)
     return root
 
 
@@ -101,15 +120,25 @@ def test_every_stage_runs_from_pretrained_folders(
     root = project(tmp_path, study, data, save_vlm)
     command(root, "snakemake", "--cores", "1", "reproduce_all")
     assert planned(root) == set()
-    index = json.loads((root / "results/default/activations/layer2/index.json").read_text())
+    results = root / "results/default"
+    index = json.loads((results / "activations/layer2/index.json").read_text())
     assert (index["width"], index["hook_layer"], index["dtype"]) == (width, 2, "float16") and index["tokens"] > 0
-    curves = list(csv.DictReader((root / "results/default/joint/full/seed0/curves.csv").open()))
-    assert len(curves) == 2 and all(float(row[f"norm_{part}"]) > 0 for row in curves for part in ("language", "codebook", "mask_decoder"))
+    answers = json.loads((results / "answers/training/index.json").read_text())
+    assert answers["layers"] == [1, 2] and sum(shard["rows"] for shard in answers["answers"]) == 8
+    for variant in RUNS["interface"]:
+        curves = list(csv.DictReader((results / f"interface/{variant}/seed0/curves.csv").open()))
+        assert [row["phase"] for row in curves] == ["masks", "masks"], variant
+    curves = {name: list(csv.DictReader((results / f"joint/{name}/seed0/curves.csv").open())) for name in RUNS["signals"]}
+    assert {name: len(rows) for name, rows in curves.items()} == {"full": 2, "rl_only": 2}
+    assert all(float(row[f"norm_{part}"]) > 0 for row in curves["full"] for part in ("language", "codebook", "mask_decoder"))
+    assert all(float(row[f"norm_{part}"]) == 0 for row in curves["rl_only"] for part in ("codebook", "mask_decoder"))
+    evaluated = [f"{experiment}/{variant}" for experiment, variants in RUNS.items() for variant in variants]
     for benchmark, splits in load_study(root / "params/default.yaml").evaluation.splits.items():
         for split in splits:
-            rows = list(csv.DictReader((root / "results/default/evaluate/full/seed0" / benchmark / split / "records.csv").open()))
-            samples = (root / "results/default/data/manifests" / benchmark / f"{split}.jsonl").read_text().splitlines()
-            assert [row["sample_id"] for row in rows] == [json.loads(line)["sample_id"] for line in samples]
+            samples = (results / "data/manifests" / benchmark / f"{split}.jsonl").read_text().splitlines()
+            for run in evaluated:
+                rows = list(csv.DictReader((results / "evaluate" / run / "seed0" / benchmark / split / "records.csv").open()))
+                assert [row["sample_id"] for row in rows] == [json.loads(line)["sample_id"] for line in samples]
     assert (root / "reports/default/summary.md").is_file()
 
 
@@ -121,9 +150,41 @@ def leaves(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def test_the_paper_studies_differ_in_what_their_backbones_need_and_in_nothing_else() -> None:
-    first, *others = (leaves(load_study(ROOT / "params" / f"paper_{name}.yaml").model_dump()) for name in ("llava7b", "llava13b", "qwen7b"))
+    """The hook is part of the names of dictionaries that are swept there."""
+    found = []
+    for name in ("llava7b", "llava13b", "qwen7b"):
+        study = load_study(ROOT / "params" / f"paper_{name}.yaml")
+        hook = study.activations.hook_layer
+        words = [(f"_layer{hook}_", "_layer<hook>_"), (f'"hook_layer": {hook}', '"hook_layer": "<hook>"')]
+        text = json.dumps(study.model_dump(mode="json"))
+        for own, common in words:
+            assert own in text
+            text = text.replace(own, common)
+        found.append(leaves(json.loads(text)))
+    first, *others = found
     for other in others:
-        assert {key for key in first if first[key] != other[key]} <= {"study", "backbone.vlm_path", "activations.hook_layer"}
+        assert first.keys() == other.keys()
+        assert {key for key in first if first[key] != other[key]} <= {"study", "backbone.vlm_path"}
+
+
+def test_a_paper_study_asks_both_experiments_for_what_the_paper_shows() -> None:
+    """Tables 4 to 6 and Figure 6, and the paper's own settings wherever the reference has a choice."""
+    study = load_study(ROOT / "params" / "paper_llava7b.yaml")
+    interfaces, signals = study.experiments.interface.variants, study.experiments.signals.variants
+    assert [interfaces[name].changes for name in study.backbone.smaller_sams] == [
+        {"model.segmenter": n} for n in study.backbone.smaller_sams
+    ]
+    assert [study.joint_variant(f"group_{group}").policy.group for group in (2, 4, 6)] == [2, 4, 6] and study.joint.policy.group == 8
+    rewards = [study.joint_variant(name).policy.reward for name in ("reward_0_1", "reward_5_5", "full")]
+    assert [(reward.format, reward.mask) for reward in rewards] == [(0.0, 1.0), (0.5, 0.5), (0.3, 0.7)]
+    assert {"seg_only", "rl_only", "random_reward"} <= signals.keys()
+    policy, model = study.joint.policy, study.interface.model
+    assert (policy.advantages, policy.live_groups, policy.kl, study.joint.segmentation_gradient) == ("scaled", False, 0.2, 1.0)
+    assert (study.joint.start, study.joint_variant("rl_only").start) == ("drawn", "trained")
+    assert (model.sae, model.readout, model.codebook, model.mapper, model.slots) == ("relu_l1", "concepts", "queries", "fused", 6)
+    five = {"reference", "topk", "dense", "random_sae", "sae_only", "ref_only"}
+    assert {name: len(variant.seeds) for name, variant in interfaces.items()} == {name: 5 if name in five else 3 for name in interfaces}
+    assert {len(variant.seeds) for variant in signals.values()} == {3}
 
 
 @pytest.mark.parametrize("study", ["paper_llava7b", "paper_llava13b", "paper_qwen7b"])
@@ -134,19 +195,30 @@ def test_planning_without_the_data_ends_with_one_sentence(study: str) -> None:
     assert len(sentences) == 1 and "data/benchmarks/refcoco: does not exist, but the study names it" in sentences[0]
 
 
-def test_every_value_of_the_paper_studies_says_where_it_comes_from() -> None:
-    for path in sorted((ROOT / "params").glob("paper_*.yaml")):
-        sourced = False
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            indent = len(line) - len(line.lstrip())
-            if not line.strip() or line.startswith("#"):
-                continue
-            comment = line.partition("  # ")[2]
-            if indent == 0:
-                sourced = False
-            names_source = any(word in comment for word in ("paper", "release", "ours"))
-            if indent <= 2 and line.rstrip().split("  #")[0].endswith(":"):
-                sourced = (sourced and indent > 0) or names_source
-                continue
-            exempt = line.startswith("study:") or line.strip().startswith(("source:", "root:"))
-            assert names_source or sourced or exempt, f"{path.name}:{number}: {line}"
+def unsourced(text: str) -> list[str]:
+    """Lines of a study file whose value has no source: none beside it, and none beside a section that it lies in."""
+    found, within = [], [(-1, False)]  # indentation of the open sections, and whether they have a source
+    for number, line in enumerate(text.splitlines(), 1):
+        value, _, comment = line.partition("  #")
+        if not value.strip() or value.lstrip().startswith("#"):
+            continue
+        indent = len(value) - len(value.lstrip())
+        while within[-1][0] >= indent:
+            within.pop()
+        sourced = within[-1][1] or any(word in comment for word in ("paper", "release", "ours"))
+        if value.rstrip().endswith(":"):
+            within.append((indent, sourced))
+        elif not sourced and not value.strip().startswith(("study:", "source:", "root:")):
+            found.append(f"{number}: {line}")
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "params").glob("paper_*.yaml")), ids=lambda path: path.stem)
+def test_every_value_of_the_paper_studies_says_where_it_comes_from(path: Path) -> None:
+    assert unsourced(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_source_covers_its_own_section_and_no_other() -> None:
+    assert unsourced("a:  # ours\n  b:\n    c: 1\n  d: 2\n") == []
+    assert unsourced("a:  # ours\n  b: 1\nc:\n  d: 2\n") == ["4:   d: 2"]
+    assert unsourced("a:\n  b:  # paper\n    c: 1\n  # ours\n  d:\n    e: 2\n") == ["6:     e: 2"]

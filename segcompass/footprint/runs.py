@@ -1,0 +1,202 @@
+"""Work of a study's jobs, above all of both experiments: what all runs share, interfaces, joint training, evaluation, interventions.
+
+Upper bounds: answers are as long as they may be; in joint training they all differ, some answer of a batch breaks the form, so that the
+well-formed answers need a pass of their own, and no image was embedded before; every slot is matched to an object, so that its mask is
+decoded with gradient, three times the work, beside the pass without that matching needs.
+"""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from segcompass.footprint.architecture import Backbone
+from segcompass.footprint.corpus import answered_corpus, evaluated_corpus, training_corpus
+from segcompass.footprint.memory import (
+    answer_lengths,
+    dictionary_width,
+    dtype_bytes,
+    interface_size,
+    learns_from_masks,
+    step_sequences,
+)
+from segcompass.footprint.work import (
+    Work,
+    arithmetic,
+    blocks_forward,
+    cache_work,
+    decoding,
+    decoding_reads,
+    dictionary_work,
+    encoder_forward,
+    labelling_work,
+    mask_forward,
+    on_the_fly_work,
+    vision_forward,
+)
+from segcompass.study.interface import InterfaceSettings
+from segcompass.study.jobs import Job, all_jobs, sae_layer
+from segcompass.study.joint import JointSettings
+from segcompass.study.study import Study
+
+
+def stage_works(study: Study, backbone: Backbone, root: Path, gpus: int) -> dict[str, list[Work]]:
+    """Stage that runs a model -> work of each of its jobs, in the order of the pipeline."""
+    works: dict[str, list[Work]] = {}
+    job_work = JobWorks(study, backbone, root, gpus)
+    for job in all_jobs(study):
+        work = job_work.of(job)
+        if work is not None:
+            works.setdefault(job.stage, []).append(work)
+    return works
+
+
+class JobWorks:
+    """Work of single jobs of a study."""
+
+    def __init__(self, study: Study, backbone: Backbone, root: Path, gpus: int) -> None:
+        self.study, self.backbone, self.gpus = study, backbone, gpus
+        self.training = training_corpus(study, root)
+        self.parts = {"training": answered_corpus(study, root), "evaluation": evaluated_corpus(study, root)}
+        self.parts["gold"] = self.parts["evaluation"]
+
+    def of(self, job: Job) -> Work | None:
+        """None for a stage that runs no model."""
+        study, backbone, known = self.study, self.backbone, dict(job.wildcards)
+        expressions, evaluated = self.training.expressions, self.parts["evaluation"].expressions
+        taught, variant = study.evaluation.oracle_thoughts, known.get("variant", "")
+        match job.stage:
+            case "cache_activations":
+                return cache_work(study, backbone, expressions, int(known["layer"]))
+            case "train_sae" if study.activations.on_the_fly:
+                tokens = self.training.tokens(backbone, study.answer.max_thought_tokens)
+                return on_the_fly_work(study, backbone, known["sae"], expressions, tokens)
+            case "train_sae":
+                return dictionary_work(study, backbone, known["sae"])
+            case "label_tokens":
+                return labelling_work(study, backbone)
+            case "cache_answers":
+                return cached_answers_work(study, backbone, known["part"], self.parts[known["part"]].expressions)
+            case "embed_images":
+                return embedding_work(study, backbone, known["segmenter"], self.parts[known["part"]].images)
+            case "train_interface":
+                return interface_work(study, backbone, study.interface_variant(variant), self.parts["training"].expressions)
+            case "evaluate_interface":
+                gold = variant in taught.get("interface", [])
+                return interface_evaluation_work(study, backbone, study.interface_variant(variant), evaluated, gold)
+            case "train_joint":
+                return joint_work(study, backbone, study.joint_variant(variant), self.gpus)
+            case "evaluate_joint":
+                gold = variant in taught.get("signals", [])
+                return joint_evaluation_work(study, backbone, study.joint_variant(variant), evaluated, gold)
+            case "intervene":
+                run = known["experiment"], variant, int(known["seed"])
+                return intervention_work(study, backbone, study.interface_of(run))
+        return None
+
+
+def answer_work(study: Study, backbone: Backbone, batch: int, generated: bool = True) -> Work:
+    """One answer, drawn greedily or given, and the pass through all blocks that reads it."""
+    language, (prompt, answer) = backbone.language, answer_lengths(study, backbone)
+    read = vision_forward(backbone) + blocks_forward(language, language.layers, prompt + answer)
+    if not generated:
+        return arithmetic(study, read)
+    drawn = vision_forward(backbone) + blocks_forward(language, language.layers, prompt) + decoding(language, prompt, answer, 1)
+    reads = decoding_reads(language, batch, 1, prompt, answer, dtype_bytes(study.runtime)) / batch
+    return arithmetic(study, drawn + read) + Work(read=reads)
+
+
+def cached_answers_work(study: Study, backbone: Backbone, part: str, answers: int) -> Work:
+    """`cache_answers` of one part: hidden states of every layer fall out of the one pass."""
+    generated = part == "evaluation" or (part == "training" and study.answers.thoughts == "policy")
+    return answer_work(study, backbone, study.answers.batch, generated) * answers
+
+
+def embedding_work(study: Study, backbone: Backbone, segmenter: str, images: int) -> Work:
+    """`embed_images` by one SAM."""
+    return arithmetic(study, encoder_forward(backbone.segmenters[segmenter]) * images)
+
+
+def interface_work(study: Study, backbone: Backbone, interface: InterfaceSettings, answers: int) -> Work:
+    """`train_interface` on a number of cached answers: sparse codes are computed once, those of a dense map anew for each batch."""
+    size, training = interface_size(study, backbone, interface), interface.training
+    length, mask = sum(answer_lengths(study, backbone)), size.model.slots * mask_forward(backbone.segmenters[interface.model.segmenter])
+    heat, masks = training.heat_maps.steps * training.heat_maps.batch, training.masks.steps * training.masks.batch
+    encoded = heat + masks if size.active == size.features else answers
+    codes = encoded * product(study, backbone, interface.model.sae)
+    return Work(single=codes + 3 * (heat + masks) * size.reading(length) + masks * (1 + 3) * mask)
+
+
+def evaluated_work(study: Study, backbone: Backbone, interface: InterfaceSettings) -> Work:
+    """What the evaluation of one answer costs behind the policy: codes of both dictionaries and what these reconstruct, then the masks."""
+    both = product(study, backbone, interface.model.sae) + product(study, backbone, study.evaluation.control_sae)
+    return Work(single=2 * both) + segmented_work(study, backbone, interface)
+
+
+def segmented_work(study: Study, backbone: Backbone, interface: InterfaceSettings, dense: bool = False) -> Work:
+    """One answer's way from codes to masks."""
+    size, segmenter = interface_size(study, backbone, interface), backbone.segmenters[interface.model.segmenter]
+    return Work(single=size.reading(sum(answer_lengths(study, backbone)), dense) + size.model.slots * mask_forward(segmenter))
+
+
+def interface_evaluation_work(study: Study, backbone: Backbone, interface: InterfaceSettings, expressions: int, taught: bool) -> Work:
+    """`evaluate_interface` of one run, under gold thoughts too where it is taught."""
+    own = evaluated_work(study, backbone, interface)
+    gold = Work(single=product(study, backbone, interface.model.sae)) + segmented_work(study, backbone, interface)
+    return (own + gold if taught else own) * expressions
+
+
+def joint_evaluation_work(study: Study, backbone: Backbone, joint: JointSettings, expressions: int, taught: bool) -> Work:
+    """`evaluate_joint` of one run: its own answers, and gold ones where it is taught."""
+    interface = study.interface_variant(joint.interface)
+    own = answer_work(study, backbone, study.evaluation.batch) + embedding_work(study, backbone, interface.model.segmenter, 1)
+    own += evaluated_work(study, backbone, interface)
+    gold = answer_work(study, backbone, 1, False) + Work(single=product(study, backbone, interface.model.sae))
+    gold += segmented_work(study, backbone, interface)
+    return (own + gold if taught else own) * expressions
+
+
+def joint_work(study: Study, backbone: Backbone, joint: JointSettings, gpus: int) -> Work:
+    """`train_joint` of one variant and seed, on n GPUs together, with its validations."""
+    interface, language = study.interface_variant(joint.interface), backbone.language
+    hook, size = sae_layer(study, interface.model.sae), step_sequences(study, joint, backbone, gpus)
+    prompts, count, upper = joint.prompts, joint.prompts * joint.policy.group, language.layers - hook
+    trained = 4 if study.runtime.gradient_checkpointing else 3
+    rows, length = replace(size, prompts=prompts).rows
+    masks = learns_from_masks(joint)
+    half = prompts * (2 * vision_forward(backbone) + blocks_forward(language, language.layers, size.prompt))
+    half += prompts * encoder_forward(backbone.segmenters[interface.model.segmenter])
+    half += count * decoding(language, size.prompt, size.answer, size.group)
+    half += rows * blocks_forward(language, hook, length)
+    half += (trained + (trained if masks else 1) + 1) * rows * blocks_forward(language, upper, length)
+    half += (3 + 1) * count * 2.0 * language.head * size.answer
+    mask = interface.model.slots * mask_forward(backbone.segmenters[interface.model.segmenter])
+    reading = interface_size(study, backbone, interface).reading(size.length)
+    learnt = 3 if joint.segmentation.weight else 0
+    single = count * (product(study, backbone, interface.model.sae) + max(1, learnt) * reading + (1 + learnt) * mask)
+    reads = gpus * decoding_reads(language, size.prompts, size.group, size.prompt, size.answer, dtype_bytes(study.runtime))
+    step = arithmetic(study, half) + Work(single=single, read=reads)
+    return step * joint.steps + validation_work(study, backbone, joint)
+
+
+def validation_work(study: Study, backbone: Backbone, joint: JointSettings) -> Work:
+    """All validations of a run: one before the first step, one behind every so many, and one at the end."""
+    interface, times = study.interface_variant(joint.interface), 1 + math.ceil(joint.steps / joint.validation.every)
+    once = answer_work(study, backbone, joint.prompts * joint.policy.group) + segmented_work(study, backbone, interface)
+    once += Work(single=product(study, backbone, interface.model.sae)) + embedding_work(study, backbone, interface.model.segmenter, 1)
+    return once * (times * joint.validation.samples)
+
+
+def intervention_work(study: Study, backbone: Backbone, interface: InterfaceSettings) -> Work:
+    """`intervene` on one run: before, three dense passes' worth for the gradient of contributions, and the edits: a sham one, and two for
+    each number of concepts."""
+    settings = study.analysis.intervention
+    expressions = settings.samples * sum(len(splits) for splits in settings.splits.values())
+    once = answer_work(study, backbone, study.evaluation.batch) + embedding_work(study, backbone, interface.model.segmenter, 1)
+    once += Work(single=product(study, backbone, interface.model.sae))
+    once += segmented_work(study, backbone, interface) * (1 + 1 + 2 * len(settings.top_concepts))
+    return (once + segmented_work(study, backbone, interface, dense=True) * 3) * expressions
+
+
+def product(study: Study, backbone: Backbone, sae: str) -> float:
+    """Operations of encoding, or of decoding, one answer's tokens with a dictionary."""
+    return 2.0 * backbone.language.width * dictionary_width(study, sae) * sum(answer_lengths(study, backbone))
