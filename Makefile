@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
 SNAKEMAKE := snakemake --cores all --use-conda
 
-.PHONY: env reproduce smoke test lint bench resume
+.PHONY: env reproduce smoke test numerical lint bench resume
 
 env: $(STAMP)
 
@@ -23,8 +23,16 @@ reproduce: env
 smoke: env
 	$(SNAKEMAKE) smoke
 
+# A file's tests share what they build, so a worker takes whole files, in the order of tests/conftest.py: the longest first.
+PYTEST := pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 test: env
-	pytest --numprocesses 2 --dist loadfile
+	$(PYTEST)
+	$(MAKE) numerical
+
+# What compares numbers also holds with the fewest instructions of a processor and with all of them.
+numerical: env
+	for set in default native; do SEGCOMPASS_TEST_INSTRUCTIONS=$$set $(PYTEST) -m numerical || exit 1; done
 
 lint: env
 	ruff check .

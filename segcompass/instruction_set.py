@@ -5,7 +5,7 @@ chooses its kernels by the processor and reads its own environment variable, onc
 variables must stand before torch and NumPy are imported: `segcompass.stages` sets them for a stage and `segcompass.cli` for a command,
 by the study that the command line names; `tests/conftest.py` sets them for the tests.
 
-Whatever the processor, `avx2` then runs the same kernels on every one that has AVX2: measured on fifty operations of torch, NumPy and
+Whatever the processor, `avx2` then runs the same kernels on every one that has AVX2: measured on thirty operations of torch, NumPy and
 SciPy, each of the five variables changes the bytes of some that the other four leave alone. What remains is the libraries' own:
 MKL promises one result for processors of one maker.
 """

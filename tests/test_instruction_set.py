@@ -54,6 +54,7 @@ def python(code: str, environment: dict[str, str], *words: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.numerical
 def test_these_tests_run_under_what_they_were_started_for() -> None:
     assert is_pinned(instructions_under_test())
     if instructions_under_test() in CAPABILITY:

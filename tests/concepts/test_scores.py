@@ -15,6 +15,8 @@ from segcompass.study.analysis import BootstrapSettings
 from segcompass.study.scoring import ScoreSettings
 from tests.concepts.drawn import COLOURS, drawn_tokens
 
+pytestmark = pytest.mark.numerical
+
 SETTINGS = ScoreSettings(coverage_fractions=[0.25, 1.0], strongest=3, seed=0)
 
 

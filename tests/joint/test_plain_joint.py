@@ -27,6 +27,8 @@ from segcompass.study.load import load_study
 from segcompass.study.study import changed
 from tests.tiny import pictures
 
+pytestmark = pytest.mark.numerical
+
 STUDY, SHIPPED = Path("params/default.yaml"), Path("backbones/embedded")
 GROUP, TOLERANCE, ROUNDING = 3, 1e-5, 5e-7
 CONFIDENT = 0.44

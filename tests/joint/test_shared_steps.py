@@ -18,11 +18,13 @@ from segcompass.joint.validation import Validation
 from segcompass.optimisation.processes import Processes
 from segcompass.study.joint import JointSettings, LearningRates
 from segcompass.study.study import changed
+from tests.arithmetic import same_sums
 from tests.tiny import micro_study, pictures, tiny_joint
 
 TEXTS = ("left red ring", "both blue squares", "the striped triangle on the left of the large green cross", "red")
 OBJECTS = (1, 2, 0, 0)
 """Of the prompts, in turn: the second process has no matched pair, and the first has all of them."""
+RATE = 0.1
 
 
 class FourPrompts:
@@ -79,10 +81,11 @@ def train_in_one_of_two(folder: Path, chosen: JointSettings) -> None:
 
 def plain_descent(model: JointModel, rates: LearningRates) -> torch.optim.SGD:
     """AdamW divides by a gradient's own size, so where a gradient is all but zero it would make rounding as large as a step."""
-    groups = [{"params": parameters, "lr": 0.1, "peak": 0.1, "name": name} for name, parameters in model.parts().items() if parameters]
+    groups = [{"params": parameters, "lr": RATE, "peak": RATE, "name": name} for name, parameters in model.parts().items() if parameters]
     return torch.optim.SGD(groups)
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("weight", [1.0, 0.0], ids=["both losses", "rl_only"])
 def test_two_processes_train_as_one_with_all_prompts(weight: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Untrained answers are all worth nothing; the policy learns from advantages that are given.
@@ -99,7 +102,9 @@ def test_two_processes_train_as_one_with_all_prompts(weight: float, tmp_path: Pa
         found = load_file(two / f"end{rank}.safetensors")
         assert set(found) == set(expected)
         for name, value in expected.items():
-            assert torch.allclose(found[name], value, atol=1e-5, rtol=1e-5), (name, float((found[name] - value).abs().max()))
+            # Where a gradient is nothing, as of keys' biases, its rounding is that of gradients whose norm is clipped at 1.
+            scale = max(float(value.abs().max()), chosen.steps * RATE)
+            assert same_sums(found[name], value, terms=64, layers=chosen.steps, scale=scale), name
 
 
 def test_prompts_that_the_processes_cannot_share_are_one_sentence() -> None:

@@ -100,6 +100,7 @@ def test_without_anything_of_test_a_run_ends_with_the_same_bytes(artefacts: Path
     assert all((run / name).read_bytes() == (whole / name).read_bytes() for name in FILES)
 
 
+@pytest.mark.numerical
 @pytest.mark.study
 def test_two_processes_publish_the_run_of_one(artefacts: Path, whole: Path, tmp_path: Path) -> None:
     run = trained(artefacts, artefacts / "data", tmp_path / "run", (*TWO_PROCESSES, "--dynamo_backend", "no"))

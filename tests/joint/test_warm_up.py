@@ -15,6 +15,8 @@ from segcompass.study.joint import JointSettings
 from segcompass.study.study import changed
 from tests.tiny import SLOTS, micro_study, tiny_joint
 
+pytestmark = pytest.mark.numerical
+
 ANSWERS = 8
 
 

@@ -5,6 +5,8 @@ import torch
 
 from segcompass.sae.initialisation import decoder_bias, mean_norm_scale
 
+pytestmark = pytest.mark.numerical
+
 
 def test_scale_makes_the_mean_norm_sqrt_d() -> None:
     x = torch.tensor([[3.0, 4.0], [0.0, 15.0]])

@@ -16,6 +16,7 @@ from segcompass.sae.dictionary import Dictionary
 from segcompass.sae.relu_l1 import ReluL1Dictionary
 from segcompass.sae.topk import TopKDictionary
 from segcompass.sae.training import Trainer, train
+from tests.arithmetic import same_training
 from tests.sae.planted import SETTINGS
 
 STEPS = 8
@@ -43,6 +44,7 @@ def train_in_one_of_two(name: str, cache: Path, folder: Path, steps: int) -> Non
     trained(name, cache, folder, steps, Processes(accelerator))
 
 
+@pytest.mark.numerical
 @pytest.mark.parametrize("name", ["relu_l1", "topk"])
 def test_two_processes_train_as_one_with_the_whole_batch(name: str, cache: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
@@ -54,8 +56,9 @@ def test_two_processes_train_as_one_with_the_whole_batch(name: str, cache: Path,
     for rank in range(2):
         found = load_file(two / f"end{rank}.safetensors")
         assert torch.equal(found["silent_for"], expected["silent_for"])
-        for key in ("W_enc_T", "W_dec", "b_enc", "b_dec", "curve"):
-            assert torch.allclose(found[key], expected[key], atol=1e-5, rtol=1e-5), key
+        for key in ("W_enc_T", "W_dec", "b_enc", "b_dec"):
+            assert same_training(found[key], expected[key], SETTINGS.learning_rate * STEPS), key
+        assert found["curve"].flatten().tolist() == pytest.approx(expected["curve"].flatten().tolist(), rel=1e-4, abs=1e-6)
     assert (expected["silent_for"] > 0).any() and (expected["silent_for"] == 0).any()
     if name == "topk":
         assert (expected["curve"][:, 2] > 0).any(), "some concepts were dead, so the counters entered the loss"

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
+from tests.arithmetic import same_training
 from tests.workflow.project import ROOT, command, copy_project, edit, planned
 
 pytestmark = pytest.mark.study
@@ -60,5 +60,6 @@ def test_two_processes_publish_one_dictionary(trained: Path, tmp_path: Path) -> 
     record = json.loads((root / "results/default/sae/topk/run.json").read_text())
     assert record["facts"]["processes"] == 2 and record["rows"]["steps"] == 4
     one, two = (load_file(folder / "results/default/sae/topk/sae_weights.safetensors") for folder in (trained, root))
-    assert all(torch.allclose(one[key], two[key], atol=1e-5) for key in one)
+    # Four steps at a rate of a thousandth or more move these weights by more than a hundredth of them.
+    assert all(same_training(two[key], one[key], 0.01 * float(one[key].square().mean().sqrt())) for key in one)
     assert not (root / "results/default/sae/.partial").exists()
