@@ -6,8 +6,9 @@ from pathlib import Path
 from pycocotools import mask as coco
 
 from segcompass.datasets.files import image_size
+from segcompass.datasets.load import load_samples
 from segcompass.datasets.refer import SPLIT_BY
-from segcompass.datasets.samples import Sample, load_samples
+from segcompass.datasets.samples import Sample
 from segcompass.datasets.splits import EVALUATION_SPLITS
 from segcompass.errors import InputError
 

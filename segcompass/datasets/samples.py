@@ -1,4 +1,4 @@
-"""The one sample schema, and the door to the five benchmarks: `load_samples`."""
+"""The one sample schema, what makes a text a sample's, and its file of JSON lines."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from segcompass.datasets.masks import Rle
-from segcompass.datasets.splits import BENCHMARKS
 from segcompass.errors import InputError
 
 LONGEST_TEXT = 10_000
@@ -28,30 +27,6 @@ class Sample:
     """Union of the instances; empty where there is no target."""
     ignore: Rle | None
     instances: tuple[Rle, ...]
-
-
-def load_samples(root: Path, benchmark: str, split: str, split_by: str | None = None, per_ref: bool = False) -> Iterator[Sample]:
-    """Samples of a benchmark's split in the order of its files.
-
-    Args:
-        root: data root with the layouts of docs/data.md.
-        benchmark: refcoco, refcoco+, refcocog, grefcoco or reasonseg.
-        split: a split of that benchmark.
-        split_by: unc, google or umd for the refer family; None takes the usual one.
-        per_ref: one sample a ref (its first sentence) instead of one a sentence.
-
-    Raises:
-        InputError: a file is missing or breaks its format.
-    """
-    from segcompass.datasets import grefcoco, reasonseg, refer
-
-    if benchmark in refer.SPLIT_BY:
-        return refer.samples(root, benchmark, split, split_by, per_ref)
-    if benchmark == "grefcoco":
-        return grefcoco.samples(root, split, per_ref)
-    if benchmark == "reasonseg":
-        return reasonseg.samples(root, split)
-    raise InputError(None, "--benchmark", f"`{benchmark}` is none of {', '.join(BENCHMARKS)}")
 
 
 def checked_text(text: object, source: Path, field: str) -> str:

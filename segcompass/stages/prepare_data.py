@@ -14,8 +14,9 @@ from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from segcompass.datasets.artefact import ROOT_FILE, manifest
+from segcompass.datasets.load import load_samples
 from segcompass.datasets.masks import encode
-from segcompass.datasets.samples import load_samples, write_samples
+from segcompass.datasets.samples import write_samples
 from segcompass.datasets.splits import EVALUATION_SPLITS
 from segcompass.errors import InputError
 from segcompass.provenance.folder_digest import annotation_digest

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from segcompass.cli import main
+from segcompass.datasets.load import load_samples
 from segcompass.datasets.pickles import load_plain_pickle
-from segcompass.datasets.samples import load_samples
 from segcompass.errors import InputError
 from tests.datasets.test_loaders import refer_root
 

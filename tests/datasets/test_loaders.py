@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segcompass.datasets.load import load_samples
 from segcompass.datasets.masks import checked_rle, decode, encode, from_segmentation
 from segcompass.datasets.pickles import load_plain_pickle
-from segcompass.datasets.samples import load_samples, read_samples, write_samples
+from segcompass.datasets.samples import read_samples, write_samples
 from segcompass.errors import InputError
 
 SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]

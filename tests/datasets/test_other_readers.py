@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from segcompass.datasets.load import load_samples
 from segcompass.datasets.masks import decode
-from segcompass.datasets.samples import load_samples
 from segcompass.provenance.code_digest import stage_digest
 from segcompass.stages.prepare_data import main
 from tests.tiny import micro_study
