@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segcompass.datasets.files import read_image
+from segcompass.datasets.images import read_image
 from segcompass.datasets.samples import Sample, read_samples
 from segcompass.datasets.splits import BENCHMARKS
 
@@ -19,6 +19,11 @@ def data_root(artefact: Path) -> Path:
     """The folder below which samples name their images."""
     named = artefact / ROOT_FILE
     return Path(named.read_text(encoding="utf-8").strip()) if named.is_file() else artefact / "root"
+
+
+def sample_image(artefact: Path, sample: Sample) -> np.ndarray:
+    """A sample's picture as its masks lie on it, uint8 [height, width, 3]."""
+    return read_image(data_root(artefact) / sample.image, (sample.height, sample.width))
 
 
 def manifest(artefact: Path, benchmark: str, split: str) -> Path:
@@ -58,7 +63,7 @@ class LearningData:
 
     def image(self, sample: Sample) -> np.ndarray:
         """uint8 [height, width, 3]."""
-        return read_image(data_root(self._artefact) / sample.image)
+        return sample_image(self._artefact, sample)
 
     def _allowed(self, split: str) -> str:
         if split not in self.SPLITS:

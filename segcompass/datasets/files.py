@@ -1,16 +1,10 @@
-"""Files that annotations name: JSON with bounded nesting, images with bounded size, and paths that never leave the data root."""
+"""Files that annotations are, and that they name: JSON with bounded nesting, and paths that never leave the data root."""
 
 import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
 from segcompass.errors import InputError
-
-MOST_PIXELS = 64_000_000
-"""An image with more pixels is refused before it is decoded."""
 
 
 def read_json(path: Path, encodings: tuple[str, ...] = ("utf-8",)) -> Any:
@@ -51,35 +45,3 @@ def inside(root: Path, folder: str, name: Any, source: Path, field: str) -> Path
     if pure.is_absolute() or ".." in pure.parts or not path.resolve().is_relative_to(root.resolve()):
         raise InputError(source, field, f"`{name[:80]}` leads out of the data root; such annotations are refused")
     return path
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the image's header.
-
-    Raises:
-        InputError: missing, not an image, or too large.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except FileNotFoundError as error:
-        raise InputError(path, "", "is missing; see docs/data.md for the layout") from error
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise InputError(path, "", f"is not a readable image ({error}); download it again") from error
-    if width * height > MOST_PIXELS:
-        raise InputError(path, "", f"has {width} x {height} pixels, more than {MOST_PIXELS}; scale it down")
-    return height, width
-
-
-def read_image(path: Path) -> np.ndarray:
-    """uint8 [height, width, 3].
-
-    Raises:
-        InputError: missing, not an image, truncated, or too large.
-    """
-    image_size(path)
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(path, "", f"is not a readable image ({error}); download it again") from error

@@ -12,7 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segcompass.datasets.files import image_size, inside, read_json
+from segcompass.datasets.files import inside, read_json
+from segcompass.datasets.images import image_size
 from segcompass.datasets.masks import encode
 from segcompass.datasets.samples import Sample, checked_text
 from segcompass.errors import InputError

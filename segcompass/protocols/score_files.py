@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from segcompass.datasets.files import MOST_PIXELS
+from segcompass.datasets.images import MOST_PIXELS
 from segcompass.datasets.masks import areas, checked_rle
 from segcompass.errors import InputError
 from segcompass.protocols.scoring import score_sample

@@ -16,8 +16,7 @@ from segcompass.backbone.interface import OTHER, Image
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.concepts.coverage import coverage
 from segcompass.concepts.quality import heat_iou, reconstruction, thought_scores
-from segcompass.datasets.artefact import data_root, gold_thoughts, manifest
-from segcompass.datasets.files import read_image
+from segcompass.datasets.artefact import gold_thoughts, manifest, sample_image
 from segcompass.datasets.masks import Rle, decode, encode
 from segcompass.datasets.samples import Sample, read_samples
 from segcompass.joint.checkpoint import load_run
@@ -83,7 +82,7 @@ class Evaluator:
         seen: set[str] = set()
         for start in tqdm(range(0, len(samples), self.settings.batch), desc=f"{benchmark} {split}", disable=None):
             part = samples[start : start + self.settings.batch]
-            images = [read_image(data_root(self.data) / sample.image) for sample in part]
+            images = [sample_image(self.data, sample) for sample in part]
             thoughts = self.predictor.think(images, [sample.text for sample in part])
             with torch.no_grad():
                 output = self.predictor.segment(thoughts)

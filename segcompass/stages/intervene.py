@@ -16,8 +16,7 @@ from segcompass.backbone.runtime import prepare_torch
 from segcompass.causal.attribution import contributions
 from segcompass.causal.edits import matched_random, top_concepts, zeroed
 from segcompass.causal.effects import COLUMNS, effect, summarised
-from segcompass.datasets.artefact import data_root, manifest
-from segcompass.datasets.files import read_image
+from segcompass.datasets.artefact import manifest, sample_image
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample, read_samples
 from segcompass.joint.checkpoint import load_run
@@ -75,7 +74,7 @@ class Battery:
         return rows
 
     def _effects(self, samples: list[Sample], offset: int) -> list[Row]:
-        images = [read_image(data_root(self.data) / sample.image) for sample in samples]
+        images = [sample_image(self.data, sample) for sample in samples]
         thoughts = self.predictor.think(images, [sample.text for sample in samples])
         before = self._predicted(thoughts, thoughts.codes)
         slots = [leading_slots(prediction) for prediction in before]
