@@ -1,8 +1,9 @@
-"""Files that annotations are, and that they name: JSON with bounded nesting, and paths that never leave the data root."""
+"""Files that annotations are, and that they name: JSON with bounded nesting, and paths below the data root."""
 
 import json
 from pathlib import Path, PurePosixPath
 from typing import Any
+from unicodedata import category
 
 from segcompass.errors import InputError
 
@@ -35,13 +36,15 @@ def read_json(path: Path, encodings: tuple[str, ...] = ("utf-8",)) -> Any:
 def inside(root: Path, folder: str, name: Any, source: Path, field: str) -> Path:
     """The file `name` in `folder` below `root`, as annotations in `source` give it.
 
+    Annotations are strangers' text, so a name may only lead downwards. Links are the owner's: where he laid one (DVC's cache, another
+    disk), it is followed, wherever it leads.
+
     Raises:
-        InputError: not text, absolute, with `..`, or leading out of the root through a symbolic link.
+        InputError: not text, with control characters or halves of surrogate pairs, absolute, or with `..`.
     """
-    if not isinstance(name, str) or not name or "\0" in name or "\\" in name:
+    if not isinstance(name, str) or not name or "\\" in name or any(category(letter) in ("Cc", "Cs") for letter in name):
         raise InputError(source, field, "is not a file name; download the annotations again")
     pure = PurePosixPath(name)
-    path = root / folder / pure
-    if pure.is_absolute() or ".." in pure.parts or not path.resolve().is_relative_to(root.resolve()):
+    if pure.is_absolute() or ".." in pure.parts:
         raise InputError(source, field, f"`{name[:80]}` leads out of the data root; such annotations are refused")
-    return path
+    return root / folder / pure

@@ -104,6 +104,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except InputError:
         raise
     except FileNotFoundError as error:
+        link = next((place for place in (path, *path.parents) if place.is_symlink() and not place.exists()), None)
+        if link is not None:
+            raise InputError(path, "", f"is missing: {link} is a link to {link.readlink()}, which is not there; restore it") from error
         raise InputError(path, "", "is missing; put the picture there or name another one (layout of data sets: docs/data.md)") from error
     except UnidentifiedImageError as error:
         raise InputError(path, "", f"is not a readable image ({_REMEDY})") from error

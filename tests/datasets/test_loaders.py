@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segcompass.datasets.images import read_image
 from segcompass.datasets.load import load_samples
 from segcompass.datasets.masks import checked_rle, decode, encode, from_segmentation
 from segcompass.datasets.pickles import load_plain_pickle
@@ -66,7 +67,9 @@ def test_faulty_refs_are_named(tmp_path: Path, change: dict, words: str) -> None
         list(load_samples(refer_root(tmp_path, **change), "refcoco", "val"))
 
 
-@pytest.mark.parametrize("name", ["../../secret.jpg", "/etc/passwd", "a/../../../b.jpg", ""])
+@pytest.mark.parametrize(
+    "name", ["../../secret.jpg", "/etc/passwd", "a/../../../b.jpg", "..", "a\\..\\b", "", "a\0b", "\x1b[2Ja", "\ud800", 7, None]
+)
 def test_names_that_leave_the_root_are_refused(tmp_path: Path, name: str) -> None:
     root = refer_root(tmp_path)
     path = root / "refcoco" / "instances.json"
@@ -77,16 +80,29 @@ def test_names_that_leave_the_root_are_refused(tmp_path: Path, name: str) -> Non
         list(load_samples(root, "refcoco", "val"))
 
 
-def test_a_link_out_of_the_root_is_refused(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    root.mkdir()
-    refer_root(root)
-    (tmp_path / "outside").mkdir()
-    folder = root / "images" / "mscoco" / "images"
+def test_links_that_the_owner_laid_are_followed(tmp_path: Path) -> None:
+    """A linked folder of images, and every annotation file a link into a cache, as `dvc add` leaves them with `cache.type symlink`."""
+    plain, linked, cache = tmp_path / "plain", tmp_path / "linked", tmp_path / "elsewhere"
+    for folder in (plain, linked, cache):
+        folder.mkdir()
+    refer_root(plain)
+    (linked / "refcoco").mkdir()
+    for number, file in enumerate(sorted((plain / "refcoco").iterdir())):
+        (cache / str(number)).write_bytes(file.read_bytes())
+        (linked / "refcoco" / file.name).symlink_to(cache / str(number))
+    folder = linked / "images" / "mscoco" / "images"
     folder.mkdir(parents=True)
-    (folder / "train2014").symlink_to(tmp_path / "outside")
-    with pytest.raises(InputError, match="leads out"):
-        list(load_samples(root, "refcoco", "val"))
+    (cache / "train2014").mkdir()
+    (folder / "train2014").symlink_to(cache / "train2014")
+    samples = list(load_samples(linked, "refcoco", "val"))
+    assert samples == list(load_samples(plain, "refcoco", "val"))
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(cache / "blob.png")
+    (linked / samples[0].image).symlink_to(cache / "blob.png")
+    assert np.array_equal(read_image(linked / samples[0].image, (10, 12)), pixels)
+    (cache / "blob.png").unlink()
+    with pytest.raises(InputError, match=r"is a link to .*blob\.png, which is not there"):
+        read_image(linked / samples[0].image)
 
 
 class _Bomb:
