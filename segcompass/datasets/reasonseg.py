@@ -4,7 +4,6 @@ Rasterising follows LISA: outline and filled polygon on truncated int32 points, 
 A file without a polygon is kept as a sample with an empty target (`check` reports it), never dropped.
 """
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from segcompass.datasets.files import inside, read_json
 from segcompass.datasets.images import image_size
 from segcompass.datasets.masks import encode
-from segcompass.datasets.samples import Sample, checked_text
+from segcompass.datasets.samples import Sample, SampleIds, checked_text
 from segcompass.errors import InputError
 
 TARGET, IGNORE = 1, 255
@@ -33,6 +32,7 @@ def samples(root: Path, split: str) -> Iterator[Sample]:
     files = sorted(folder.glob("*.json"))
     if not files:
         raise InputError(folder, "", "holds no annotation; see docs/data.md for the layout")
+    ids = SampleIds()
     for source in files:
         raw = read_json(source, ("utf-8", "cp1252"))
         if not isinstance(raw, dict):
@@ -47,8 +47,9 @@ def samples(root: Path, split: str) -> Iterator[Sample]:
         for index, text in enumerate(texts if split == "train" else texts[:1]):
             checked = checked_text(text, source, f"text.{index}")
             mask = encode(target)
+            sample_id = f"reasonseg_{split}_{source.stem}" + (f"_t{index}" if index else "")
             yield Sample(
-                f"reasonseg_{split}_{source.stem}" + (f"_t{index}" if index else ""),
+                ids.add(sample_id, source, f"text.{index}", source.name),
                 str(path.relative_to(root)),
                 height,
                 width,
@@ -98,5 +99,5 @@ def _is_point(point: Any) -> bool:
     return (
         isinstance(point, list)
         and len(point) == 2
-        and all(type(value) in (int, float) and math.isfinite(value) and abs(value) < FARTHEST for value in point)
+        and all(type(value) in (int, float) and abs(value) < FARTHEST for value in point)  # false of NaN and infinity too
     )

@@ -29,6 +29,32 @@ class Sample:
     instances: tuple[Rle, ...]
 
 
+class SampleIds:
+    """The ids that the loader of a split has given: every one of them once."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+
+    def add(self, sample_id: str, source: Path, field: str, place: str) -> str:
+        """The id, which is new.
+
+        Args:
+            sample_id: made of what stands in `source` at `field`.
+            source: annotation file.
+            field: where in it.
+            place: what the first holder of an id is called where a second one is refused.
+
+        Raises:
+            InputError: it was given before.
+        """
+        if (first := self._first.setdefault(sample_id, place)) is not place:
+            problem = (
+                f"makes the sample id `{sample_id}`, which {first} has already; an id may stand for one expression, so number one anew"
+            )
+            raise InputError(source, field, problem)
+        return sample_id
+
+
 def checked_text(text: object, source: Path, field: str) -> str:
     """An expression's text.
 

@@ -154,6 +154,13 @@ def test_check_finds_missing_images_and_needs_a_benchmark(tmp_path: Path, capsys
     assert "target without a pixel" not in out
 
 
+def test_check_says_what_score_would_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sentences = [{"sent_id": 4, "sent": "left box"}, {"sent_id": 4, "sent": "the box"}]
+    root = refer_root(tmp_path, sentences=sentences)
+    assert main(["check", str(root)]) == 1
+    assert "makes the sample id `refcoco_unc_val_s4`, which ref 0 has already" in capsys.readouterr().out
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_checked_codes_are_those_of_pycocotools(seed: int) -> None:
