@@ -47,11 +47,10 @@ class SampleIds:
         Raises:
             InputError: it was given before.
         """
-        if (first := self._first.setdefault(sample_id, place)) is not place:
-            problem = (
-                f"makes the sample id `{sample_id}`, which {first} has already; an id may stand for one expression, so number one anew"
-            )
+        if sample_id in self._first:
+            problem = f"makes the sample id `{sample_id}`, which {self._first[sample_id]} has already; give one of them another number"
             raise InputError(source, field, problem)
+        self._first[sample_id] = place
         return sample_id
 
 
