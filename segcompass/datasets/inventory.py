@@ -13,7 +13,7 @@ from segcompass.datasets.images import Header, Size, image_header, read_image
 from segcompass.datasets.load import load_samples
 from segcompass.datasets.refer import SPLIT_BY
 from segcompass.datasets.samples import Sample
-from segcompass.datasets.splits import EVALUATION_SPLITS
+from segcompass.datasets.splits import EVALUATION_SPLITS, AbsentSplitError
 from segcompass.errors import InputError
 
 BENCHMARK_FILES = {
@@ -115,9 +115,9 @@ def _split(images: Images, benchmark: str, split: str, part: str | None) -> Find
             sizes[sample.image] = (sample.height, sample.width)
             for remark in _oddities(sample):
                 odd.setdefault(remark, []).append(sample.sample_id)
+    except AbsentSplitError:
+        return None
     except InputError as error:
-        if error.field == "split":
-            return None  # this partition has no such split
         finding.usable = False
         finding.remarks.append(str(error))
     finding.images = len(sizes)

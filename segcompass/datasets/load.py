@@ -21,6 +21,7 @@ def load_samples(root: Path, benchmark: str, split: str, split_by: str | None = 
 
     Raises:
         InputError: a file is missing or breaks its format.
+        AbsentSplitError: the benchmark is there without this split.
     """
     if benchmark in refer.SPLIT_BY:
         return refer.samples(root, benchmark, split, split_by, per_ref)

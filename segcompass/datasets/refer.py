@@ -13,6 +13,7 @@ from segcompass.datasets.images import MOST_PIXELS
 from segcompass.datasets.masks import Rle, empty, from_segmentation, union
 from segcompass.datasets.pickles import load_plain_pickle
 from segcompass.datasets.samples import Sample, SampleIds, checked_text
+from segcompass.datasets.splits import AbsentSplitError
 from segcompass.errors import InputError
 
 SPLIT_BY = {"refcoco": ("unc", "google"), "refcoco+": ("unc",), "refcocog": ("umd", "google")}
@@ -101,7 +102,8 @@ def expressions(root: Path, refs: Any, source: Path, instances: Instances, split
     """Samples of the refs of a split; `ann_id` is a number or, in gRefCOCO, a list, [-1] for no target.
 
     Raises:
-        InputError: a ref lacks a key or names what is not there, two sentences share an id, or no ref belongs to the split.
+        InputError: a ref lacks a key or names what is not there, or two sentences share an id.
+        AbsentSplitError: no ref belongs to the split.
     """
     if not isinstance(refs, list):
         raise InputError(source, "", "is not a list of refs; download it again")
@@ -127,4 +129,4 @@ def expressions(root: Path, refs: Any, source: Path, instances: Instances, split
         except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
             raise InputError(source, f"ref {index}", f"is not a ref of the refer format ({error!r}); download it again") from error
     if not found:
-        raise InputError(source, "split", f"holds no expression of `{split}`; name a split of this benchmark")
+        raise AbsentSplitError(source, "split", f"holds no expression of `{split}`; name a split of this benchmark")

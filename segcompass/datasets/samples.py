@@ -93,6 +93,10 @@ def read_samples(path: Path) -> Iterator[Sample]:
                 raw = json.loads(line)
                 yield Sample(**{**raw, "instances": tuple(raw["instances"])})
     except FileNotFoundError as error:
-        raise InputError(path, "", "is missing; run the stage prepare_data or `segcompass samples`") from error
+        raise InputError(
+            path,
+            "",
+            "is missing; name a split that the data root has, or run the stage prepare_data",
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(path, f"line {number}", f"is no sample ({error}); write the file again") from error

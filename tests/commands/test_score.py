@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco
 
 from segcompass.cli import main
@@ -159,6 +160,25 @@ def test_check_says_what_score_would_refuse(tmp_path: Path, capsys: pytest.Captu
     root = refer_root(tmp_path, sentences=sentences)
     assert main(["check", str(root)]) == 1
     assert "makes the sample id `refcoco_unc_val_s4`, which ref 0 has already" in capsys.readouterr().out
+
+
+def test_absent_splits_are_absent_and_a_split_without_annotations_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val"):
+        folder = tmp_path / "ReasonSeg" / split
+        folder.mkdir(parents=True)
+        Image.new("RGB", (20, 16)).save(folder / "a.jpg")
+        (folder / "a.json").write_text(json.dumps({"text": ["what?"], "is_sentence": True, "shapes": []}))
+    assert main(["check", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    assert "train" in table and "val" in table and "| test" not in table
+    assert main(["samples", str(tmp_path), "--benchmark", "reasonseg", "--split", "test"]) == 2
+    assert "ReasonSeg/test: split: is not there" in capsys.readouterr().err
+    (tmp_path / "ReasonSeg" / "test").mkdir()
+    assert main(["check", str(tmp_path)]) == 0
+    Image.new("RGB", (20, 16)).save(tmp_path / "ReasonSeg" / "test" / "a.jpg")
+    capsys.readouterr()
+    assert main(["check", str(tmp_path)]) == 1
+    assert "ReasonSeg/test: holds no annotation" in capsys.readouterr().out
 
 
 @settings(max_examples=100, deadline=None)

@@ -230,6 +230,27 @@ def test_reasonseg_paints_by_area_and_skips_flags(tmp_path: Path) -> None:
     assert target.sum() == 100 - 16 + 2 * 4
 
 
+@pytest.mark.parametrize(
+    ("label", "pixels", "ignored"),
+    [("target", 9, 0), ("Ignore", 0, 9), ("please IGNORE", 0, 9), ("FLAG", 0, 0), ("flagpole", 9, 0), ("Target", 9, 0)],
+)
+def test_reasonseg_labels_are_read_as_lisa_reads_them(tmp_path: Path, label: str, pixels: int, ignored: int) -> None:
+    (sample,) = load_samples(reasonseg_root(tmp_path, [box(label, 4, 4, 6, 6)]), "reasonseg", "val")
+    assert decode(sample.target).sum() == pixels and (decode(sample.ignore).sum() if sample.ignore else 0) == ignored
+
+
+@pytest.mark.parametrize(("first", "second", "pixels"), [("target", "ignore", 9), ("ignore", "target", 0)])
+def test_of_two_shapes_of_one_area_the_first_in_the_file_wins(tmp_path: Path, first: str, second: str, pixels: int) -> None:
+    (sample,) = load_samples(reasonseg_root(tmp_path, [box(first, 4, 4, 6, 6), box(second, 4, 4, 6, 6)]), "reasonseg", "val")
+    assert decode(sample.target).sum() == pixels
+
+
+def test_hidden_files_of_an_archive_are_no_annotations(tmp_path: Path) -> None:
+    root = reasonseg_root(tmp_path, [box("target", 4, 4, 6, 6)])
+    (root / "ReasonSeg" / "val" / "._a.json").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    assert len(list(load_samples(root, "reasonseg", "val"))) == 1
+
+
 def test_reasonseg_without_polygon_is_kept_and_cp1252_is_read(tmp_path: Path) -> None:
     (sample,) = load_samples(reasonseg_root(tmp_path, [], ["caf\xe9"], "cp1252"), "reasonseg", "val")
     assert sample.text == "caf\xe9" and sample.instances == () and not decode(sample.target).any()
