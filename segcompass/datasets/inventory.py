@@ -90,7 +90,7 @@ class Images:
             if self.deep:
                 read_image(path, size)
         except InputError as error:
-            return UNREADABLE if path.exists() else MISSING, str(error)
+            return MISSING if isinstance(error.__cause__, FileNotFoundError) else UNREADABLE, str(error)
         return _about_size(header, size), ""
 
 
