@@ -13,7 +13,7 @@ import torch
 from segcompass.activations.source import Tokens, TokenSource
 from segcompass.backbone.interface import INSTRUCTION, THOUGHT, VISUAL, VisionLanguageModel
 from segcompass.datasets.artefact import data_root, each_sample
-from segcompass.datasets.files import read_image
+from segcompass.datasets.images import read_image
 from segcompass.study.concepts import ActivationSettings
 
 
@@ -22,6 +22,8 @@ class Expression(NamedTuple):
 
     sample_id: str
     image: str
+    size: tuple[int, int]
+    """Annotated (height, width)."""
     text: str
 
 
@@ -46,7 +48,7 @@ class ForwardPasses:
         """The tokens of a chunk, hidden states rounded to the cache's dtype."""
         owners = self.owners(number)
         batch = self.expressions[owners]
-        prompts = self.vlm.prompts([read_image(self.root / own.image) for own in batch], [own.text for own in batch])
+        prompts = self.vlm.prompts([read_image(self.root / own.image, own.size) for own in batch], [own.text for own in batch])
         rollouts = self.vlm.generate(prompts, 1, None, self.longest, None)
         states = self.vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)
         wanted = (states.token_types == INSTRUCTION) | (states.token_types == THOUGHT)
@@ -89,5 +91,6 @@ class RunningBackbone(TokenSource):
 def training_expressions(data: Path, scenes: int) -> list[Expression]:
     """Training expressions of the first `scenes` images, sorted by image."""
     kept = set(sorted({sample.image for sample in each_sample(data, "train")})[:scenes])
-    own = (Expression(sample.sample_id, sample.image, sample.text) for sample in each_sample(data, "train") if sample.image in kept)
+    samples = (sample for sample in each_sample(data, "train") if sample.image in kept)
+    own = (Expression(sample.sample_id, sample.image, (sample.height, sample.width), sample.text) for sample in samples)
     return sorted(own, key=lambda one: (one.image, one.sample_id))

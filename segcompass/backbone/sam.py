@@ -96,4 +96,4 @@ class SamSegmenter(Segmenter):
 
     def _scaled(self, height: int, width: int) -> tuple[int, int]:
         scale = self.image_size / max(height, width)
-        return int(height * scale + 0.5), int(width * scale + 0.5)
+        return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))

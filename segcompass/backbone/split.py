@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image as PilImage
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import create_causal_mask
@@ -59,7 +60,9 @@ class SplitModel(VisionLanguageModel):
 
     def prompts(self, images: Sequence[Image], texts: Sequence[str]) -> Prompts:
         """See `VisionLanguageModel.prompts`."""
-        batch = self.processor(images=list(images), text=[self._wording(text) for text in texts], return_tensors="pt", padding=True)
+        # An array of 1 or 3 rows would be taken for one whose first axis is the colours; a picture of Pillow has no such doubt.
+        pictures = [PilImage.fromarray(image) for image in images]
+        batch = self.processor(images=pictures, text=[self._wording(text) for text in texts], return_tensors="pt", padding=True)
         ids, mask = batch["input_ids"].to(self.device), batch["attention_mask"].bool().to(self.device)
         types = torch.full_like(ids, INSTRUCTION, dtype=torch.uint8)
         types[ids == self.image_id] = VISUAL

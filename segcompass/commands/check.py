@@ -12,6 +12,7 @@ from segcompass.datasets.inventory import BENCHMARK_FILES, Finding, inspect
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("data_root", type=Path, metavar="DATA_ROOT", help="folder with the layout of docs/data.md")
+    parser.add_argument("--deep", action="store_true", help="decode every image; without it, only the files' headers are read")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -20,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     Returns:
         0 if at least one benchmark is there and every one that is there can be used, else 1.
     """
-    findings = inspect(arguments.data_root)
+    findings = inspect(arguments.data_root, arguments.deep)
     if not findings:
         print(f"{arguments.data_root}: none of {', '.join(BENCHMARK_FILES)} is there; see docs/data.md for the layout.")
         return 1

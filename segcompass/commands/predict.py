@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.datasets.files import read_image
+from segcompass.datasets.images import read_image
 from segcompass.datasets.masks import encode
 from segcompass.errors import InputError
 from segcompass.joint.checkpoint import load_joint, run_settings

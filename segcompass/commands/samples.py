@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from segcompass.datasets.load import load_samples
 from segcompass.datasets.refer import SPLIT_BY
-from segcompass.datasets.samples import load_samples
 from segcompass.datasets.splits import BENCHMARKS
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from segcompass.commands.flags import add_whole_number
 from segcompass.footprint.tables import scale_tables
 from segcompass.study.load import load_study
 
@@ -10,7 +11,7 @@ from segcompass.study.load import load_study
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("study_file", type=Path, metavar="STUDY", help="params/<study>.yaml")
-    parser.add_argument("--gpus", type=int, default=8, choices=range(1, 1025), metavar="N", help="that share a joint run, if it is divided")
+    add_whole_number(parser, "--gpus", 1, 1024, "that share a joint run, if it is divided", default=8, metavar="N")
     parser.add_argument("--markdown", action="store_true", help="tables as docs/scale.md shows them")
 
 

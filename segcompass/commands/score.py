@@ -6,19 +6,24 @@ import math
 from pathlib import Path
 from typing import Any
 
+from segcompass.commands.flags import MOST_SEED, add_whole_number
 from segcompass.protocols.score_files import score_files
 from segcompass.protocols.scoring import PROTOCOLS, metric_terms
 from segcompass.stats.bootstrap import ratio_interval
 
+MOST_DRAWS = 1_000_000
+"""Of the bootstrap; a thousandth of it is usual."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("--samples", type=Path, required=True, help="JSON lines of `segcompass samples`")
-    parser.add_argument("--predictions", type=Path, required=True, help="JSON lines: sample_id, segmentation (RLE or null), no_target")
+    parser.add_argument("--samples", type=Path, required=True, help="JSON lines of `segcompass samples`; - for standard input")
+    predictions = "JSON lines: sample_id, segmentation (RLE or null), no_target; - for standard input"
+    parser.add_argument("--predictions", type=Path, required=True, help=predictions)
     parser.add_argument("--protocol", required=True, choices=PROTOCOLS)
     parser.add_argument("--missing", choices=("refuse", "empty"), default="refuse", help="what an absent prediction is")
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="draws of the intervals")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    add_whole_number(parser, "--bootstrap", 1, MOST_DRAWS, "draws of the intervals", default=1000, metavar="N")
+    add_whole_number(parser, "--seed", 0, MOST_SEED, "of the draws", default=0, metavar="N")
     parser.add_argument("--json", action="store_true", help="full precision, as one JSON object")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from segcompass.backbone.load import load_segmenter, load_vlm
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.backbone.training.scores import sam_scores, vlm_scores
+from segcompass.commands.flags import MOST_SEED, add_whole_number
 from segcompass.errors import InputError
 from segcompass.study.load import load_study
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="with `vlm`, `sam` and the study's smaller SAMs, as backbones/embedded")
     parser.add_argument("--study", type=Path, required=True, help="study file with the answer's form, runtime and threads")
     parser.add_argument("--data", type=Path, required=True, metavar="ARTEFACT", help="results/<study>/data of the embedded world")
-    parser.add_argument("--seed", type=int, default=0, help="of sampled answers and noisy prompts")
+    add_whole_number(parser, "--seed", 0, MOST_SEED, "of sampled answers and noisy prompts", default=0, metavar="N")
 
 
 def run(arguments: argparse.Namespace) -> int:

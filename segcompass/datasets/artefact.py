@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segcompass.datasets.files import read_image
+from segcompass.datasets.images import read_image
 from segcompass.datasets.samples import Sample, read_samples
 from segcompass.datasets.splits import BENCHMARKS
 
@@ -19,6 +19,11 @@ def data_root(artefact: Path) -> Path:
     """The folder below which samples name their images."""
     named = artefact / ROOT_FILE
     return Path(named.read_text(encoding="utf-8").strip()) if named.is_file() else artefact / "root"
+
+
+def sample_image(artefact: Path, sample: Sample) -> np.ndarray:
+    """A sample's picture as its masks lie on it, uint8 [height, width, 3]."""
+    return read_image(data_root(artefact) / sample.image, (sample.height, sample.width))
 
 
 def manifest(artefact: Path, benchmark: str, split: str) -> Path:
@@ -35,11 +40,6 @@ def gold_thoughts(artefact: Path, split: str) -> dict[str, str]:
     """Gold thoughts of a split by sample id; empty where the data has none (benchmarks of photographs)."""
     path = artefact / "supervision" / f"{split}.jsonl"
     return {row["sample_id"]: row["thought"] for row in read_lines(path)} if path.is_file() else {}
-
-
-def image_of(artefact: Path, sample: Sample) -> np.ndarray:
-    """A sample's image, uint8 [height, width, 3]."""
-    return read_image(data_root(artefact) / sample.image)
 
 
 def evaluated_samples(artefact: Path, splits: Mapping[str, list[str]]) -> Iterator[tuple[str, str, Sample]]:
@@ -70,7 +70,7 @@ class LearningData:
 
     def image(self, sample: Sample) -> np.ndarray:
         """uint8 [height, width, 3]."""
-        return image_of(self._artefact, sample)
+        return sample_image(self._artefact, sample)
 
     def _allowed(self, split: str) -> str:
         if split not in self.SPLITS:

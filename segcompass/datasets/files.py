@@ -1,16 +1,11 @@
-"""Files that annotations name: JSON with bounded nesting, images with bounded size, and paths that never leave the data root."""
+"""Files that annotations are, and that they name: JSON with bounded nesting, and paths below the data root."""
 
 import json
 from pathlib import Path, PurePosixPath
 from typing import Any
-
-import numpy as np
-from PIL import Image, UnidentifiedImageError
+from unicodedata import category
 
 from segcompass.errors import InputError
-
-MOST_PIXELS = 64_000_000
-"""An image with more pixels is refused before it is decoded."""
 
 
 def read_json(path: Path, encodings: tuple[str, ...] = ("utf-8",)) -> Any:
@@ -41,45 +36,15 @@ def read_json(path: Path, encodings: tuple[str, ...] = ("utf-8",)) -> Any:
 def inside(root: Path, folder: str, name: Any, source: Path, field: str) -> Path:
     """The file `name` in `folder` below `root`, as annotations in `source` give it.
 
+    Annotations are strangers' text, so a name may only lead downwards. Links are the owner's: where he laid one (DVC's cache, another
+    disk), it is followed, wherever it leads.
+
     Raises:
-        InputError: not text, absolute, with `..`, or leading out of the root through a symbolic link.
+        InputError: not text, with control characters or halves of surrogate pairs, absolute, or with `..`.
     """
-    if not isinstance(name, str) or not name or "\0" in name or "\\" in name:
+    if not isinstance(name, str) or not name or "\\" in name or any(category(letter) in ("Cc", "Cs") for letter in name):
         raise InputError(source, field, "is not a file name; download the annotations again")
     pure = PurePosixPath(name)
-    path = root / folder / pure
-    if pure.is_absolute() or ".." in pure.parts or not path.resolve().is_relative_to(root.resolve()):
+    if pure.is_absolute() or ".." in pure.parts:
         raise InputError(source, field, f"`{name[:80]}` leads out of the data root; such annotations are refused")
-    return path
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the image's header.
-
-    Raises:
-        InputError: missing, not an image, or too large.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except FileNotFoundError as error:
-        raise InputError(path, "", "is missing; see docs/data.md for the layout") from error
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise InputError(path, "", f"is not a readable image ({error}); download it again") from error
-    if width * height > MOST_PIXELS:
-        raise InputError(path, "", f"has {width} x {height} pixels, more than {MOST_PIXELS}; scale it down")
-    return height, width
-
-
-def read_image(path: Path) -> np.ndarray:
-    """uint8 [height, width, 3].
-
-    Raises:
-        InputError: missing, not an image, truncated, or too large.
-    """
-    image_size(path)
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(path, "", f"is not a readable image ({error}); download it again") from error
+    return root / folder / pure

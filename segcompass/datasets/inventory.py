@@ -1,14 +1,19 @@
-"""What a data root holds against the facts of the originals: counts, missing images, suspicious annotations (formats.md section 1)."""
+"""What a data root holds against the facts of the originals: counts, missing images, suspicious annotations (formats.md section 1).
+
+Of an image, its header is read, or, where that is asked for, all of it: a file that was cut short in a download has a whole header.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pycocotools import mask as coco
+from tqdm import tqdm
 
-from segcompass.datasets.files import image_size
+from segcompass.datasets.images import Header, Size, image_header, read_image
+from segcompass.datasets.load import load_samples
 from segcompass.datasets.refer import SPLIT_BY
-from segcompass.datasets.samples import Sample, load_samples
-from segcompass.datasets.splits import EVALUATION_SPLITS
+from segcompass.datasets.samples import Sample
+from segcompass.datasets.splits import EVALUATION_SPLITS, AbsentSplitError
 from segcompass.errors import InputError
 
 BENCHMARK_FILES = {
@@ -30,7 +35,9 @@ EXPECTED = {
 SMALLEST_TARGET = 16
 """Pixels; a smaller target is remarked on."""
 SHOWN = 5
-"""Sample ids that a remark lists."""
+"""Sample ids, or images, that a remark lists."""
+MISSING, UNREADABLE = "missing image", "image file that cannot be used"
+OTHER_SIZE = "image file of another size than its annotation"
 
 
 @dataclass
@@ -47,9 +54,10 @@ class Finding:
     remarks: list[str] = field(default_factory=list)
 
 
-def inspect(root: Path) -> list[Finding]:
-    """Findings of every benchmark whose folder is there, each partition on its own."""
+def inspect(root: Path, deep: bool = False) -> list[Finding]:
+    """Findings of every benchmark whose folder is there, each partition on its own; `deep` decodes every image."""
     found = []
+    images = Images(root, deep)
     for benchmark, splits in EVALUATION_SPLITS.items():
         folder = root / ("ReasonSeg" if benchmark == "reasonseg" else benchmark)
         if not folder.is_dir():
@@ -57,36 +65,70 @@ def inspect(root: Path) -> list[Finding]:
         parts: list[str | None] = [part for part in SPLIT_BY.get(benchmark, ()) if (folder / f"refs({part}).p").is_file()]
         for part in parts or [None]:
             for split in dict.fromkeys(("train", *splits, "test")):
-                finding = _split(root, benchmark, split, part)
+                finding = _split(images, benchmark, split, part)
                 if finding is not None:
                     found.append(finding)
     return found
 
 
-def _split(root: Path, benchmark: str, split: str, part: str | None) -> Finding | None:
+class Images:
+    """The image files of a data root, each looked at once, however many splits name it."""
+
+    def __init__(self, root: Path, deep: bool) -> None:
+        self.root, self.deep = root, deep
+        self._seen: dict[tuple[str, Size], tuple[str, str]] = {}
+
+    def look(self, image: str, size: Size) -> tuple[str, str]:
+        """(what is odd about an image whose annotation says `size`, the reader's sentence if it refuses it); empty where all is well."""
+        if (image, size) not in self._seen:
+            self._seen[image, size] = self._looked_at(self.root / image, size)
+        return self._seen[image, size]
+
+    def _looked_at(self, path: Path, size: Size) -> tuple[str, str]:
+        try:
+            header = image_header(path)
+            if self.deep:
+                read_image(path, size)
+        except InputError as error:
+            return MISSING if isinstance(error.__cause__, FileNotFoundError) else UNREADABLE, str(error)
+        return _about_size(header, size), ""
+
+
+def _about_size(header: Header, size: Size) -> str:
+    if size not in (header.upright, header.stored):
+        return OTHER_SIZE
+    if header.turned and not header.turns(size):
+        return "EXIF orientation that the annotated size contradicts; read as stored"
+    if header.turned and header.upright == header.stored:
+        return "EXIF orientation that the annotated size leaves open; read upright"
+    return ""
+
+
+def _split(images: Images, benchmark: str, split: str, part: str | None) -> Finding | None:
     name = f"{split} ({part})" if part else split
     finding = Finding(benchmark, name, expected=EXPECTED.get((benchmark, split), "") if part in (None, "unc") else "")
     odd: dict[str, list[str]] = {}
-    images: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, Size] = {}
     try:
-        for sample in load_samples(root, benchmark, split, part):
+        for sample in load_samples(images.root, benchmark, split, part):
             finding.expressions += 1
-            images[sample.image] = (sample.height, sample.width)
+            sizes[sample.image] = (sample.height, sample.width)
             for remark in _oddities(sample):
                 odd.setdefault(remark, []).append(sample.sample_id)
+    except AbsentSplitError:
+        return None
     except InputError as error:
-        if error.field == "split":
-            return None  # this partition has no such split
         finding.usable = False
         finding.remarks.append(str(error))
-    finding.images = len(images)
-    for image, size in images.items():
-        try:
-            if image_size(root / image) != size:
-                odd.setdefault("size of the image file differs from the annotation", []).append(image)
-        except InputError:
-            finding.missing_images += 1
-    finding.usable &= not finding.missing_images
+    finding.images = len(sizes)
+    for image, size in tqdm(sizes.items(), desc=f"images of {benchmark} {name}", disable=None, leave=False):
+        remark, sentence = images.look(image, size)
+        if remark:
+            odd.setdefault(remark, []).append(image)
+        if remark == UNREADABLE and len(odd[remark]) == 1:
+            finding.remarks.append(sentence)
+    finding.missing_images = len(odd.get(MISSING, ()))
+    finding.usable &= not odd.keys() & {MISSING, UNREADABLE, OTHER_SIZE}
     for remark, names in odd.items():
         finding.remarks.append(f"{len(names)} x {remark}: {', '.join(names[:SHOWN])}{' …' if len(names) > SHOWN else ''}")
     return finding

@@ -49,11 +49,11 @@ def from_segmentation(segmentation: Any, height: int, width: int) -> Rle:
         if not isinstance(polygon, list) or not all(_finite(value) for value in polygon):
             raise ValueError("holds a polygon with a value that is no finite number")
         if len(polygon) >= 6:
-            polygons.append([float(value) for value in polygon[: len(polygon) // 2 * 2]])
+            polygons.append(polygon[: len(polygon) // 2 * 2])
     if not polygons:
         return empty(height, width)
     limit = 4.0 * max(height, width)
-    clipped = [[min(max(value, -limit), limit) for value in polygon] for polygon in polygons]
+    clipped = [[float(min(max(value, -limit), limit)) for value in polygon] for polygon in polygons]
     return union([_text(rle) for rle in coco.frPyObjects(clipped, height, width)], height, width)
 
 
@@ -164,7 +164,7 @@ def _undifferenced(runs: np.ndarray, per_text: np.ndarray) -> np.ndarray:
 
 
 def _finite(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and -math.inf < value < math.inf
 
 
 def _text(rle: Rle) -> Rle:

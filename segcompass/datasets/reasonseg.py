@@ -1,10 +1,12 @@
 """ReasonSeg: one JSON beside each image; shapes are painted by area, later (smaller) ones over earlier ones.
 
-Rasterising follows LISA: outline and filled polygon on truncated int32 points, descending area, target 1, ignore 255, `flag` skipped.
+Rasterising follows LISA: outline and filled polygon on truncated int32 points, descending area, target 1, ignore 255. Labels do too:
+whatever its capitals, one that is `flag` is skipped, one that contains `ignore` is ignored, every other one is a target. Of shapes of one
+area, the first in the file is painted last: LISA reverses an ascending `argsort`, which leaves ties to NumPy and, in new versions, to the
+processor; here it is the stable one, which for so few shapes is what it was when the benchmark was published.
 A file without a polygon is kept as a sample with an empty target (`check` reports it), never dropped.
 """
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segcompass.datasets.files import image_size, inside, read_json
+from segcompass.datasets.files import inside, read_json
+from segcompass.datasets.images import image_size
 from segcompass.datasets.masks import encode
-from segcompass.datasets.samples import Sample, checked_text
+from segcompass.datasets.samples import Sample, SampleIds, checked_text
+from segcompass.datasets.splits import AbsentSplitError
 from segcompass.errors import InputError
 
 TARGET, IGNORE = 1, 255
@@ -27,11 +31,15 @@ def samples(root: Path, split: str) -> Iterator[Sample]:
 
     Raises:
         InputError: a file is missing or breaks its format.
+        AbsentSplitError: there is no such folder, or nothing in it.
     """
     folder = root / "ReasonSeg" / split
-    files = sorted(folder.glob("*.json"))
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise AbsentSplitError(folder, "split", "is not there; name a split of this data root (layout: docs/data.md)")
+    files = sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))  # no hidden ones, which archives of macOS hold
     if not files:
         raise InputError(folder, "", "holds no annotation; see docs/data.md for the layout")
+    ids = SampleIds()
     for source in files:
         raw = read_json(source, ("utf-8", "cp1252"))
         if not isinstance(raw, dict):
@@ -46,8 +54,9 @@ def samples(root: Path, split: str) -> Iterator[Sample]:
         for index, text in enumerate(texts if split == "train" else texts[:1]):
             checked = checked_text(text, source, f"text.{index}")
             mask = encode(target)
+            sample_id = f"reasonseg_{split}_{source.stem}" + (f"_t{index}" if index else "")
             yield Sample(
-                f"reasonseg_{split}_{source.stem}" + (f"_t{index}" if index else ""),
+                ids.add(sample_id, source, f"text.{index}", source.name),
                 str(path.relative_to(root)),
                 height,
                 width,
@@ -61,16 +70,17 @@ def samples(root: Path, split: str) -> Iterator[Sample]:
 
 def paint(polygons: list[tuple[int, np.ndarray]], height: int, width: int) -> np.ndarray:
     """Label map uint8 [height, width] of (label, int32 points [n, 2]) polygons, painted in descending order of their own area."""
-    drawn = []
-    for label, points in polygons:
-        mask = np.zeros((height, width), np.uint8)
-        cv2.polylines(mask, [points], True, 1, 1)
-        cv2.fillPoly(mask, [points], 1)
-        drawn.append((int(mask.sum()), label, points))
+    areas = [int(_drawn(np.zeros((height, width), np.uint8), points, 1).sum()) for _, points in polygons]
     labels = np.zeros((height, width), np.uint8)
-    for _, label, points in sorted(drawn, key=lambda entry: -entry[0]):
-        cv2.polylines(labels, [points], True, label, 1)
-        cv2.fillPoly(labels, [points], label)
+    for index in np.argsort(areas, kind="stable")[::-1]:
+        label, points = polygons[index]
+        _drawn(labels, points, label)
+    return labels
+
+
+def _drawn(labels: np.ndarray, points: np.ndarray, label: int) -> np.ndarray:
+    cv2.polylines(labels, [points], True, label, 1)
+    cv2.fillPoly(labels, [points], label)
     return labels
 
 
@@ -81,15 +91,15 @@ def _polygons(shapes: Any, source: Path) -> list[tuple[int, np.ndarray]]:
     for index, shape in enumerate(shapes):
         if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
             raise InputError(source, f"shapes.{index}", "is not a shape with a label; download it again")
-        if "flag" in shape["label"]:
+        name = shape["label"].lower()
+        if name == "flag":
             continue
         points = shape.get("points")
         if not isinstance(points, list) or not points or not all(_is_point(point) for point in points):
             raise InputError(
                 source, f"shapes.{index}.points", "are not pairs of finite numbers within reach of an image; download it again"
             )
-        label = IGNORE if "ignore" in shape["label"] else TARGET
-        found.append((label, np.array(points, dtype=np.float64).astype(np.int32)))
+        found.append((IGNORE if "ignore" in name else TARGET, np.array(points, dtype=np.float64).astype(np.int32)))
     return found
 
 
@@ -97,5 +107,5 @@ def _is_point(point: Any) -> bool:
     return (
         isinstance(point, list)
         and len(point) == 2
-        and all(type(value) in (int, float) and math.isfinite(value) and abs(value) < FARTHEST for value in point)
+        and all(type(value) in (int, float) and abs(value) < FARTHEST for value in point)  # false of NaN and infinity too
     )

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from segcompass.datasets.files import inside, read_json
+from segcompass.datasets.images import MOST_PIXELS
 from segcompass.datasets.masks import Rle, empty, from_segmentation, union
 from segcompass.datasets.pickles import load_plain_pickle
-from segcompass.datasets.samples import Sample, checked_text
+from segcompass.datasets.samples import Sample, SampleIds, checked_text
+from segcompass.datasets.splits import AbsentSplitError
 from segcompass.errors import InputError
 
 SPLIT_BY = {"refcoco": ("unc", "google"), "refcoco+": ("unc",), "refcocog": ("umd", "google")}
@@ -36,8 +38,8 @@ class Instances:
         """
         raw = read_json(path)
         try:
-            images = {entry["id"]: entry for entry in raw["images"]}
-            annotations = {entry["id"]: entry for entry in raw["annotations"]}
+            images = _by_id(raw["images"], path, "image")
+            annotations = _by_id(raw["annotations"], path, "annotation")
         except (KeyError, TypeError) as error:
             raise InputError(
                 path, "images, annotations", f"are not lists of COCO entries with ids ({error!r}); download it again"
@@ -50,8 +52,9 @@ class Instances:
         if entry is None:
             raise InputError(self.path, f"image {image_id}", "is named by a ref but not listed in images; download both again")
         height, width = entry.get("height"), entry.get("width")
-        if not (type(height) is int and type(width) is int and 0 < height <= 1 << 15 and 0 < width <= 1 << 15):
-            raise InputError(self.path, f"image {image_id}", "height and width are not positive pixel counts; download it again")
+        if not (type(height) is int and type(width) is int and height > 0 and width > 0 and height * width <= MOST_PIXELS):
+            problem = f"height and width are not the sides of an image of at most {MOST_PIXELS} pixels; download it again"
+            raise InputError(self.path, f"image {image_id}", problem)
         path = inside(root, IMAGES, entry.get("file_name"), self.path, f"image {image_id}.file_name")
         return str(path.relative_to(root)), height, width
 
@@ -73,6 +76,16 @@ class Instances:
         return found
 
 
+def _by_id(entries: list[dict[str, Any]], path: Path, kind: str) -> dict[int, dict[str, Any]]:
+    """Entries by id; one that is written twice, word for word the same, is one."""
+    found: dict[int, dict[str, Any]] = {}
+    for entry in entries:
+        first = found.setdefault(entry["id"], entry)
+        if first is not entry and first != entry:
+            raise InputError(path, f"{kind} {entry['id']}", "is listed twice, with different content; download the annotations again")
+    return found
+
+
 def samples(root: Path, benchmark: str, split: str, split_by: str | None, per_ref: bool) -> Iterator[Sample]:
     """Samples of RefCOCO, RefCOCO+ or RefCOCOg."""
     partition = split_by or SPLIT_BY[benchmark][0]
@@ -89,10 +102,12 @@ def expressions(root: Path, refs: Any, source: Path, instances: Instances, split
     """Samples of the refs of a split; `ann_id` is a number or, in gRefCOCO, a list, [-1] for no target.
 
     Raises:
-        InputError: a ref lacks a key or names what is not there, or no ref belongs to the split.
+        InputError: a ref lacks a key or names what is not there, or two sentences share an id.
+        AbsentSplitError: no ref belongs to the split.
     """
     if not isinstance(refs, list):
         raise InputError(source, "", "is not a list of refs; download it again")
+    ids = SampleIds()
     found = False
     for index, ref in enumerate(refs):
         try:
@@ -104,10 +119,14 @@ def expressions(root: Path, refs: Any, source: Path, instances: Instances, split
             masks = [] if no_target else instances.masks(annotation_ids, ref["image_id"], height, width)
             target = union(masks, height, width) if masks else empty(height, width)
             for number, sentence in enumerate(ref["sentences"][:1] if per_ref else ref["sentences"]):
-                text = checked_text(sentence["sent"], source, f"ref {index}.sentences.{number}.sent")
-                yield Sample(f"{prefix}_s{int(sentence['sent_id'])}", image, height, width, text, no_target, target, None, tuple(masks))
+                field = f"ref {index}.sentences.{number}"
+                text = checked_text(sentence["sent"], source, f"{field}.sent")
+                if type(sentence["sent_id"]) is not int:
+                    raise InputError(source, f"{field}.sent_id", "is not a whole number; download it again")
+                sample_id = ids.add(f"{prefix}_s{sentence['sent_id']}", source, f"{field}.sent_id", f"ref {index}")
+                yield Sample(sample_id, image, height, width, text, no_target, target, None, tuple(masks))
                 found = True
-        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
             raise InputError(source, f"ref {index}", f"is not a ref of the refer format ({error!r}); download it again") from error
     if not found:
-        raise InputError(source, "split", f"holds no expression of `{split}`; name a split of this benchmark")
+        raise AbsentSplitError(source, "split", f"holds no expression of `{split}`; name a split of this benchmark")

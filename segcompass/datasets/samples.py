@@ -1,4 +1,4 @@
-"""The one sample schema, and the door to the five benchmarks: `load_samples`."""
+"""The one sample schema, what makes a text a sample's, and its file of JSON lines."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from segcompass.datasets.masks import Rle
-from segcompass.datasets.splits import BENCHMARKS
 from segcompass.errors import InputError
 
 LONGEST_TEXT = 10_000
@@ -30,28 +29,29 @@ class Sample:
     instances: tuple[Rle, ...]
 
 
-def load_samples(root: Path, benchmark: str, split: str, split_by: str | None = None, per_ref: bool = False) -> Iterator[Sample]:
-    """Samples of a benchmark's split in the order of its files.
+class SampleIds:
+    """The ids that the loader of a split has given: every one of them once."""
 
-    Args:
-        root: data root with the layouts of docs/data.md.
-        benchmark: refcoco, refcoco+, refcocog, grefcoco or reasonseg.
-        split: a split of that benchmark.
-        split_by: unc, google or umd for the refer family; None takes the usual one.
-        per_ref: one sample a ref (its first sentence) instead of one a sentence.
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
 
-    Raises:
-        InputError: a file is missing or breaks its format.
-    """
-    from segcompass.datasets import grefcoco, reasonseg, refer
+    def add(self, sample_id: str, source: Path, field: str, place: str) -> str:
+        """The id, which is new.
 
-    if benchmark in refer.SPLIT_BY:
-        return refer.samples(root, benchmark, split, split_by, per_ref)
-    if benchmark == "grefcoco":
-        return grefcoco.samples(root, split, per_ref)
-    if benchmark == "reasonseg":
-        return reasonseg.samples(root, split)
-    raise InputError(None, "--benchmark", f"`{benchmark}` is none of {', '.join(BENCHMARKS)}")
+        Args:
+            sample_id: made of what stands in `source` at `field`.
+            source: annotation file.
+            field: where in it.
+            place: what the first holder of an id is called where a second one is refused.
+
+        Raises:
+            InputError: it was given before.
+        """
+        if sample_id in self._first:
+            problem = f"makes the sample id `{sample_id}`, which {self._first[sample_id]} has already; give one of them another number"
+            raise InputError(source, field, problem)
+        self._first[sample_id] = place
+        return sample_id
 
 
 def checked_text(text: object, source: Path, field: str) -> str:
@@ -93,6 +93,10 @@ def read_samples(path: Path) -> Iterator[Sample]:
                 raw = json.loads(line)
                 yield Sample(**{**raw, "instances": tuple(raw["instances"])})
     except FileNotFoundError as error:
-        raise InputError(path, "", "is missing; run the stage prepare_data or `segcompass samples`") from error
+        raise InputError(
+            path,
+            "",
+            "is missing; name a split that the data root has, or run the stage prepare_data",
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(path, f"line {number}", f"is no sample ({error}); write the file again") from error

@@ -1,4 +1,14 @@
-"""The splits that each benchmark is evaluated on; every one of them has a `train` split beside these."""
+"""The splits that each benchmark is evaluated on; every one of them has a `train` split beside these.
+
+A data root may lack some of them: an absent split is no fault of the files that are there.
+"""
+
+from segcompass.errors import InputError
+
+
+class AbsentSplitError(InputError):
+    """A benchmark is there, but not this split of it."""
+
 
 EVALUATION_SPLITS = {
     "refcoco": ("val", "testA", "testB"),

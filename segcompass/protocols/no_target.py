@@ -8,7 +8,9 @@
 | target | target | I/U | I | U |
 
 `gres` is this table. `gsva` scores a wrong rejection by the pixels that were predicted all the same, so the decision alone is not punished.
-The other protocols know no decision: they look at pixels, and an empty prediction on an empty truth has IoU 1.
+The other protocols know no decision: they look at pixels, and an empty prediction on an empty truth has IoU 1. Of `reasonseg_seg_zero` that
+is our reading: its peers count such a sample 0 or leave it out (two of ReasonSeg's test files have no polygon), and we drop no sample from
+a denominator.
 """
 
 from collections.abc import Sequence

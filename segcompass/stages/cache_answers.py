@@ -13,7 +13,7 @@ from tqdm import tqdm
 from segcompass.backbone.interface import Image, Prompts, VisionLanguageModel
 from segcompass.backbone.load import load_vlm
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.datasets.artefact import LearningData, evaluated_samples, gold_thoughts, image_of
+from segcompass.datasets.artefact import LearningData, evaluated_samples, gold_thoughts, sample_image
 from segcompass.datasets.samples import Sample
 from segcompass.joint.batches import training_prompts
 from segcompass.joint.cached_answers import Answered, AnswersWriter
@@ -41,7 +41,7 @@ def work(stage: Stage) -> None:
     asked, size = _asked(stage), int(keys["answers"]["batch"])
     for start in tqdm(range(0, len(asked), size), desc="answering", disable=None):
         part = asked[start : start + size]
-        _answer(vlm, writer, part, [image_of(stage.inputs["data"], sample) for _, _, sample, _ in part], layers, settings.longest)
+        _answer(vlm, writer, part, [sample_image(stage.inputs["data"], sample) for _, _, sample, _ in part], layers, settings.longest)
     facts = {"layers": layers, "vocabulary": vlm.vocabulary, "longest": settings.max_thought_tokens}
     stage.rows["answers"] = writer.close(facts)
     stage.facts["device"] = runtime.device

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 from segcompass.backbone.load import load_segmenter
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.datasets.artefact import LearningData, evaluated_samples, image_of
+from segcompass.datasets.artefact import LearningData, evaluated_samples, sample_image
 from segcompass.datasets.samples import Sample
 from segcompass.joint.batches import low_resolution_targets, training_prompts
 from segcompass.joint.cached_images import ImagesWriter
@@ -28,7 +28,7 @@ def work(stage: Stage) -> None:
     for sample in tqdm(_samples(stage), desc="embedding", disable=None):
         if sample.image not in seen:
             seen.add(sample.image)
-            inputs = segmenter.inputs([image_of(stage.inputs["data"], sample)])
+            inputs = segmenter.inputs([sample_image(stage.inputs["data"], sample)])
             writer.add_image(sample.image, segmenter.embed(inputs)[0], inputs.valid[0])
         if keys["part"] == "training":
             writer.add_targets(sample.sample_id, low_resolution_targets(segmenter, sample))

@@ -11,7 +11,7 @@ import torch
 
 from segcompass.backbone.interface import Image
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.datasets.artefact import gold_thoughts, image_of
+from segcompass.datasets.artefact import gold_thoughts, sample_image
 from segcompass.datasets.samples import Sample
 from segcompass.joint.checkpoint import load_joint
 from segcompass.joint.evaluation import Evaluator
@@ -41,7 +41,7 @@ def work(stage: Stage) -> None:
     predictor = Predictor(model, answer.longest, settings.confidence_threshold)
 
     def images(samples: Sequence[Sample]) -> list[Image]:
-        return [image_of(data, sample) for sample in samples]
+        return [sample_image(data, sample) for sample in samples]
 
     def think(benchmark: str, split: str, samples: Sequence[Sample]) -> Thoughts:
         del benchmark, split

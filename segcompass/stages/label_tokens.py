@@ -18,8 +18,7 @@ from segcompass.backbone.runtime import prepare_torch
 from segcompass.backbone.training.scenes import read_scenes
 from segcompass.concepts.labelled import LabelledTokens
 from segcompass.concepts.truth import VALUES, instance_truth, scene_truth
-from segcompass.datasets.artefact import data_root, split_samples
-from segcompass.datasets.files import read_image
+from segcompass.datasets.artefact import sample_image, split_samples
 from segcompass.datasets.samples import Sample
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
@@ -63,7 +62,7 @@ class Collector:
     """Gathers the labelled tokens of one split."""
 
     def __init__(self, vlm: VisionLanguageModel, data: Path, split: str, every: list[Sample]) -> None:
-        self.vlm, self.root = vlm, data_root(data)
+        self.vlm, self.data = vlm, data
         has_scenes = (data / "scenes" / f"{split}.jsonl").is_file()
         self.scenes = {scene.image: scene for scene in read_scenes(data, split)} if has_scenes else None
         self.instances: dict[str, list[dict[str, object]]] = {}
@@ -100,7 +99,7 @@ class Collector:
 
     def _states(self, samples: list[Sample], longest: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Hidden states [T, d], token types [T] and ids [T] of each prompt and the model's own greedy answer."""
-        images = [read_image(self.root / sample.image) for sample in samples]
+        images = [sample_image(self.data, sample) for sample in samples]
         prompts = self.vlm.prompts(images, [sample.text for sample in samples])
         rollouts = self.vlm.generate(prompts, 1, None, longest, None)
         states = self.vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)

@@ -7,8 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from segcompass.datasets.artefact import data_root, manifest
-from segcompass.datasets.files import read_image
+from segcompass.datasets.artefact import manifest, sample_image
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import read_samples
 from segcompass.protocols.records import read_records
@@ -100,7 +99,7 @@ def _qualitative(stage: Stage) -> None:
         shown = heat.files[:count]
         examples = [
             Example(
-                read_image(data_root(stage.inputs["data"]) / samples[name].image),
+                sample_image(stage.inputs["data"], samples[name]),
                 samples[name].text,
                 str(records.loc[name, "answer"]),
                 decode(samples[name].target),

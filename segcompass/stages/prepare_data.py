@@ -14,9 +14,10 @@ from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from segcompass.datasets.artefact import ROOT_FILE, manifest
+from segcompass.datasets.load import load_samples
 from segcompass.datasets.masks import encode
-from segcompass.datasets.samples import load_samples, write_samples
-from segcompass.datasets.splits import EVALUATION_SPLITS
+from segcompass.datasets.samples import write_samples
+from segcompass.datasets.splits import EVALUATION_SPLITS, AbsentSplitError
 from segcompass.errors import InputError
 from segcompass.provenance.folder_digest import annotation_digest
 from segcompass.provenance.stage import Stage, run_stage
@@ -44,7 +45,7 @@ def work(stage: Stage) -> None:
 
 
 def _read_root(stage: Stage, settings: RootSettings) -> None:
-    """Manifests of every train and evaluation split of the benchmarks that the study names."""
+    """Manifests of the train and evaluation splits, as far as they are there, of the benchmarks that the study names."""
     for name, digest in stage.params["files"].items():
         if annotation_digest(Path(name)) != digest:
             raise InputError(Path(name), "", "has changed since the study was read; start the pipeline again")
@@ -53,7 +54,10 @@ def _read_root(stage: Stage, settings: RootSettings) -> None:
         for split in ("train", *EVALUATION_SPLITS[benchmark]):
             path = manifest(stage.folder, benchmark, split)
             path.parent.mkdir(parents=True, exist_ok=True)
-            stage.rows[f"{benchmark}/{split}"] = write_samples(load_samples(Path(settings.root), benchmark, split, partition), path)
+            try:
+                stage.rows[f"{benchmark}/{split}"] = write_samples(load_samples(Path(settings.root), benchmark, split, partition), path)
+            except AbsentSplitError:
+                path.unlink(missing_ok=True)
 
 
 def _write_world(stage: Stage, settings: WorldSettings) -> None:

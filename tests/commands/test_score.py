@@ -1,15 +1,21 @@
 """`segcompass samples` and `score` from the outside: right numbers for anybody's file, one sentence for any fault."""
 
+import argparse
+import io
 import json
+import os
+import threading
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco
 
-from segcompass.cli import main
+from segcompass.cli import COMMANDS, main
 from segcompass.datasets.masks import checked_rle, decode, encode
 from tests.datasets.test_loaders import refer_root
 
@@ -133,6 +139,89 @@ def test_doubled_samples_broken_lines_and_missing_files(tmp_path: Path, capsys: 
     assert "cannot be read" in capsys.readouterr().err
 
 
+def test_standard_input_and_pipes_are_files_of_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = write(tmp_path / "s.jsonl", [sample("a", LEFT), sample("b", LEFT)])
+    predictions = write(tmp_path / "p.jsonl", [prediction("b", MIDDLE), prediction("a", LEFT)])
+    words = ["--protocol", "gres", "--json", "--bootstrap", "1"]
+
+    def scored(first: object, second: object, given: bytes = b"") -> str:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+        assert main(["score", "--samples", str(first), "--predictions", str(second), *words]) == 0
+        return capsys.readouterr().out
+
+    expected = scored(samples, predictions)
+    assert json.loads(expected)["metrics"]["gIoU"]["value"] == pytest.approx((1 + 1 / 3) / 2)
+    assert scored("-", predictions, samples.read_bytes()) == expected == scored(samples, "-", predictions.read_bytes())
+    assert scored(samples, "-", b"\xef\xbb\xbf" + predictions.read_bytes()) == expected, "a byte order mark is no fault"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(predictions.read_bytes(),))
+    writer.start()
+    assert scored(samples, pipe) == expected
+    writer.join()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"[]")))
+    assert main(["score", "--samples", str(samples), "--predictions", "-", *words]) == 2
+    assert capsys.readouterr().err == "standard input: line 1: is not a JSON object; write one object a line.\n"
+    assert main(["score", "--samples", "-", "--predictions", "-", *words]) == 2
+    assert "only one of them can be standard input" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--bootstrap", "--seed"])
+@pytest.mark.parametrize("value", ["-1", "1.5", "x", "", "1e3", "٣", "9" * 5000, "99999999999"])
+def test_numeric_flags_state_and_check_their_range(tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str, value: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        score(tmp_path, [sample("a", LEFT)], [prediction("a", LEFT)], f"{flag}={value}")
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert stop.value.code == 2 and f"argument {flag}: " in error and "is no whole number from" in error and len(error) < 200
+
+
+def test_no_draws_make_no_interval(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        score(tmp_path, [sample("a", LEFT)], [prediction("a", LEFT)], "--bootstrap", "0")
+    assert "`0` is no whole number from 1 to 1000000" in capsys.readouterr().err
+    assert score(tmp_path, [sample("a", LEFT)], [prediction("a", LEFT)], "--bootstrap", "1") == 0
+
+
+def test_every_numeric_flag_of_every_command_has_a_range() -> None:
+    """A flag that argparse turns into a number by itself takes any number."""
+    for name in COMMANDS:
+        parser = argparse.ArgumentParser()
+        import_module(f"segcompass.commands.{name.replace('-', '_')}").add_arguments(parser)
+        for action in parser._actions:
+            assert action.type not in (int, float) or (name, action.dest) == ("convert-sae", "hook_layer"), (name, action.dest)
+
+
+DAMAGED_VALUES: list[object] = [None, True, -1, 2.5, 10**30, 1e308, "x", "\0", "é", [], [[]], {}, {"size": [2, 4]}, [1] * 9, "9" * 9]
+
+
+def test_damaged_lines_are_scored_or_refused_by_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A value exchanged anywhere, or bytes overwritten, cut out or cut off, in either file."""
+    generator = np.random.default_rng(11)
+    whole = {"s": [sample("a", LEFT, ignore=MIDDLE), sample("b", NONE, True)], "p": [prediction("a", MIDDLE), prediction("b", None, True)]}
+    codes = []
+    for _ in range(400):
+        rows = json.loads(json.dumps(whole))
+        name = "sp"[int(generator.integers(2))]
+        row = rows[name][int(generator.integers(2))]
+        if inner := [row[key] for key in ("target", "ignore", "segmentation") if isinstance(row.get(key), dict)]:
+            row = [row, *inner][int(generator.integers(1 + len(inner)))]
+        row[list(row)[int(generator.integers(len(row)))]] = DAMAGED_VALUES[int(generator.integers(len(DAMAGED_VALUES)))]
+        paths = {key: write(tmp_path / f"{key}.jsonl", value) for key, value in rows.items()}
+        data = paths[name].read_bytes()
+        first, second = sorted(int(place) for place in generator.integers(0, len(data), 2))
+        noise = generator.integers(0, 256, 3, dtype=np.uint8).tobytes()
+        changed = [data, data, data[:first] + noise + data[first + 3 :], data[:first] + data[second:], data[:second]]
+        paths[name].write_bytes(changed[int(generator.integers(len(changed)))])
+        protocol = ("gres", "reasonseg_lisa", "reasonseg_seg_zero")[int(generator.integers(3))]
+        words = ["--samples", str(paths["s"]), "--predictions", str(paths["p"]), "--protocol", protocol, "--bootstrap", "2"]
+        codes.append(main(["score", *words]))
+        error = capsys.readouterr().err
+        assert len(error.splitlines()) == (codes[-1] == 2) and len(error) < 600
+    assert set(codes) == {0, 2} and codes.count(2) > 200
+
+
 def test_samples_prints_the_documented_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = refer_root(tmp_path)
     assert main(["samples", str(root), "--benchmark", "refcoco", "--split", "val", "--split-by", "unc"]) == 0
@@ -152,6 +241,32 @@ def test_check_finds_missing_images_and_needs_a_benchmark(tmp_path: Path, capsys
     out = capsys.readouterr().out
     assert "refcoco" in out and "| no" in out and "refcoco/instances.json" in out
     assert "target without a pixel" not in out
+
+
+def test_check_says_what_score_would_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sentences = [{"sent_id": 4, "sent": "left box"}, {"sent_id": 4, "sent": "the box"}]
+    root = refer_root(tmp_path, sentences=sentences)
+    assert main(["check", str(root)]) == 1
+    assert "makes the sample id `refcoco_unc_val_s4`, which ref 0 has already" in capsys.readouterr().out
+
+
+def test_absent_splits_are_absent_and_a_split_without_annotations_is_broken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val"):
+        folder = tmp_path / "ReasonSeg" / split
+        folder.mkdir(parents=True)
+        Image.new("RGB", (20, 16)).save(folder / "a.jpg")
+        (folder / "a.json").write_text(json.dumps({"text": ["what?"], "is_sentence": True, "shapes": []}))
+    assert main(["check", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    assert "train" in table and "val" in table and "| test" not in table
+    assert main(["samples", str(tmp_path), "--benchmark", "reasonseg", "--split", "test"]) == 2
+    assert "ReasonSeg/test: split: is not there" in capsys.readouterr().err
+    (tmp_path / "ReasonSeg" / "test").mkdir()
+    assert main(["check", str(tmp_path)]) == 0
+    Image.new("RGB", (20, 16)).save(tmp_path / "ReasonSeg" / "test" / "a.jpg")
+    capsys.readouterr()
+    assert main(["check", str(tmp_path)]) == 1
+    assert "ReasonSeg/test: holds no annotation" in capsys.readouterr().out
 
 
 @settings(max_examples=100, deadline=None)

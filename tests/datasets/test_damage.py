@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from segcompass.cli import main
+from segcompass.datasets.load import load_samples
 from segcompass.datasets.pickles import load_plain_pickle
-from segcompass.datasets.samples import load_samples
 from segcompass.errors import InputError
 from tests.datasets.test_loaders import refer_root
 
@@ -34,10 +34,17 @@ def grefcoco_root(tmp_path: Path) -> Path:
     root = refer_root(tmp_path)
     (root / "grefcoco").mkdir()
     (root / "grefcoco" / "instances.json").write_bytes((root / "refcoco" / "instances.json").read_bytes())
-    sentences = [{"sent_id": 1, "sent": "both", "raw": "both", "tokens": ["both"]}]
+    sentence = {"sent": "both", "raw": "both", "tokens": ["both"]}
     refs = [
-        {"ann_id": ids, "image_id": 7, "no_target": ids == [-1], "split": "val", "ref_id": 1, "sentences": sentences}
-        for ids in ([70], [-1])
+        {
+            "ann_id": ids,
+            "image_id": 7,
+            "no_target": ids == [-1],
+            "split": "val",
+            "ref_id": number,
+            "sentences": [sentence | {"sent_id": number}],
+        }
+        for number, ids in enumerate(([70], [-1]))
     ]
     (root / "grefcoco" / "grefs(unc).json").write_text(json.dumps(refs))
     return root
@@ -60,7 +67,9 @@ def damaged(data: bytes, generator: np.random.Generator) -> bytes:
         numbers = [index for index, byte in enumerate(data) if 48 <= byte <= 57]
         at = numbers[int(generator.integers(len(numbers)))]
         return (
-            data[:at] + generator.choice([b"-1e999", b"NaN", b"null", b"1e30", b"[[]]", b'"x"', b"99999999999999999999"]) + data[at + 1 :]
+            data[:at]
+            + generator.choice([b"-1e999", b"NaN", b"null", b"1e30", b"[[]]", b'"x"', b"99999999999999999999", b"1" + b"0" * 400])
+            + data[at + 1 :]
         )
     if kind == 4:
         words = [b"70", b"polygon", b"points", b"split", b"sentences", b"height", b"segmentation", b"text", b"ann_id", b"target"]

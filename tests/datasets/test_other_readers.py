@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from segcompass.datasets.load import load_samples
 from segcompass.datasets.masks import decode
-from segcompass.datasets.samples import load_samples
 from segcompass.provenance.code_digest import stage_digest
 from segcompass.stages.prepare_data import main
 from tests.tiny import micro_study
@@ -92,7 +92,7 @@ def test_ref_file_names_carry_a_suffix_that_names_no_file(root: Path) -> None:
 
 def lisa_masks(source: Path, height: int, width: int) -> np.ndarray:
     """Label map as LISA's rasteriser makes it: 0 background, 1 target, 255 ignore."""
-    shapes = [shape for shape in json.loads(source.read_text(encoding="utf-8"))["shapes"] if "flag" not in shape["label"].lower()]
+    shapes = [shape for shape in json.loads(source.read_text(encoding="utf-8"))["shapes"] if shape["label"].lower() != "flag"]
     areas = []
     for shape in shapes:
         probe = np.zeros((height, width), np.uint8)
@@ -101,7 +101,7 @@ def lisa_masks(source: Path, height: int, width: int) -> np.ndarray:
         cv2.fillPoly(probe, points, 1)
         areas.append(probe.sum())
     labels = np.zeros((height, width), np.uint8)
-    for index in np.argsort(areas)[::-1].astype(np.int32):
+    for index in np.argsort(areas, kind="stable")[::-1].astype(np.int32):  # of few shapes; the default kind breaks ties by the processor
         value = 255 if "ignore" in shapes[index]["label"].lower() else 1
         points = np.array([shapes[index]["points"]], dtype=np.int32)
         cv2.polylines(labels, points, True, value, 1)
@@ -121,3 +121,40 @@ def test_the_reasonseg_way(root: Path, split: str) -> None:
     else:
         assert len(samples) == len(list((root / "ReasonSeg" / split).glob("*.json")))
     assert any(sample.ignore for sample in load_samples(root, "reasonseg", "train")), "ignore regions are exercised"
+
+
+LABELS = [
+    "target",
+    "Target",
+    "ignore",
+    "Ignore",
+    "IGNORE_region",
+    "do not ignore",
+    "flag",
+    "Flag",
+    "FLAG",
+    "flagged",
+    "flag ",
+    "red flag",
+    "",
+]
+
+
+def test_labels_and_ties_the_lisa_way(tmp_path: Path) -> None:
+    """Shapes of few areas, so that many tie, with labels in every writing."""
+    generator = np.random.default_rng(5)
+    folder = tmp_path / "ReasonSeg" / "val"
+    folder.mkdir(parents=True)
+    for number in range(60):
+        shapes = []
+        for _ in range(int(generator.integers(1, 12))):
+            x, y, side = (int(value) for value in generator.integers(0, 14, 3))
+            corners = [[x, y], [x + side % 4 + 1, y], [x + side % 4 + 1, y + 3], [x, y + 3]]
+            shapes.append({"label": LABELS[int(generator.integers(len(LABELS)))], "points": corners})
+        shapes += [{"label": label, "points": [[1, 1], [4, 1], [4, 4]]} for label in generator.permutation(["target", "Ignore"]).tolist()]
+        cv2.imwrite(str(folder / f"{number}.jpg"), np.zeros((16, 20, 3), np.uint8))
+        (folder / f"{number}.json").write_text(json.dumps({"text": ["what?"], "is_sentence": True, "shapes": shapes}))
+    for sample in load_samples(tmp_path, "reasonseg", "val"):
+        labels = lisa_masks((tmp_path / sample.image).with_suffix(".json"), sample.height, sample.width)
+        assert np.array_equal(decode(sample.target), labels == 1), sample.sample_id
+        assert np.array_equal(labels == 255, decode(sample.ignore) if sample.ignore else np.zeros_like(labels, bool)), sample.sample_id

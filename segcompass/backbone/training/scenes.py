@@ -17,7 +17,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from segcompass.datasets.artefact import read_lines
-from segcompass.datasets.files import read_image
+from segcompass.datasets.images import read_image
 from segcompass.datasets.masks import decode
 from segcompass.study.data import WorldSettings
 from segcompass.world.hasty import HastyAnswer, hasty_answer
