@@ -1,7 +1,8 @@
 """The jobs of a study: which stage makes which artefact, and which keys of the study it receives.
 
 Snakemake's rules take their paths from `ARTEFACTS`, freezing takes the keys from `stage_params`, and the last
-stage takes from `all_jobs` what must exist. Nothing else in the project states any of the three.
+stage takes from `all_jobs` what must exist. Nothing else in the project states any of the three, but for DVC's
+copy of the keys, which `segcompass.study.dvc_keys` writes and a test compares.
 """
 
 import re
@@ -138,7 +139,8 @@ def stage_params(study: Study, job: Job) -> dict[str, Any]:
         case "label_tokens":
             return {"tokens": raw["concepts"]["tokens"], "hook_layer": raw["activations"]["hook_layer"]} | model
         case "score_concepts":
-            return {"scores": raw["concepts"]["scores"], "bootstrap": analysis["bootstrap"], "threads": raw["threads"]}
+            scoring = {"scores": raw["concepts"]["scores"], "bootstrap": analysis["bootstrap"], "threads": raw["threads"]}
+            return scoring | {"control_sae": control_of(study, wildcards["sae"])}
         case "cache_answers":
             return study.joint.answered() | {"activations": {key: raw["activations"][key] for key in ("hook_layer", "dtype")}} | model
         case "train_joint":

@@ -112,8 +112,11 @@ def test_an_edit_in_a_pulled_clone_rebuilds_what_it_reaches_and_records_nothing_
 
 
 def test_an_experiment_leaves_nothing_stale_for_snakemake(project: Path) -> None:
-    command(project, "dvc", "exp", "run", "-S", "params/default.yaml:analysis.intervention.samples=2")
-    assert run_record(project, "results/default/intervene/full/seed0")["params"]["intervention"]["samples"] == 2
+    """DVC writes the small number as `1e-05`; every stage that reads the threshold is redone, training included."""
+    output = command(project, "dvc", "exp", "run", "-S", "params/default.yaml:evaluation.confidence_threshold=1e-5")
+    assert {"train_joint", "evaluate", "intervene"} <= jobs_run(output.stdout + output.stderr)
+    for stage in ("joint", "intervene"):
+        assert run_record(project, f"results/default/{stage}/full/seed0")["params"]["confidence_threshold"] == 1e-5
     assert planned(project) == set()
 
 
