@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from segcompass.provenance.freeze import frozen_content
+from segcompass.provenance.freeze import frozen_contents
 from segcompass.provenance.stage import fingerprint
-from segcompass.study.jobs import all_jobs
 from segcompass.study.load import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -73,9 +72,9 @@ def planned(root: Path, target: str = "reproduce_all") -> set[str]:
 def pretend_built(root: Path) -> None:
     """Gives every job of the default study an artefact whose `run.json` says what a real run's would, in the order of the DAG."""
     study = load_study(root / "params" / "default.yaml")
-    for job in all_jobs(study):
+    for job, content in frozen_contents(study, root).items():
         folder = job.artefact(study.study)
-        record = frozen_content(study, job, root) | {"inputs": {}}
+        record = content | {"inputs": {}}
         record["fingerprint"] = fingerprint(record)
         (root / folder).mkdir(parents=True, exist_ok=True)
         (root / folder / "run.json").write_text(json.dumps(record))

@@ -60,8 +60,8 @@ def frozen_study(name):
     Returns:
         Job -> path of its frozen file.
     """
-    study = study_named(name)
-    return {job: str(or_end(freeze, study, job, Path.cwd())) for job in all_jobs(study)}
+    files = or_end(freeze, study_named(name), Path.cwd())
+    return {job: str(path) for job, path in files.items()}
 
 
 def frozen(stage):
