@@ -74,7 +74,7 @@ def freeze(study: Study, root: Path) -> dict[Job, Path]:
 
 
 def _freeze(study: str, job: Job, content: dict[str, Any], root: Path) -> Path:
-    """Writes a job's frozen file if its content changed, and dates it by whether the artefact agrees; inputs come before what reads them."""
+    """Writes a job's frozen file if its content changed, and dates it by whether the artefact agrees; makers come before readers."""
     path = frozen_path(study, job)
     record_path = root / job.artefact(study) / "run.json"
     stale = record_path.is_file() and not is_current(_read(record_path), content, root)
@@ -84,14 +84,14 @@ def _freeze(study: str, job: Job, content: dict[str, Any], root: Path) -> Path:
     _write_if_changed(root / path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     if record_path.is_file() and not stale:
         os.utime(root / path, (LONG_AGO, LONG_AGO))
-        _date_after_inputs([root / file for file in job.outputs(study)], _read(record_path), root)
+        _date_after_inputs(record_path.parent, _read(record_path), root)
     return path
 
 
-def _date_after_inputs(outputs: list[Path], record: dict[str, Any], root: Path) -> None:
+def _date_after_inputs(artefact: Path, record: dict[str, Any], root: Path) -> None:
     """Dates an artefact that agrees no earlier than what it was made from: DVC and git restore files in any order."""
     newest = max(((root / folder / "run.json").stat().st_mtime_ns for folder in record["inputs"]), default=0)
-    for file in outputs:
+    for file in artefact.iterdir():
         if file.is_file() and file.stat().st_mtime_ns < newest:
             os.utime(file, ns=(newest, newest))
 

@@ -1,6 +1,6 @@
 """Writes the paper's tables, the numbers of Figure 6, what each variant trains, and tables of bounds, variants and the concept space.
 
-Each as CSV, Markdown and LaTeX. Seconds per phase of training stand in `run.json`, because tables are the same bytes in every run.
+Each as CSV, Markdown, LaTeX and HTML. Seconds per phase of training stand in `run.json`, because tables are the same bytes in every run.
 """
 
 import json
@@ -23,7 +23,7 @@ FLAGS = {
 
 
 def work(stage: Stage) -> None:
-    """Fills `<table>.csv`, `.md` and `.tex`."""
+    """Fills `<table>.csv`, `.md`, `.tex` and `.html`."""
     records = read_runs(stage.collections["evaluate"], stage.params["runs"], stage.params["splits"])
     summary = over_seeds(run_metrics(records))
     metrics = {folder.name: json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in stage.collections["sae"]}

@@ -44,11 +44,6 @@ class Job:
         """Folder that the job fills, relative to the project's root."""
         return Path(ARTEFACTS[self.stage].format(study=study, **dict(self.wildcards)))
 
-    def outputs(self, study: str) -> list[Path]:
-        """Files by which Snakemake knows the artefact."""
-        names = ("run.json", "numbers.json", "summary.md") if self.stage == "write_summary" else ("run.json",)
-        return [self.artefact(study) / name for name in names]
-
 
 def sae_like(study: Study, sae: str) -> str | None:
     """The trained dictionary that a random one copies its sparsity from; None for a trained one."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from segcompass.provenance.freeze import frozen_contents
 from segcompass.provenance.stage import fingerprint
+from segcompass.reporting.captions.read import captioned
 from segcompass.study.load import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,7 @@ PARTS = (
     "segcompass",
     "dvc.yaml",
     "backbones/embedded/card.json",
+    ".dvc/.gitignore",
     ".dvc/config",
     ".dvc/plots",
     ".dvcignore",
@@ -29,6 +31,12 @@ PARTS = (
     "pyproject.toml",
 )
 BIN = Path(sys.executable).parent
+OUTPUTS = {
+    "make_tables": [f"{name}.html" for name in captioned("table")],
+    "make_figures": [f"{name}.png" for name in captioned("figure")],
+    "write_summary": ["numbers.json", "metrics.json", "summary.md"],
+}
+"""Files by which Snakemake knows an artefact, beside `run.json`."""
 
 
 def copy_project(target: Path, study: Path) -> Path:
@@ -78,9 +86,8 @@ def pretend_built(root: Path) -> None:
         record["fingerprint"] = fingerprint(record)
         (root / folder).mkdir(parents=True, exist_ok=True)
         (root / folder / "run.json").write_text(json.dumps(record))
-        if job.stage == "write_summary":
-            for name in ("numbers.json", "summary.md"):
-                (root / folder / name).write_text("{}")
+        for name in OUTPUTS.get(job.stage, ()):
+            (root / folder / name).write_text("{}")
 
 
 def edit(root: Path, file: str, old: str, new: str) -> None:
