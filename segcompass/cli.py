@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from types import ModuleType
 
-from segcompass.errors import InputError
+from segcompass.errors import FULL, InputError
 
 COMMANDS = {
     "samples": "list a benchmark's expressions with their masks, one JSON object a line",
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="segcompass", description="Reasoning segmentation: read, score, explain.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('segcompass')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -38,7 +40,9 @@ def main(argv: list[str] | None = None) -> int:
             _module(name).add_arguments(sub)
     arguments = parser.parse_args(words)
     try:
-        return int(_module(arguments.command).run(arguments))
+        code = int(_module(arguments.command).run(arguments))
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -46,6 +50,13 @@ def main(argv: list[str] | None = None) -> int:
         # The reader (head, less) went away; that is no fault, and nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        problem = f"cannot be written ({error.strerror}); free space there"
+        print(InputError(error.filename or "standard output", "", problem), file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
 
 
 def _module(command: str) -> ModuleType:
