@@ -1,12 +1,14 @@
 # Two commands for a fresh machine: `make reproduce` and `make test`. Each makes the environment first.
+# `make study STUDY=mine` builds params/mine.yaml, `make resume STUDY=mine` goes on after a killed run; without STUDY it is the default one.
 PYTHON ?= python3.11
+STUDY ?= default
 VENV := .venv
 STAMP := $(VENV)/installed-from-lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
 SNAKEMAKE := snakemake --cores all --use-conda
 
-.PHONY: env reproduce smoke test numerical lint bench resume
+.PHONY: env reproduce study smoke test numerical lint bench resume
 
 env: $(STAMP)
 
@@ -19,6 +21,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 reproduce: env
 	$(SNAKEMAKE) reproduce_all
+
+study: env
+	$(SNAKEMAKE) reproduce_all --config study=$(STUDY)
 
 smoke: env
 	$(SNAKEMAKE) smoke
@@ -46,5 +51,5 @@ bench: env
 
 # After a killed run: frees Snakemake's lock; jobs left running are waited for by their restarted twins.
 resume: env
-	snakemake --unlock
-	$(SNAKEMAKE) reproduce_all
+	snakemake --unlock --config study=$(STUDY)
+	$(SNAKEMAKE) reproduce_all --config study=$(STUDY)

@@ -5,6 +5,9 @@ from snakemake.utils import min_version
 min_version("9.27.1")
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/conda.smk"
 include: "workflow/rules/study.smk"
 include: "workflow/rules/data.smk"
@@ -23,7 +26,7 @@ localrules:
 rule reproduce_all:
     default_target: True
     input:
-        "reports/default/run.json",
+        f"reports/{STUDY}/run.json",
 
 
 rule smoke:

@@ -4,9 +4,10 @@ import argparse
 import os
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from types import ModuleType
 
-from segcompass.errors import InputError
+from segcompass.errors import FULL, InputError
 from segcompass.instruction_set import asked_by, pin
 
 COMMANDS = {
@@ -36,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:  # a process of our own, which has imported neither torch nor NumPy yet
         pin(asked_by(words))
     parser = argparse.ArgumentParser(prog="segcompass", description="Reasoning segmentation: read, score, explain.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('segcompass')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -43,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
             _module(name).add_arguments(sub)
     arguments = parser.parse_args(words)
     try:
-        return int(_module(arguments.command).run(arguments))
+        code = int(_module(arguments.command).run(arguments))
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
@@ -51,6 +55,13 @@ def main(argv: list[str] | None = None) -> int:
         # The reader (head, less) went away; that is no fault, and nothing more can be written.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        problem = f"cannot be written ({error.strerror}); free space there"
+        print(InputError(error.filename or "standard output", "", problem), file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
 
 
 def _module(command: str) -> ModuleType:

@@ -4,7 +4,11 @@ Every command and stage catches `InputError` at its outermost level, prints its 
 standard error and exits with code 2. Anything else that escapes is a defect of ours and keeps its traceback.
 """
 
+import errno
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the system's errors that say that a file system has no room left: no defect of ours, and the user can help it."""
 
 
 class InputError(Exception):

@@ -1,6 +1,7 @@
 """Loads backbones from folders of transformers, whatever made them; `config.json` says which family a folder holds."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from transformers.models.llava.modeling_llava import LlavaForConditionalGenerati
 from transformers.models.llava.processing_llava import LlavaProcessor
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 from transformers.models.sam.modeling_sam import SamModel
+from transformers.utils.logging import disable_progress_bar
 
 from segcompass.backbone.interface import Segmenter, VisionLanguageModel
 from segcompass.backbone.llava import LlavaModel
@@ -32,6 +34,7 @@ def load_vlm(folder: Path, runtime: RuntimeSettings, answer: AnswerSettings) -> 
         InputError: the folder is missing, is of no family that we drive, or its tokenizer lacks what prompts and padding need.
     """
     kind = _model_type(folder, tuple(FAMILIES))
+    _no_bars_in_files()
     model_class, processor_class, family = FAMILIES[kind]
     processor = processor_class.from_pretrained(folder)
     model = model_class.from_pretrained(folder, dtype=getattr(torch, runtime.dtype), attn_implementation=runtime.attention)
@@ -54,9 +57,16 @@ def load_segmenter(folder: Path, runtime: RuntimeSettings) -> Segmenter:
         InputError: the folder is missing or holds another model.
     """
     _model_type(folder, ("sam",))
+    _no_bars_in_files()
     attention = "sdpa" if runtime.attention == "flash_attention_2" else runtime.attention  # SAM adds relative positions to its scores
     model = SamModel.from_pretrained(folder, dtype=getattr(torch, runtime.dtype), attn_implementation=attention)
     return SamSegmenter(model).to(runtime.device).eval()
+
+
+def _no_bars_in_files() -> None:
+    """Keeps the progress bars of transformers out of logs and other redirected output, as our own are."""
+    if not sys.stderr.isatty():
+        disable_progress_bar()
 
 
 def _model_type(folder: Path, known: tuple[str, ...]) -> str:

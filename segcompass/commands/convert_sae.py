@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from segcompass.errors import InputError
+from segcompass.provenance.new_folder import new_folder
 from segcompass.sae.checkpoint import save_dictionary
 from segcompass.sae.release import read_release
 
@@ -19,11 +20,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes `cfg.json` and `sae_weights.safetensors`."""
     if arguments.hook_layer < 1:
         raise InputError(None, "--hook-layer", f"is {arguments.hook_layer}; blocks are counted from 1")
-    if arguments.out.exists():
-        raise InputError(arguments.out, "--out", "exists; name a new folder")
-    dictionary = read_release(arguments.file, arguments.hook_layer)
-    draft = arguments.out.with_name(f"{arguments.out.name}.partial")
-    draft.mkdir(parents=True, exist_ok=True)
-    save_dictionary(dictionary, draft)
-    draft.replace(arguments.out)
+    with new_folder(arguments.out) as draft:
+        save_dictionary(read_release(arguments.file, arguments.hook_layer), draft)
     return 0

@@ -32,28 +32,26 @@ def frozen_path(study: str, job: Job) -> Path:
     return Path("results", study, "frozen", f"{job.stage}{f'.{name}' if name else ''}.json")
 
 
-def frozen_content(study: Study, job: Job, root: Path) -> dict[str, Any]:
-    """Stage, wildcards, params and code digest of a job; for data and models that
-    no stage makes also what their files are, for the summary also what every other job's artefact must be."""
-    content: dict[str, Any] = {
-        "stage": job.stage,
-        "wildcards": dict(job.wildcards),
-        "params": stage_params(study, job),
-        "code": stage_digest(job.stage, root),
-    }
-    if job.stage == "prepare_data" and isinstance(study.data, RootSettings):
-        content["params"]["files"] = {folder: annotation_digest(root / folder) for folder in annotation_folders(study.data)}
-    if job.stage == "train_backbone":
-        content["params"]["files"] = {
-            part: {"folder": folder, "digest": folder_digest(root / folder)} for part, folder in given_models(study.backbone).items()
-        }
-    if job.stage == "write_summary":
-        content["params"]["expected"] = {
-            str(other.artefact(study.study)): identity(frozen_content(study, other, root))
-            for other in all_jobs(study)
-            if other.stage != "write_summary"
-        }
-    return content
+def frozen_contents(study: Study, root: Path) -> dict[Job, dict[str, Any]]:
+    """Stage, wildcards, params and code digest of every job, in the order of `all_jobs`.
+
+    For data and models that no stage makes also what their files are, for the summary also what every other job's artefact must be.
+    """
+    jobs = all_jobs(study)
+    # Every job of a stage runs the same code, and a digest reads all of it.
+    digests = {stage: stage_digest(stage, root) for stage in {job.stage for job in jobs}}
+    contents: dict[Job, dict[str, Any]] = {}
+    for job in jobs:
+        params = stage_params(study, job)
+        if job.stage == "prepare_data" and isinstance(study.data, RootSettings):
+            params["files"] = {folder: annotation_digest(root / folder) for folder in annotation_folders(study.data)}
+        if job.stage == "train_backbone":
+            given = given_models(study.backbone)
+            params["files"] = {part: {"folder": folder, "digest": folder_digest(root / folder)} for part, folder in given.items()}
+        if job.stage == "write_summary":
+            params["expected"] = {str(other.artefact(study.study)): identity(content) for other, content in contents.items()}
+        contents[job] = {"stage": job.stage, "wildcards": dict(job.wildcards), "params": params, "code": digests[job.stage]}
+    return contents
 
 
 def identity(content: dict[str, Any]) -> dict[str, Any]:
@@ -61,15 +59,24 @@ def identity(content: dict[str, Any]) -> dict[str, Any]:
     return {key: content.get(key) for key in ("stage", "wildcards", "params", "code")}
 
 
-def freeze(study: Study, job: Job, root: Path) -> Path:
-    """Writes a job's frozen file if its content changed, and dates it by whether the artefact agrees; jobs in the order of `all_jobs`.
+def freeze(study: Study, root: Path) -> dict[Job, Path]:
+    """Freezes every job of a study, and takes away what is frozen of jobs that the study no longer has.
 
     Returns:
-        The file's path relative to `root`.
+        Job -> its frozen file, relative to `root`.
     """
-    content = frozen_content(study, job, root)
-    path = frozen_path(study.study, job)
-    record_path = root / job.artefact(study.study) / "run.json"
+    paths = {job: _freeze(study.study, job, content, root) for job, content in frozen_contents(study, root).items()}
+    kept = {root / path for path in paths.values()}
+    for path in (root / "results" / study.study / "frozen").glob("*.json"):
+        if path not in kept:
+            path.unlink(missing_ok=True)  # another Snakemake of the same study may be first
+    return paths
+
+
+def _freeze(study: str, job: Job, content: dict[str, Any], root: Path) -> Path:
+    """Writes a job's frozen file if its content changed, and dates it by whether the artefact agrees; makers come before readers."""
+    path = frozen_path(study, job)
+    record_path = root / job.artefact(study) / "run.json"
     stale = record_path.is_file() and not is_current(_read(record_path), content, root)
     if stale:
         # Snakemake overlooks a newer file whose bytes it has seen, as after `--touch`: so the bytes are new as well.
@@ -77,14 +84,14 @@ def freeze(study: Study, job: Job, root: Path) -> Path:
     _write_if_changed(root / path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     if record_path.is_file() and not stale:
         os.utime(root / path, (LONG_AGO, LONG_AGO))
-        _date_after_inputs([root / file for file in job.outputs(study.study)], _read(record_path), root)
+        _date_after_inputs(record_path.parent, _read(record_path), root)
     return path
 
 
-def _date_after_inputs(outputs: list[Path], record: dict[str, Any], root: Path) -> None:
+def _date_after_inputs(artefact: Path, record: dict[str, Any], root: Path) -> None:
     """Dates an artefact that agrees no earlier than what it was made from: DVC and git restore files in any order."""
     newest = max(((root / folder / "run.json").stat().st_mtime_ns for folder in record["inputs"]), default=0)
-    for file in outputs:
+    for file in artefact.iterdir():
         if file.is_file() and file.stat().st_mtime_ns < newest:
             os.utime(file, ns=(newest, newest))
 

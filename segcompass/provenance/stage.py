@@ -24,8 +24,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
-from segcompass.errors import InputError
+from segcompass.errors import FULL, InputError
 from segcompass.instruction_set import is_pinned
+from segcompass.provenance.new_folder import open_to_readers
 from segcompass.provenance.processor import lacks_avx2, processor
 
 RECORDED_PACKAGES = (
@@ -118,6 +119,12 @@ def run_stage(
         if main:  # every process finds the same fault
             print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        problem = f"cannot be written ({error.strerror}); free space and start again, which goes on from the last resume point"
+        print(InputError(given["out"], "--out", problem), file=sys.stderr)
+        return 2
     return 0
 
 
@@ -205,6 +212,7 @@ def _published(
         shutil.rmtree(partial / ".resume", ignore_errors=True)
         (partial / "claim.json").unlink()
         (partial / "run.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        open_to_readers(partial)
         _publish(partial, out)
     if not any(partial.parent.iterdir()):
         partial.parent.rmdir()

@@ -1,4 +1,4 @@
-"""`numbers.json`: every headline number of a study in one nested file, for prose, for `dvc metrics`, and for other programs."""
+"""`numbers.json`: every number of a study in one nested file, for prose and for other programs."""
 
 import math
 from collections.abc import Mapping

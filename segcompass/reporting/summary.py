@@ -8,21 +8,23 @@ from typing import Any
 
 import pandas as pd
 
+from segcompass.reporting.captions.read import caption
 from segcompass.reporting.concepts import blind_sentence, purity_sentence
 from segcompass.study.experiments import Run
 
-FIGURES = {
-    "active_features": "Active concepts a token by token type (Figure 4), trained beside the untrained twin; top-k fixes the number at k.",
-    "coverage": "Share of the target under the top K % of the visual tokens (Figure 5), two rankings, with every control.",
-    "purity": "Best concept of every colour and shape, chosen on train scenes; dashes: a linear read-out of the layer's hidden states.",
-    "frontier": "Explained variance against L0 on held-out images, one line an architecture, layer and width.",
-    "correlation": "Concept quality against mask accuracy (Figure 8): samples with a target of the first run, coefficients of its variant.",
-    "necessity": "What zeroing a slot's top concepts does to its masks, against matched random concepts and the sham edit.",
-    "qualitative": "The first sample of each of the first images of the split, not chosen ones.",
-    "interface": "Training of the interfaces on cached answers of the base policy: heat maps, mean over seeds, smoothed.",
-    "training": "Joint training, mean over seeds, smoothed.",
-    "validation": "Greedy answers to samples of val through joint training, mean over seeds; `joint.checkpoint` says whether they choose.",
-}
+FIGURES = (
+    "active_features",
+    "coverage",
+    "purity",
+    "frontier",
+    "correlation",
+    "necessity",
+    "qualitative",
+    "interface",
+    "training",
+    "validation",
+)
+"""In the page's order."""
 COMPARISONS = ("bounds", "families", "reinforcement")
 TABLES = (
     "table1",
@@ -89,11 +91,11 @@ def summary_page(
 
 
 def shown_figures(folder: Path) -> list[str]:
-    """Image, caption and links of every figure of the folder; photographs have no purity, the paper's training no warm-up."""
+    """Image, caption and links of every drawn figure of the folder; photographs have no purity, the paper's training no warm-up."""
     return [
-        f"![{name}](figures/{name}.png)\n\n{caption} ([PDF](figures/{name}.pdf), [CSV](figures/{name}.csv))"
-        for name, caption in FIGURES.items()
-        if (folder / f"{name}.png").is_file()
+        f"![{name}](figures/{name}.png)\n\n{caption('figure', name)} ([PDF](figures/{name}.pdf), [CSV](figures/{name}.csv))"
+        for name in FIGURES
+        if (folder / f"{name}.pdf").is_file()
     ]
 
 

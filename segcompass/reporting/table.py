@@ -1,8 +1,9 @@
-"""A table of the report: numbers once, written as tidy CSV, Markdown and LaTeX."""
+"""A table of the report: numbers once, written as tidy CSV, Markdown, LaTeX and HTML."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -51,10 +52,11 @@ class Table:
         self.rows.append((label, source, values))
 
     def write(self, folder: Path) -> None:
-        """Writes `<name>.csv`, `.md` and `.tex`."""
+        """Writes `<name>.csv`, `.md`, `.tex` and `.html`."""
         self.tidy().to_csv(folder / f"{self.name}.csv", index=False, lineterminator="\n")
         (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
         (folder / f"{self.name}.tex").write_text(self.latex(), encoding="utf-8")
+        (folder / f"{self.name}.html").write_text(self.html(), encoding="utf-8")
 
     def tidy(self) -> pd.DataFrame:
         """One row a known value."""
@@ -80,6 +82,13 @@ class Table:
         caption = self.caption.replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$")
         columns = "l" + "r" * (len(shown.columns) - 1)
         return styled.to_latex(index=False, column_format=columns, caption=caption, label=f"tab:{self.name}", position="tbp")
+
+    def html(self) -> str:
+        """A page with caption and table, for `snakemake --report`."""
+        title = f"<title>{self.name}</title>"
+        style = "<style>body{font-family:sans-serif} td,th{padding:.2em .6em;text-align:right} td:first-child{text-align:left}</style>"
+        head = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{title}{style}</head>'
+        return f"{head}\n<body><p>{escape(self.caption)}</p>\n{self._shown().to_html(index=False, border=0)}\n</body></html>\n"
 
     def _shown(self) -> pd.DataFrame:
         sources = {source for _, source, _ in self.rows}

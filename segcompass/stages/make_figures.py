@@ -12,6 +12,7 @@ from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import read_samples
 from segcompass.protocols.records import read_records
 from segcompass.provenance.stage import Stage, run_stage
+from segcompass.reporting.captions.read import captioned
 from segcompass.reporting.concepts import ACTIVE, read_scores, sparse_only
 from segcompass.reporting.figures.concepts import (
     active_features_figure,
@@ -23,7 +24,7 @@ from segcompass.reporting.figures.concepts import (
 from segcompass.reporting.figures.correlation import correlation_figure
 from segcompass.reporting.figures.necessity import necessity_figure
 from segcompass.reporting.figures.qualitative import Example, qualitative_figure
-from segcompass.reporting.figures.save import save_figure
+from segcompass.reporting.figures.save import keep_place, save_figure
 from segcompass.reporting.figures.training import (
     INTERFACE_PANELS,
     PANELS,
@@ -62,6 +63,10 @@ def work(stage: Stage) -> None:
     save_figure(lambda: validation_figure(validated), validated, stage.folder, "validation")
     _concepts(stage)
     stage.rows["figures"] = len(list(stage.folder.glob("*.png")))
+    # Snakemake expects every figure that has a caption.
+    for name in captioned("figure"):
+        if not (stage.folder / f"{name}.png").is_file():
+            keep_place(stage.folder, name)
 
 
 def _concepts(stage: Stage) -> None:

@@ -1,6 +1,6 @@
 """Writes the paper's tables, the numbers of Figure 6, what each variant trains, bounds, families of tests, and tables of the concept space.
 
-Each as CSV, Markdown and LaTeX. Seconds per phase of training stand in `run.json`, because tables are the same bytes in every run.
+Each as CSV, Markdown, LaTeX and HTML. Seconds per phase of training stand in `run.json`, because tables are the same bytes in every run.
 """
 
 import json
@@ -26,7 +26,7 @@ FLAGS = {
 
 
 def work(stage: Stage) -> None:
-    """Fills `<table>.csv`, `.md` and `.tex`, and `tests.csv`, one row a test of every family."""
+    """Fills `<table>.csv`, `.md`, `.tex` and `.html`, and `tests.csv`, one row a test of every family."""
     params, level = stage.params, stage.params["bootstrap"]["level"]
     records = read_runs(stage.collections["evaluate"], params["runs"], params["splits"])
     summary = over_seeds(run_metrics(records))

@@ -21,6 +21,7 @@ from segcompass.concepts.fidelity import Coded, dead_fraction, decoder_coherence
 from segcompass.concepts.labelled import LabelledTokens, load_labelled
 from segcompass.concepts.monosemanticity import attribute_embeddings, monosemanticity
 from segcompass.concepts.purity import RankedCodes
+from segcompass.errors import InputError
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.sae.checkpoint import load_dictionary
 from segcompass.sae.dictionary import Dictionary
@@ -41,6 +42,9 @@ def work(stage: Stage) -> None:
     """Fills the CSVs."""
     settings = ScoreSettings.model_validate_json(json.dumps(stage.params["scores"]))
     bootstrap = BootstrapSettings.model_validate_json(json.dumps(stage.params["bootstrap"]))
+    control = stage.inputs["control-sae"]
+    if control.name != stage.params["control_sae"]:
+        raise InputError(control, "--control-sae", f"is not `{stage.params['control_sae']}`, which the study scores this dictionary beside")
     prepare_torch(stage.params["threads"], settings.seed)
     train, val = (load_labelled(stage.inputs["tokens"], split) for split in ("train", "val"))
     dictionaries = dict(zip(NAMES, (load_dictionary(stage.inputs[flag]) for flag in ("sae", "control-sae")), strict=True))

@@ -1,4 +1,5 @@
-"""Checks that every artefact agrees with the study file, then writes `numbers.json` and the report's front page `summary.md`."""
+"""Checks that every artefact agrees with the study file, then writes `numbers.json`, its headline `metrics.json`, and the
+report's front page `summary.md`."""
 
 import json
 from pathlib import Path
@@ -9,6 +10,7 @@ from segcompass.protocols.records import read_runs
 from segcompass.provenance.stage import Stage, read_run, run_stage
 from segcompass.provenance.verify import verify_artefacts
 from segcompass.reporting.concepts import read_scores
+from segcompass.reporting.headline import headline
 from segcompass.reporting.metrics import over_seeds, run_metrics
 from segcompass.reporting.numbers import study_numbers
 from segcompass.reporting.summary import COMPARISONS, summary_page
@@ -17,7 +19,7 @@ FLAGS = {"artefacts": "all artefacts of the study"}
 
 
 def work(stage: Stage) -> None:
-    """Fills `numbers.json` and `summary.md`."""
+    """Fills `numbers.json`, `metrics.json` and `summary.md`."""
     folders = stage.collections["artefacts"]
     verify_artefacts(folders, stage.params["expected"])
     made_by: dict[str, list[Path]] = {}
@@ -32,7 +34,8 @@ def work(stage: Stage) -> None:
     comparisons = {name: pd.read_csv(tables / f"{name}.csv") for name in COMPARISONS}
     found = correlations, effects, dictionaries, scores["metrics"], scores["purity"], comparisons
     numbers = study_numbers(over_seeds(run_metrics(records)), *found)
-    (stage.folder / "numbers.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    for name, values in (("numbers", numbers), ("metrics", headline(numbers))):
+        (stage.folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     page = summary_page(stage.params["study"], stage.params["runs"], correlations, effects, scores, tables, figures)
     (stage.folder / "summary.md").write_text(page, encoding="utf-8")
     stage.rows["artefacts"] = len(folders)

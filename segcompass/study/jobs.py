@@ -1,7 +1,8 @@
 """The jobs of a study: which stage makes which artefact, and which keys of the study it receives.
 
 Snakemake's rules take their paths from `ARTEFACTS`, freezing takes the keys from `stage_params`, and the last
-stage takes from `all_jobs` what must exist. Nothing else in the project states any of the three.
+stage takes from `all_jobs` what must exist. Nothing else in the project states any of the three, but for DVC's
+copy of the keys, which `segcompass.study.dvc_keys` writes and a test compares.
 """
 
 import re
@@ -53,11 +54,6 @@ class Job:
     def artefact(self, study: str) -> Path:
         """Folder that the job fills, relative to the project's root."""
         return Path(ARTEFACTS[self.stage].format(study=study, **dict(self.wildcards)))
-
-    def outputs(self, study: str) -> list[Path]:
-        """Files by which Snakemake knows the artefact."""
-        names = ("run.json", "numbers.json", "summary.md") if self.stage == "write_summary" else ("run.json",)
-        return [self.artefact(study) / name for name in names]
 
 
 def sae_like(study: Study, sae: str) -> str | None:
@@ -207,7 +203,8 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
         case "label_tokens":
             return {"tokens": raw["concepts"]["tokens"], "hook_layer": raw["activations"]["hook_layer"]} | model
         case "score_concepts":
-            return {"scores": raw["concepts"]["scores"], "bootstrap": analysis["bootstrap"], "threads": raw["threads"]}
+            scoring = {"scores": raw["concepts"]["scores"], "bootstrap": analysis["bootstrap"], "threads": raw["threads"]}
+            return scoring | {"control_sae": control_of(study, wildcards["sae"])}
         case "cache_answers":
             part = wildcards["part"]
             keys = {"part": part, "layers": answered_layers(study, part), "dtype": raw["activations"]["dtype"]} | model

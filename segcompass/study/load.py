@@ -1,34 +1,23 @@
-"""Reads and checks a study file; every fault becomes one sentence that names file, key and remedy."""
+"""Reads and checks a study file; every fault becomes one sentence that names file, key and remedy.
+
+Files are read as YAML 1.2 by the library that DVC reads and writes them with, so that both see the same values: `1e-05`, as
+`dvc exp run -S` writes a small number, is a number. A key written twice is refused, not dropped.
+"""
 
 import difflib
 import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from segcompass.errors import InputError
 from segcompass.study.study import Study
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key written twice, which YAML would otherwise drop silently."""
-
-
-def _mapping(loader: _UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key `{key}` is written twice", key_node.start_mark)
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
-
-
-_UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
 def load_study(path: Path) -> Study:
@@ -37,18 +26,38 @@ def load_study(path: Path) -> Study:
     Raises:
         InputError: the file is missing, is not YAML, or breaks a rule of the study's types.
     """
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
-    except OSError as error:
-        raise InputError(path, "", f"cannot be read ({error.strerror}); name a study file below params/") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(path, "", f"is not valid YAML ({' '.join(str(error).split())})") from error
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise InputError(path, "", "must hold the sections of a study as a mapping")
     study = validated(Study, raw, path)
     if study.study != path.stem:
         raise InputError(path, "study", f"is `{study.study}` but the file is named `{path.stem}`; make them equal")
     return study
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML 1.2 file holds.
+
+    Raises:
+        InputError: the file is missing or is not YAML.
+    """
+    try:
+        # A byte-order mark, as editors on Windows write it, is no part of the first key.
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(path, "", f"cannot be read ({error.strerror}); name a study file below params/") from error
+    except DuplicateKeyError as error:
+        key = str(error.problem).split('"')[1]
+        raise InputError(path, _place(error), f"key `{key}` is written twice; keep one of them") from error
+    except MarkedYAMLError as error:
+        raise InputError(path, _place(error), f"is not valid YAML: {' '.join(str(error.problem).split())}") from error
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(path, "", f"is not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _place(error: MarkedYAMLError) -> str:
+    mark = error.problem_mark
+    return f"line {mark.line + 1}" if mark else ""
 
 
 def validated(model: type[Model], raw: Any, path: Path) -> Model:
@@ -64,8 +73,8 @@ def validated(model: type[Model], raw: Any, path: Path) -> Model:
 def _json(raw: Any, path: Path) -> str:
     try:
         return json.dumps(raw, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise InputError(path, "", f"holds a value that a study cannot have ({error})") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(path, "", f"holds a value that a study cannot have ({error}); write numbers, words, lists and sections") from error
 
 
 def _sentence(model: type[BaseModel], fault: Any, raw: Any) -> tuple[str, str]:

@@ -1,17 +1,22 @@
 """`segcompass predict`: files that agree with each other and with the run's own inference; one sentence for any fault."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from segcompass.backbone.build import save_embedded
 from segcompass.cli import main
+from segcompass.commands.predict import on_device
 from segcompass.datasets.masks import decode
 from segcompass.joint.checkpoint import save_run
 from segcompass.sae.checkpoint import save_dictionary
+from segcompass.study.backbone import RuntimeSettings
 from tests.tiny import SLOTS, micro_study, pictures, tiny_joint
 
 
@@ -79,3 +84,60 @@ def test_another_backbone_is_refused(run: Path, image: Path, tmp_path: Path, cap
     (run.parents[2] / "backbone" / "run.json").write_text(json.dumps({"fingerprint": "other"}))
     assert main(["predict", str(image), "ring", "--model", str(run), "--out", str(tmp_path / "out")]) == 2
     assert "is not the one that" in capsys.readouterr().err
+
+
+def predict(run: Path, image: Path, out: Path, *words: str) -> int:
+    return main(["predict", str(image), "left red ring", "--model", str(run), "--out", str(out), *words])
+
+
+def test_a_run_of_another_device_is_read_on_this_one(run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(run, image, tmp_path / "here") == 0
+    record = json.loads((run / "run.json").read_text())
+    record["params"]["runtime"] |= {"device": "cuda", "attention": "flash_attention_2"}
+    (run / "run.json").write_text(json.dumps(record))
+    assert predict(run, image, tmp_path / "there", "--device", "cpu") == 0
+    assert capsys.readouterr().err == "", "no bars where output is redirected"
+    one, other = (json.loads((tmp_path / name / "prediction.json").read_text()) for name in ("here", "there"))
+    assert one["answer"] == other["answer"] and one["segmentation"] == other["segmentation"]
+    settings = RuntimeSettings.model_validate(record["params"]["runtime"])
+    if torch.cuda.is_available():
+        assert on_device(settings, None) == settings
+    else:
+        assert (on_device(settings, None).device, on_device(settings, None).attention) == ("cpu", "sdpa")
+        assert predict(run, image, tmp_path / "out", "--device", "cuda") == 2
+        assert "torch finds no such device here" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_what_lies_beside_a_run_is_looked_for_by_the_given_path_first(run: Path, image: Path, tmp_path: Path) -> None:
+    """A part of the results may be moved to another disk and linked, and so may a run be from anywhere else."""
+    results = run.parents[2]
+    (tmp_path / "disk").mkdir()
+    (results / "joint").rename(tmp_path / "disk" / "joint")
+    (results / "joint").symlink_to(tmp_path / "disk" / "joint")
+    assert predict(run, image, tmp_path / "moved") == 0
+    (results / "joint").unlink()
+    (tmp_path / "disk" / "joint").rename(results / "joint")
+    (tmp_path / "short").symlink_to(run)
+    assert predict(tmp_path / "short", image, tmp_path / "linked") == 0
+    (results / "backbone").rename(tmp_path / "gone")
+    assert predict(run, image, tmp_path / "none") == 2
+
+
+def test_a_place_that_cannot_be_written_is_found_out_before_the_model_is_loaded(
+    run: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def loaded(*_: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("segcompass.commands.predict.load_predictor", loaded)
+    before = sorted(tmp_path.rglob("*"))
+    assert predict(run, image, image / "below_a_file") == 2
+    assert predict(run, image, tmp_path / ("n" * 300)) == 2
+    monkeypatch.setattr("os.posix_fallocate", full)
+    assert predict(run, image, tmp_path / "new" / "out") == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and all("--out: cannot be written" in line for line in said) and "No space left on device" in said[2]
+    assert sorted(tmp_path.rglob("*")) == before

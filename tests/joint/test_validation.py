@@ -14,7 +14,7 @@ from segcompass.datasets.artefact import LearningData, manifest
 from segcompass.datasets.masks import empty
 from segcompass.datasets.samples import Sample, write_samples
 from segcompass.joint.validation import KeptWeights, spread_samples
-from segcompass.provenance.freeze import frozen_content
+from segcompass.provenance.freeze import frozen_contents
 from segcompass.study.jobs import Job
 from segcompass.study.joint import JointSettings, ValidationSettings
 from tests.arithmetic import same_training
@@ -67,7 +67,7 @@ def test_the_rule_keeps_the_last_weights_or_the_earliest_best(rule: str, step: i
 def trained(artefacts: Path, data: Path, out: Path, launch: tuple[str, ...] = ("python",)) -> Path:
     """The run of stage train_joint on the micro study."""
     params = out.with_suffix(".json")
-    params.write_text(json.dumps(frozen_content(micro_study(), Job("train_joint", (("variant", "full"), ("seed", "0"))), ROOT)))
+    params.write_text(json.dumps(frozen_contents(micro_study(), ROOT)[Job("train_joint", (("variant", "full"), ("seed", "0")))]))
     inputs = ["--data", str(data), "--backbone", str(artefacts / "backbone"), "--sae", str(artefacts / "sae")]
     inputs += ["--answers", str(artefacts / "answers")]
     command(ROOT, *launch, "-m", "segcompass.stages.train_joint", "--params", str(params), *inputs, "--out", str(out))

@@ -1,9 +1,13 @@
 """A stage publishes a whole artefact or nothing, resumes its own work only, and speaks in sentences."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from segcompass.errors import InputError
 from segcompass.provenance.stage import Stage, read_run, run_stage
@@ -31,6 +35,26 @@ def test_publishes_folder_with_run_record(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "number.txt").read_text() == "3"
     assert record["params"] == {"n": 3} and record["rows"] == {"numbers": 1} and "seconds" in record
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "toy.json"]
+
+
+def test_an_artefact_can_be_read_by_whoever_can_read_its_record(tmp_path: Path) -> None:
+    def private(stage: Stage) -> None:
+        save_file({"a": np.zeros(1)}, stage.folder / "a.safetensors")
+
+    assert run(tmp_path, private) == 0
+    modes = {path.name: path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert set(modes) == {"a.safetensors", "run.json"} and len(set(modes.values())) == 1
+
+
+def test_a_full_disk_is_one_sentence_and_resume_points_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(stage: Stage) -> None:
+        (stage.resume_folder() / "step").write_text("7")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert run(tmp_path, full) == 2
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
+    assert (tmp_path / ".partial" / "out" / ".resume" / "step").is_file()
 
 
 def test_a_failed_run_leaves_the_old_artefact_whole(tmp_path: Path) -> None:

@@ -316,7 +316,8 @@ def test_axes_of_shares_begin_at_zero_even_where_nothing_moves() -> None:
 
 
 def test_the_page_shows_the_figures_that_there_are(tmp_path: Path) -> None:
-    (tmp_path / "training.png").touch()
+    for file in ("training.png", "training.pdf", "purity.png"):  # a place that is kept is no figure
+        (tmp_path / file).touch()
     assert [text.split("]")[0] for text in shown_figures(tmp_path)] == ["![training"]
 
 

@@ -135,6 +135,41 @@ def smoke() -> Study:
     return load_study(PARAMS / "smoke.yaml")
 
 
+@pytest.mark.parametrize("written", ["1e-05", "1E-5", "1.e-5", "0.00001"])
+def test_numbers_are_read_as_dvc_writes_them(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "smoke.yaml"
+    path.write_text(re.sub(r"(?m)^  learning_rate: 1.0e-3$", f"  learning_rate: {written}", (PARAMS / "smoke.yaml").read_text()))
+    assert load_study(path).sae_training.learning_rate == 1e-5
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path: Path) -> None:
+    path = tmp_path / "smoke.yaml"
+    path.write_text((PARAMS / "smoke.yaml").read_text().partition("\n")[2], encoding="utf-8-sig")
+    assert path.read_bytes().startswith(b"\xef\xbb\xbfstudy") and load_study(path) == load_study(PARAMS / "smoke.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("study: [smoke", "line 1: is not valid YAML: expected"),
+        ("study: smoke\n\tthreads: 1", "line 2: is not valid YAML"),
+        ("study: !!python/object:os.system x", "could not determine a constructor"),
+        ("study: \x00", "unacceptable character"),
+        ("study: &a [*a]", "a value that a study cannot have"),
+        ("study: 2026-01-01", "a value that a study cannot have"),
+        ("[" * 3000, "is not valid YAML"),
+        ("- study", "as a mapping"),
+        ("", "as a mapping"),
+    ],
+)
+def test_what_is_no_study_at_all_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "smoke.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as fault:
+        load_study(path)
+    assert words in str(fault.value) and "\n" not in str(fault.value)
+
+
 def test_a_variant_differs_in_its_declared_keys_only() -> None:
     study = smoke()
     full, cut = study.interface_variant("reference").model_dump(), study.interface_variant("sae_only").model_dump()
@@ -218,3 +253,7 @@ def test_a_dictionary_is_scored_beside_the_random_one_that_is_like_it(tmp_path: 
     assert [control_of(study, name) for name in ("topk", "relu_l1")] == ["random", "random"], "the study's control where none is like it"
     study = load_study(PARAMS / "default.yaml")
     assert control_of(study, "relu_l1") == "random_relu_l1"
+    saes = load_study(PARAMS / "smoke.yaml").model_dump(mode="json")["saes"]
+    study = load_study(edited(tmp_path, {"saes": saes | {"other": saes["random"]}, "evaluation.control_sae": "other"}))
+    jobs = {dict(job.wildcards)["sae"]: stage_params(study, job) for job in all_jobs(study) if job.stage == "score_concepts"}
+    assert jobs["relu_l1"]["control_sae"] == "other", "another control makes its scores stale"

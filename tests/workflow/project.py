@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from segcompass.provenance.freeze import frozen_content
+from segcompass.provenance.freeze import frozen_contents
 from segcompass.provenance.stage import fingerprint
-from segcompass.study.jobs import all_jobs
+from segcompass.reporting.captions.read import captioned
 from segcompass.study.load import load_study
 from tests.instructions import instructions_under_test
 
@@ -22,6 +22,7 @@ PARTS = (
     "segcompass",
     "dvc.yaml",
     "backbones/embedded/card.json",
+    ".dvc/.gitignore",
     ".dvc/config",
     ".dvc/plots",
     ".dvcignore",
@@ -31,6 +32,12 @@ PARTS = (
     "pyproject.toml",
 )
 BIN = Path(sys.executable).parent
+OUTPUTS = {
+    "make_tables": [f"{name}.html" for name in captioned("table")],
+    "make_figures": [f"{name}.png" for name in captioned("figure")],
+    "write_summary": ["numbers.json", "metrics.json", "summary.md"],
+}
+"""Files by which Snakemake knows an artefact, beside `run.json`."""
 
 
 def copy_project(target: Path, study: Path) -> Path:
@@ -76,15 +83,14 @@ def planned(root: Path, target: str = "reproduce_all") -> set[str]:
 def pretend_built(root: Path) -> None:
     """Gives every job of the default study an artefact whose `run.json` says what a real run's would, in the order of the DAG."""
     study = load_study(root / "params" / "default.yaml")
-    for job in all_jobs(study):
+    for job, content in frozen_contents(study, root).items():
         folder = job.artefact(study.study)
-        record = frozen_content(study, job, root) | {"inputs": {}}
+        record = content | {"inputs": {}}
         record["fingerprint"] = fingerprint(record)
         (root / folder).mkdir(parents=True, exist_ok=True)
         (root / folder / "run.json").write_text(json.dumps(record))
-        if job.stage == "write_summary":
-            for name in ("numbers.json", "summary.md"):
-                (root / folder / name).write_text("{}")
+        for name in OUTPUTS.get(job.stage, ()):
+            (root / folder / name).write_text("{}")
 
 
 def edit(root: Path, file: str, old: str, new: str) -> None:

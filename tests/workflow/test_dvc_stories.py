@@ -72,7 +72,8 @@ def clone(reproduced: Path, target: Path) -> Path:
 def test_repro_builds_the_study_and_both_tools_are_content(project: Path) -> None:
     assert planned(project) == set()
     assert "up to date" in command(project, "dvc", "status").stdout
-    assert "gIoU" in command(project, "dvc", "metrics", "show").stdout
+    shown = command(project, "dvc", "metrics", "show").stdout
+    assert "gIoU.refcoco val" in shown and len(shown) < 3000, "headline numbers alone"
     page = project / "plots"
     command(project, "dvc", "plots", "show", "-o", str(page))
     text = (page / "index.html").read_text()
@@ -97,6 +98,9 @@ def test_a_pulled_clone_has_nothing_to_do(reproduced: Path, tmp_path: Path) -> N
     root = clone(reproduced, tmp_path / "clone")
     assert planned(root) == set()
     assert "up to date" in command(root, "dvc", "status").stdout
+    command(root, "dvc", "plots", "show")
+    assert (root / "dvc_plots" / "index.html").is_file(), "before the offline page is made, DVC's own serves"
+    assert git(root, "status", "--porcelain") == ""
 
 
 def test_an_edit_in_a_pulled_clone_rebuilds_what_it_reaches_and_records_nothing_stale(reproduced: Path, tmp_path: Path) -> None:
@@ -112,8 +116,11 @@ def test_an_edit_in_a_pulled_clone_rebuilds_what_it_reaches_and_records_nothing_
 
 
 def test_an_experiment_leaves_nothing_stale_for_snakemake(project: Path) -> None:
-    command(project, "dvc", "exp", "run", "-S", "params/default.yaml:analysis.intervention.samples=2")
-    assert run_record(project, "results/default/intervene/full/seed0")["params"]["intervention"]["samples"] == 2
+    """DVC writes the small number as `1e-05`; every stage that reads the threshold is redone, training included."""
+    output = command(project, "dvc", "exp", "run", "-S", "params/default.yaml:evaluation.confidence_threshold=1e-5")
+    assert {"train_joint", "evaluate", "intervene"} <= jobs_run(output.stdout + output.stderr)
+    for stage in ("joint", "intervene"):
+        assert run_record(project, f"results/default/{stage}/full/seed0")["params"]["confidence_threshold"] == 1e-5
     assert planned(project) == set()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from segcompass.reporting.captions.read import caption, captioned
 from segcompass.study.jobs import ARTEFACTS
 from tests.workflow.project import BIN, ROOT, command, copy_project, edit, planned
 
@@ -76,6 +77,10 @@ def test_the_report_page_is_one_file(whole: Path) -> None:
     command(whole, "snakemake", "--report", "report.html", "reproduce_all")
     text = (whole / "report.html").read_text(encoding="utf-8")
     assert "summary.md" in text and not re.findall(r"<(?:script|link)[^>]+(?:src|href)=\"https?:", text)
+    for kind, ending in (("figure", "png"), ("table", "html")):
+        for name in captioned(kind):
+            assert f"{name}.{ending}" in text and caption(kind, name).split("`")[0].split("'")[0][:40] in text, name
+    assert "frozen into" in text, "the workflow's description"
 
 
 def test_a_report_from_artefacts_that_disagree_is_refused(whole: Path) -> None:

@@ -88,6 +88,14 @@ def test_a_removed_seed_rewrites_the_report_only(built: Path) -> None:
     assert planned(built) == REPORT
 
 
+def test_what_was_frozen_of_a_dropped_variant_goes_and_the_rest_stays(built: Path) -> None:
+    frozen = built / "results/default/frozen"
+    before = {path.name for path in frozen.iterdir()}
+    edit(built, "params/default.yaml", "  dense: {seeds: [0], changes: {interface.sae: dense}}\n", "")
+    planned(built)
+    assert before - {path.name for path in frozen.iterdir()} == {"train_joint.dense_0.json", "evaluate.dense_0.json"}
+
+
 def test_a_changed_line_reruns_the_stages_that_import_it_and_a_comment_none(built: Path) -> None:
     with (built / "segcompass/stages/train_sae.py").open("a") as module:
         module.write("\n# A comment.\n")

@@ -1,3 +1,20 @@
+from segcompass.reporting.captions.read import caption_file, captioned
+
+
+def shown(stage, kind, ending, category):
+    """Every figure or table that has a caption, for `snakemake --report`."""
+    on_page = report  # a line that begins with the word itself is a directive
+    return [
+        on_page(
+            artefact(stage, f"{name}.{ending}"),
+            caption=str(caption_file(kind, name)),
+            category=category,
+            labels={kind: name.replace("_", " ")},
+        )
+        for name in captioned(kind)
+    ]
+
+
 rule make_tables:
     input:
         params=frozen("make_tables"),
@@ -7,7 +24,8 @@ rule make_tables:
         sae=every_sae,
         concepts=every_score,
     output:
-        artefact("make_tables", "run.json"),
+        run=artefact("make_tables", "run.json"),
+        pages=shown("make_tables", "table", "html", "Tables"),
     log:
         "logs/{study}/make_tables/make_tables.log",
     benchmark:
@@ -37,7 +55,8 @@ rule make_figures:
         sae=every_sae_and_swept,
         concepts=every_score,
     output:
-        artefact("make_figures", "run.json"),
+        run=artefact("make_figures", "run.json"),
+        pictures=shown("make_figures", "figure", "png", "Figures"),
     log:
         "logs/{study}/make_figures/make_figures.log",
     benchmark:
@@ -63,7 +82,12 @@ rule write_summary:
     output:
         run=artefact("write_summary", "run.json"),
         numbers=artefact("write_summary", "numbers.json"),
-        summary=report(artefact("write_summary", "summary.md"), category="Summary"),
+        metrics=artefact("write_summary", "metrics.json"),
+        summary=report(
+            artefact("write_summary", "summary.md"),
+            caption="../report/summary.rst",
+            category="Summary",
+        ),
     log:
         "logs/{study}/write_summary/write_summary.log",
     benchmark:

@@ -6,7 +6,9 @@ from functools import cache
 from snakemake.exceptions import WorkflowError
 
 from segcompass.errors import InputError
+from segcompass.provenance.failures import failed_jobs
 from segcompass.provenance.freeze import freeze
+from segcompass.study.chosen import chosen_study
 from segcompass.study.jobs import (
     ARTEFACTS,
     all_jobs,
@@ -51,6 +53,20 @@ def or_end(function, *arguments):
         os._exit(2)
 
 
+STUDY = or_end(
+    chosen_study,
+    workflow.config_settings.config,
+    workflow.config_settings.configfiles,
+)
+
+
+onerror:
+    # Last of all, where it is read: Snakemake has said a page about every failed job by now.
+    for file in log:
+        said = failed_jobs(Path(file).read_text(encoding="utf-8"), Path.cwd())
+        print("", *said, "", sep="\n", file=sys.stderr, flush=True)
+
+
 @cache
 def study_named(name):
     """The study of params/<name>.yaml."""
@@ -69,8 +85,8 @@ def frozen_study(name):
     Returns:
         Job -> path of its frozen file.
     """
-    study = study_named(name)
-    return {job: str(or_end(freeze, study, job, Path.cwd())) for job in all_jobs(study)}
+    files = or_end(freeze, study_named(name), Path.cwd())
+    return {job: str(path) for job, path in files.items()}
 
 
 def frozen(stage):

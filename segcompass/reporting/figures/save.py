@@ -20,3 +20,13 @@ def save_figure(draw: Callable[[], Figure], drawn: pd.DataFrame, folder: Path, n
         figure.savefig(folder / f"{name}.png", metadata={"Software": None})
         pyplot.close(figure)
     drawn.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def keep_place(folder: Path, name: str) -> None:
+    """Writes `<name>.png`, which says that the study has nothing to draw in it; there is neither PDF nor CSV of it."""
+    mpl.use("agg")
+    with pyplot.style.context(str(STYLE)):
+        figure = pyplot.figure(figsize=(3.2, 0.6))
+        figure.text(0.5, 0.5, "this study has nothing to draw here", ha="center", va="center")
+        figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+        pyplot.close(figure)
