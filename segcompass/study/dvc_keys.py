@@ -11,11 +11,13 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from segcompass.errors import InputError
-from segcompass.study.jobs import ARTEFACTS, all_jobs, stage_params
+from segcompass.study.experiments import VariantSettings
+from segcompass.study.jobs import ARTEFACTS, Job, all_jobs, stage_params
 from segcompass.study.load import load_study
 from segcompass.study.section import Section
 from segcompass.study.study import Study
@@ -35,9 +37,10 @@ def stage_keys(studies: Iterable[Study]) -> dict[str, set[Key]]:
         for key in keys:
             turned = _changed(turned, key) if isinstance(_value(study, key), bool) else turned
         for context in (study, turned):
-            before = _asked(context)
+            jobs = all_jobs(context)
+            before = _asked(context, jobs)
             for key in keys:
-                after = _asked(_changed(context, key))
+                after = _asked(_changed(context, key), jobs)
                 for stage, keys_read in found.items():
                     if before.get(stage) != after.get(stage):
                         keys_read.add(key)
@@ -82,10 +85,15 @@ def _keys(section: type[Section], prefix: Key = ()) -> Iterator[Key]:
             yield (*prefix, name)
 
 
-def _asked(study: Study) -> dict[str, dict[str, Any]]:
-    """Stage -> artefact -> what its job receives, or why it cannot be said: a name that was changed is looked up in vain."""
+def _asked(study: Study, jobs: list[Job]) -> dict[str, dict[str, Any]]:
+    """Stage -> artefact -> what its job receives, or why it cannot be said: a name that was changed is looked up in vain.
+
+    Where not even the jobs can be listed they are `jobs`, those of the study as it was.
+    """
     found: dict[str, dict[str, Any]] = {}
-    for job in all_jobs(study):
+    with suppress(KeyError, ValueError):
+        jobs = all_jobs(study)
+    for job in jobs:
         try:
             with warnings.catch_warnings(action="ignore", category=UserWarning):  # about changed values that are none of the choices
                 params: Any = stage_params(study, job)
@@ -110,11 +118,15 @@ def _changed(section: Any, key: Key) -> Any:
 
 
 def _other(value: Any) -> Any:
-    """A value of the same form, every part of it another; names that the study looks up stay: mappings gain entries, lists lose one."""
+    """A value of the same form, every part of it another; names that the study looks up stay: mappings gain an entry, lists lose one."""
+    if isinstance(value, VariantSettings):  # another key than the declared ones would be none of the section's
+        return value.model_copy(
+            update={"seeds": _other(value.seeds), "changes": {key: _other(part) for key, part in value.changes.items()}}
+        )
     if isinstance(value, Section):
         return value.model_copy(update={name: _other(getattr(value, name)) for name in type(value).model_fields})
     if isinstance(value, dict):
-        return {f"{key}_added": part for key, part in value.items()} | {key: _other(part) for key, part in value.items()}
+        return {f"{key}_added": part for key, part in list(value.items())[:1]} | {key: _other(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [part if isinstance(part, str) else _other(part) for part in value[:-1]]
     if isinstance(value, bool):

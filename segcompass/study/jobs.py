@@ -111,12 +111,12 @@ def answer_parts(study: Study) -> list[str]:
 def answered_layers(study: Study, part: str) -> list[int]:
     """The layers whose hidden states cached answers hold: those of the dictionaries that any interface reads, ascending."""
     variants = study.evaluation.oracle_thoughts.get("interface", []) if part == "gold" else list(study.experiments.interface.variants)
-    return sorted({sae_layer(study, study.interface_variant(name).model.sae) for name in variants})
+    return sorted({sae_layer(study, study.interface_keys(name)["model"]["sae"]) for name in variants})
 
 
 def used_segmenters(study: Study) -> list[str]:
     """SAMs that some interface prompts, in the backbone's order."""
-    used = {study.interface_variant(name).model.segmenter for name in study.experiments.interface.variants}
+    used = {study.interface_keys(name)["model"]["segmenter"] for name in study.experiments.interface.variants}
     return [name for name in study.backbone.segmenters if name in used]
 
 

@@ -1,7 +1,7 @@
 """The study file as one typed, frozen value, with the checks that span sections."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -48,8 +48,11 @@ class Study(Section):
 
     def interface_variant(self, name: str) -> InterfaceSettings:
         """The section `interface` with a variant's declared changes."""
-        changes = self.experiments.interface.variants[name].changes
-        return InterfaceSettings.model_validate(changed(self.interface.model_dump(mode="json"), changes))
+        return InterfaceSettings.model_validate(self.interface_keys(name))
+
+    def interface_keys(self, name: str) -> dict[str, Any]:
+        """The same as it stands in the file, unchecked."""
+        return changed(self.interface.model_dump(mode="json"), self.experiments.interface.variants[name].changes)
 
     def joint_variant(self, name: str) -> JointSettings:
         """The section `joint` with a variant's declared changes."""
