@@ -13,7 +13,7 @@ from segcompass.backbone.runtime import prepare_torch
 from segcompass.datasets.images import read_image
 from segcompass.datasets.masks import encode
 from segcompass.errors import InputError
-from segcompass.joint.checkpoint import load_joint, run_settings
+from segcompass.joint.checkpoint import described_run, load_joint
 from segcompass.joint.inference import Prediction, Predictor
 from segcompass.provenance.new_folder import new_folder
 from segcompass.provenance.stage import input_fingerprint, read_run
@@ -75,12 +75,13 @@ def load_predictor(run: Path, threshold: float | None, device: str | None = None
     if record.get("stage") not in ("train_interface", "train_joint"):
         raise InputError(run / "run.json", "stage", f"is `{record.get('stage')}`; name a folder of train_joint or train_interface")
     params, study = record["params"], study_folder(run)
-    backbone, sae = study / "backbone", study / "sae" / run_settings(run).sae
+    settings, policy = described_run(run)
+    backbone, sae = study / "backbone", study / "sae" / settings.sae
     for part in (backbone, sae):
         if input_fingerprint(part) not in record["inputs"].values():
             raise InputError(part / "run.json", "fingerprint", f"is not the one that {run} was trained with; restore it or train again")
     runtime = on_device(RuntimeSettings.model_validate_json(json.dumps(params["runtime"])), device)
-    answer = AnswerSettings.model_validate_json(json.dumps(params["answer"]))
+    answer = AnswerSettings(slots=policy.slots, max_thought_tokens=policy.longest)
     prepare_torch(params["threads"], 0)
     threshold = params.get("confidence_threshold", THRESHOLD) if threshold is None else threshold
     return Predictor(load_joint(run, backbone, sae, runtime, answer), answer.longest, threshold)

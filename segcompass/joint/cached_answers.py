@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from segcompass.backbone.token_types import OTHER
 from segcompass.errors import InputError
+from segcompass.joint.reading import Policy
 from segcompass.joint.shards import ShardWriter, open_shards, read_index
 
 STAGE = "cache_answers"
@@ -117,7 +118,7 @@ class CachedAnswers:
             self.owners = [Answered(**json.loads(line)) for line in lines]
             self._images = {name: place for place, name in enumerate(index["images"])}
             layers = [int(number) for number in index["layers"]]
-            self.vocabulary, self.longest = int(index["vocabulary"]), int(index["longest"])
+            self.policy = Policy(**{key: int(index[key]) for key in ("vocabulary", "slots", "longest")})
             if not self.owners or len(self.owners) != len(self._answers) or len(self._images) != len(self._boxes):
                 raise ValueError(f"{len(self.owners)} owners are listed for {len(self._answers)} answers")
             if unknown := {owner.image for owner in self.owners} - set(self._images):

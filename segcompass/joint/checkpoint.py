@@ -1,6 +1,7 @@
 """Checkpoints of a run: trained parameters and fitted statistics, and the settings that rebuild the parts they belong to."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from segcompass.backbone.load import load_segmenter, load_vlm
 from segcompass.errors import InputError
 from segcompass.joint.model import InterfaceModel, JointModel
+from segcompass.joint.reading import Policy
 from segcompass.sae.checkpoint import load_dictionary
 from segcompass.sae.dictionary import Dictionary
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
@@ -19,11 +21,11 @@ Model = TypeVar("Model", bound=InterfaceModel)
 
 
 def build_interface(
-    backbone: Path, dictionary: Dictionary, settings: ModelSettings, runtime: RuntimeSettings, vocabulary: int, longest: int
+    backbone: Path, dictionary: Dictionary, settings: ModelSettings, runtime: RuntimeSettings, policy: Policy
 ) -> InterfaceModel:
     """An interface between a dictionary and a backbone's SAM, freshly drawn from torch's current seed; no language model is loaded."""
     segmenter = load_segmenter(backbone / settings.segmenter, runtime)
-    return InterfaceModel(segmenter, dictionary, settings, vocabulary, longest).to(runtime.device)
+    return InterfaceModel(segmenter, dictionary, settings, policy).to(runtime.device)
 
 
 def build_joint(backbone: Path, sae: Path, settings: ModelSettings, runtime: RuntimeSettings, answer: AnswerSettings) -> JointModel:
@@ -36,8 +38,7 @@ def build_joint(backbone: Path, sae: Path, settings: ModelSettings, runtime: Run
 def save_run(model: InterfaceModel, folder: Path) -> None:
     """Writes `model.safetensors` (what the run itself has made) and `interface.json`."""
     save_file({name: value.detach().contiguous() for name, value in model.state().items()}, folder / "model.safetensors")
-    policy = {"vocabulary": model.interface.vocabulary, "longest": model.interface.longest}
-    facts = {"model": model.settings.model_dump(mode="json"), "policy": policy}
+    facts = {"model": model.settings.model_dump(mode="json"), "policy": asdict(model.policy)}
     (folder / "interface.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
@@ -47,8 +48,8 @@ def load_interface(run: Path, backbone: Path, sae: Path, runtime: RuntimeSetting
     Raises:
         InputError: the run's files are missing or do not fit the backbone and dictionary.
     """
-    settings, policy = _description(run)
-    return _restored(run, build_interface(backbone, load_dictionary(sae), settings, runtime, **policy))
+    settings, policy = described_run(run)
+    return _restored(run, build_interface(backbone, load_dictionary(sae), settings, runtime, policy))
 
 
 def load_joint(run: Path, backbone: Path, sae: Path, runtime: RuntimeSettings, answer: AnswerSettings) -> JointModel:
@@ -81,14 +82,18 @@ def run_settings(run: Path) -> ModelSettings:
     Raises:
         InputError: the run's description is missing or damaged.
     """
-    return _description(run)[0]
+    return described_run(run)[0]
 
 
-def _description(run: Path) -> tuple[ModelSettings, dict[str, int]]:
-    """The interface's settings of a run, and the sizes of the policy that it was made for."""
+def described_run(run: Path) -> tuple[ModelSettings, Policy]:
+    """The interface's settings of a run, and the policy that it was made for.
+
+    Raises:
+        InputError: the run's description is missing or damaged.
+    """
     try:
         facts: dict[str, Any] = json.loads((run / "interface.json").read_text(encoding="utf-8"))
-        policy = {name: int(facts["policy"][name]) for name in ("vocabulary", "longest")}
+        policy = Policy(**{key: int(value) for key, value in facts["policy"].items()})
         return ModelSettings.model_validate_json(json.dumps(facts["model"])), policy
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(run, "interface.json", f"describes no run ({error}); rerun the stage that trains it") from error

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from segcompass.joint.codebook import Codebook, PooledSlots, QuerySlots
 from segcompass.joint.mapper import SlotMapper
-from segcompass.joint.reading import Reading
+from segcompass.joint.reading import Policy, Reading
 from segcompass.joint.tokens import ConceptTokens, ReferenceTokens, WordTokens, direction_rows
 from segcompass.joint.whitening import Centring
 from segcompass.study.interface import ModelSettings
@@ -16,19 +16,17 @@ from segcompass.study.interface import ModelSettings
 class ConceptInterface(nn.Module):
     """Readings and image embeddings -> heat maps and confidences."""
 
-    def __init__(self, settings: ModelSettings, directions: Tensor, channels: int, vocabulary: int, longest: int) -> None:
+    def __init__(self, settings: ModelSettings, directions: Tensor, channels: int, policy: Policy) -> None:
         """An untrained interface.
 
         Args:
             settings: its keys.
             directions: the dictionary's, [F, d].
             channels: of the image embeddings.
-            vocabulary: number of token ids.
-            longest: tokens of the longest thought.
+            policy: whose answers it reads.
         """
         super().__init__()
         self.slots, width = settings.slots, settings.query_width
-        self.vocabulary, self.longest = vocabulary, longest
         features, language_width = directions.shape
         tokens: ConceptTokens | WordTokens | ReferenceTokens
         match settings.readout:
@@ -38,7 +36,7 @@ class ConceptInterface(nn.Module):
                     with torch.no_grad():
                         tokens.rows.copy_(direction_rows(directions, width))
             case "words":
-                tokens = WordTokens(vocabulary, width, longest)
+                tokens = WordTokens(policy.vocabulary, width, policy.longest)
             case "references":
                 tokens = ReferenceTokens(features, language_width, width)
         kind = QuerySlots if settings.codebook == "queries" else PooledSlots

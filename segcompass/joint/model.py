@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segcompass.backbone.interface import HookStates, Segmenter, VisionLanguageModel
 from segcompass.backbone.token_types import OTHER
 from segcompass.joint.interface import ConceptInterface
-from segcompass.joint.reading import Codes, Reading
+from segcompass.joint.reading import Codes, Policy, Reading
 from segcompass.sae.dictionary import Dictionary
 from segcompass.study.interface import ModelSettings
 from segcompass.study.joint import LearningRates
@@ -39,11 +39,11 @@ class Segmentation:
 class InterfaceModel(nn.Module):
     """Everything behind the policy: answers that are read become masks."""
 
-    def __init__(self, segmenter: Segmenter, dictionary: Dictionary, settings: ModelSettings, vocabulary: int, longest: int) -> None:
-        """An untrained interface between a dictionary and SAM, for a policy of `vocabulary` ids that thinks at most `longest` tokens."""
+    def __init__(self, segmenter: Segmenter, dictionary: Dictionary, settings: ModelSettings, policy: Policy) -> None:
+        """An untrained interface between a dictionary and SAM, for the answers of a policy."""
         super().__init__()
-        self.segmenter, self.dictionary, self.settings = segmenter, dictionary, settings
-        self.interface = ConceptInterface(settings, dictionary.W_dec.detach(), segmenter.channels, vocabulary, longest)
+        self.segmenter, self.dictionary, self.settings, self.policy = segmenter, dictionary, settings, policy
+        self.interface = ConceptInterface(settings, dictionary.W_dec.detach(), segmenter.channels, policy)
         dictionary.requires_grad_(False)
         segmenter.requires_grad_(False)
         for parameter in (*segmenter.prompt_parameters(), *segmenter.decoder_parameters()):
@@ -93,8 +93,8 @@ class JointModel(InterfaceModel):
     def __init__(
         self, vlm: VisionLanguageModel, segmenter: Segmenter, dictionary: Dictionary, settings: ModelSettings, longest: int
     ) -> None:
-        """See `InterfaceModel`; the policy is frozen up to the dictionary's layer."""
-        super().__init__(segmenter, dictionary, settings, vlm.vocabulary, longest)
+        """See `InterfaceModel`; the policy, which thinks at most `longest` tokens, is frozen up to the dictionary's layer."""
+        super().__init__(segmenter, dictionary, settings, Policy(vlm.vocabulary, vlm.special.slots, longest))
         self.vlm = vlm
         vlm.freeze_up_to(dictionary.hook_layer)
 

@@ -16,6 +16,18 @@ Codes = Tensor | SparseTokens
 
 
 @dataclass(frozen=True)
+class Policy:
+    """What an interface must know of the policy whose answers it reads."""
+
+    vocabulary: int
+    """Number of token ids."""
+    slots: int
+    """Reference tokens of an answer."""
+    longest: int
+    """Tokens of the longest thought."""
+
+
+@dataclass(frozen=True)
 class Reading:
     """Codes, kinds and words of the tokens, and the reference states."""
 

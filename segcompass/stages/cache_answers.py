@@ -42,7 +42,7 @@ def work(stage: Stage) -> None:
     for start in tqdm(range(0, len(asked), size), desc="answering", disable=None):
         part = asked[start : start + size]
         _answer(vlm, writer, part, [sample_image(stage.inputs["data"], sample) for _, _, sample, _ in part], layers, settings.longest)
-    facts = {"layers": layers, "vocabulary": vlm.vocabulary, "longest": settings.max_thought_tokens}
+    facts = {"layers": layers, "vocabulary": vlm.vocabulary, "slots": settings.slots, "longest": settings.max_thought_tokens}
     stage.rows["answers"] = writer.close(facts)
     stage.facts["device"] = runtime.device
 

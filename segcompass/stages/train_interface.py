@@ -36,7 +36,7 @@ def work(stage: Stage) -> None:
     answers = CachedAnswers(stage.inputs["answers"], dictionary.hook_layer, device)
     images = CachedImages(stage.inputs["images"], settings.model.segmenter, device)
     prepare_torch(stage.params["threads"], seed)
-    model = build_interface(stage.inputs["backbone"], dictionary, settings.model, runtime, answers.vocabulary, answers.longest)
+    model = build_interface(stage.inputs["backbone"], dictionary, settings.model, runtime, answers.policy)
     fit_statistics(model.interface, answers, images)
     records = InterfaceTraining(model, answers, images, settings, seed).run(stage.resume_folder())
     save_run(model, stage.folder)

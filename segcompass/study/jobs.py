@@ -178,7 +178,8 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
     raw = study.model_dump(mode="json")
     analysis = raw["analysis"]
     wildcards = dict(job.wildcards)
-    model = {key: raw[key] for key in ("runtime", "answer", "threads")}
+    machine = {key: raw[key] for key in ("runtime", "threads")}
+    model = machine | {"answer": raw["answer"]}
     runs = study.runs()
     match job.stage:
         case "prepare_data":
@@ -213,15 +214,15 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
             return keys | {"splits": raw["evaluation"]["splits"], "answers": {"batch": raw["answers"]["batch"]}}
         case "embed_images":
             keys = {"segmenter": wildcards["segmenter"], "part": wildcards["part"], "dtype": raw["activations"]["dtype"]}
-            keys |= {"runtime": raw["runtime"], "threads": raw["threads"]}
+            keys |= machine
             if wildcards["part"] == "training":
                 return keys | {"answers": {key: raw["answers"][key] for key in ("benchmarks", "prompts", "seed")}}
             return keys | {"splits": raw["evaluation"]["splits"]}
         case "train_interface":
             interface = study.interface_variant(wildcards["variant"]).model_dump(mode="json")
-            return {"interface": interface, "seed": int(wildcards["seed"])} | model
+            return {"interface": interface, "seed": int(wildcards["seed"])} | machine
         case "evaluate_interface":
-            return {"evaluation": _evaluation(study, "interface", wildcards["variant"])} | model
+            return {"evaluation": _evaluation(study, "interface", wildcards["variant"])} | machine
         case "train_joint":
             joint = study.joint_variant(wildcards["variant"]).model_dump(mode="json")
             keys = {"joint": joint, "seed": int(wildcards["seed"]), "benchmarks": raw["answers"]["benchmarks"]}

@@ -41,19 +41,34 @@ def test_every_rule_has_log_benchmark_threads_resources_and_environment() -> Non
 
 @pytest.mark.parametrize("stage", list(ARTEFACTS))
 def test_a_stage_receives_exactly_the_keys_that_it_reads(stage: str) -> None:
+    """Of all its jobs together: those of one part of a cache read keys that those of another do not have."""
     study = load_study(ROOT / "params" / "smoke.yaml")
-    params = stage_params(study, next(job for job in all_jobs(study) if job.stage == stage))
+    given = [stage_params(study, job) for job in all_jobs(study) if job.stage == stage]
+    declared = {key for params in given for key in params}
     # The instruction set is read before the stage is imported, and checked by `run_stage`.
-    declared = set(params) - ({"runtime"} if set(params["runtime"]) == {"instruction_set"} else set())
+    declared -= {"runtime"} if all(set(params["runtime"]) == {"instruction_set"} for params in given) else set()
     # Freezing adds these: digests, which the study file cannot hold.
     declared |= {"write_summary": {"expected"}, "train_backbone": {"files"}, "prepare_data": {"files"}}.get(stage, set())
     tree = ast.parse((ROOT / "segcompass" / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
-    used = {
+    assert read_keys(tree) == declared
+
+
+def read_keys(tree: ast.AST) -> set[str]:
+    """Keys that a module reads of `stage.params`, under that name or one that it is given first."""
+    named = {"stage.params"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and ast.unparse(node.value) == "stage.params":
+            named |= {ast.unparse(target) for target in node.targets}
+    return {
         node.slice.value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and ast.unparse(node.value) == "stage.params"
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant) and ast.unparse(node.value) in named
     }
-    assert used == declared
+
+
+def test_keys_are_found_under_every_name_of_the_params() -> None:
+    tree = ast.parse("keys = stage.params\na = keys['x']\nb = stage.params['y']\nc = other['z']\n")
+    assert read_keys(tree) == {"x", "y"}
 
 
 def test_dvc_names_the_keys_that_snakemake_s_jobs_read() -> None:
@@ -82,12 +97,12 @@ def test_dvc_stages_depend_on_what_their_rules_read() -> None:
     assert direct - wanted <= {("prepare_data", "train_sae"), ("train_backbone", "train_sae")}
 
 
-def test_dvc_reruns_cached_answers_only_for_the_keys_that_they_are_made_from() -> None:
-    """Steps and rates of the warm-up are edited often, and the answers are dear."""
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["cache_answers"]
-    (named,) = stage["params"][0].values()
-    warm_up = load_study(ROOT / "params" / "default.yaml").joint.answered()["warm_up"]
-    assert {place for place in named if place.startswith("joint.warm_up")} == {f"joint.warm_up.{key}" for key in warm_up}
+def test_dvc_reruns_what_all_runs_share_only_for_the_keys_that_it_is_made_from() -> None:
+    """Steps and rates of the interfaces are edited often, and answers and embeddings are dear."""
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for name, of_interface in {"cache_answers": "interface.model.sae", "embed_images": "interface.model.segmenter"}.items():
+        (named,) = stages[name]["params"][0].values()
+        assert {place for place in named if place.partition(".")[0] in ("interface", "joint")} == {of_interface}
 
 
 def test_dvc_outputs_are_the_artefacts() -> None:
