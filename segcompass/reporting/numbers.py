@@ -36,7 +36,8 @@ def study_numbers(
     correlation: Numbers = {}
     for row in _rows(correlations):
         place = _nested(correlation, row["variant"], row["benchmark"], f"{row['quality']} / {row['accuracy']}")
-        place |= {key: _number(row[key]) for key in row if key.startswith(("pearson", "spearman", "partial", "null"))}
+        known = [key for key in row if key.startswith(("pearson", "spearman", "partial", "null")) and not key.endswith("_starred")]
+        place |= {key: _number(row[key]) for key in known}
         place |= {key: int(row[key]) for key in ("seeds", "images", "n")}
     necessity: Numbers = {}
     for row in _rows(effects):

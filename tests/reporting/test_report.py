@@ -326,13 +326,17 @@ def test_numbers_are_valid_json_without_nan() -> None:
     effects = pd.DataFrame([{"variant": "full", "seed": 0, "benchmark": "b", "split": "s", "m": 1, "contrast": "top", "outcome": "o"}])
     effects = effects.assign(mean=0.5, low=0.1, high=0.9, n=3)
     scores = concept_scores("topk")
+    row = {"variant": "full", "benchmark": "all", "quality": "coverage", "accuracy": "iou", "dictionary": "trained", "seeds": 3, "n": 9}
+    correlations = pd.DataFrame([row | {"images": 4, "spearman": 0.5, "spearman_p": math.nan, "spearman_starred": False}])
     bounds = comparisons.bounds(over_seeds(run_metrics(ALL)), {"full": {}}).tidy()
     numbers = study_numbers(
-        over_seeds(run_metrics(ALL)), pd.DataFrame(), effects, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}
+        over_seeds(run_metrics(ALL)), correlations, effects, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}
     )
     text = json.dumps(numbers, allow_nan=False)
     assert numbers["metrics"]["full"]["grefcoco"]["val"]["gres"]["gIoU"]["seeds"] == 2
     assert numbers["comparisons"]["bounds"]["gR val N-acc"]["full"]["mean"] == 100.0
+    found = {"spearman": 0.5, "spearman_p": None, "seeds": 3, "images": 4, "n": 9}
+    assert numbers["correlation"]["full"]["all"]["coverage / iou"] == found
     assert numbers["necessity"]["full"]["seed0"]["b"]["s"]["m1"]["top"]["o"]["mean"] == 0.5
     assert numbers["dictionaries"]["topk"]["all"]["explained_variance"] is None and "NaN" not in text
     assert numbers["concepts"]["topk"]["purity"]["colour"]["red"]["auroc"]["difference"] == 0.3
