@@ -89,8 +89,7 @@ class JobWorks:
                 gold = variant in taught.get("signals", [])
                 return joint_evaluation_work(study, backbone, study.joint_variant(variant), evaluated, gold)
             case "intervene":
-                run = known["experiment"], variant, int(known["seed"])
-                return intervention_work(study, backbone, study.interface_of(run))
+                return intervention_work(study, backbone, study.interface_variant(variant))
         return None
 
 
@@ -187,12 +186,11 @@ def validation_work(study: Study, backbone: Backbone, joint: JointSettings) -> W
 
 
 def intervention_work(study: Study, backbone: Backbone, interface: InterfaceSettings) -> Work:
-    """`intervene` on one run: before, three dense passes' worth for the gradient of contributions, and the edits: a sham one, and two for
-    each number of concepts."""
+    """`intervene` on one run, from cached answers: one look before, three dense passes' worth for the gradient of contributions, and the
+    edits: a sham one, and two for each number of concepts."""
     settings = study.analysis.intervention
     expressions = settings.samples * sum(len(splits) for splits in settings.splits.values())
-    once = answer_work(study, backbone, study.evaluation.batch) + embedding_work(study, backbone, interface.model.segmenter, 1)
-    once += Work(single=product(study, backbone, interface.model.sae))
+    once = Work(single=product(study, backbone, interface.model.sae))
     once += segmented_work(study, backbone, interface) * (1 + 1 + 2 * len(settings.top_concepts))
     return (once + segmented_work(study, backbone, interface, dense=True) * 3) * expressions
 

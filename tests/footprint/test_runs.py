@@ -150,4 +150,4 @@ def test_interventions_by_hand() -> None:
     found = intervention_work(PAPER, BACKBONE, REFERENCE)
     sparse, dense = (segmented_work(PAPER, BACKBONE, REFERENCE, dense=value).single for value in (False, True))
     assert dense - sparse == pytest.approx(2.0 * (65536 - 64) * 256 * ANSWER, rel=1e-9)
-    assert found.single == pytest.approx(1500 * (PRODUCT + 10 * sparse + 3 * dense), rel=1e-12)
+    assert found.single == pytest.approx(1500 * (PRODUCT + 10 * sparse + 3 * dense), rel=1e-12) and found.half == found.read == 0

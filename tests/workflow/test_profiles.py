@@ -10,16 +10,28 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
+from segcompass.footprint.runs import stage_works
 from segcompass.footprint.sizes import backbone_sizes
-from segcompass.footprint.tables import stage_works
 from segcompass.footprint.work import A100, UTILISATION
+from segcompass.stages import make_tables
 from segcompass.study.jobs import ARTEFACTS
 from segcompass.study.load import load_study
 from tests.workflow.project import ROOT, command
 
 PROFILES = ROOT / "workflow" / "profiles"
 ACCELERATE = ROOT / "workflow" / "accelerate"
-MODEL_STAGES = {"cache_activations", "cache_answers", "label_tokens", "train_sae", "train_joint", "evaluate", "intervene"}
+MODEL_STAGES = {
+    "cache_activations",
+    "train_sae",
+    "label_tokens",
+    "cache_answers",
+    "embed_images",
+    "train_interface",
+    "evaluate_interface",
+    "train_joint",
+    "evaluate_joint",
+    "intervene",
+}
 HOMES = {
     "LlamaDecoderLayer": "llama.modeling_llama",
     "CLIPEncoderLayer": "clip.modeling_clip",
@@ -47,7 +59,9 @@ def test_a_gpu_profile_decides_staleness_as_the_default_one_and_sizes_every_rule
 @pytest.mark.parametrize("study", ["paper_llava7b", "paper_llava13b", "paper_qwen7b"])
 def test_slurm_gives_each_job_the_time_that_it_is_estimated_to_need_on_one_gpu(study: str) -> None:
     loaded = load_study(ROOT / "params" / f"{study}.yaml")
-    for stage, works in stage_works(loaded, backbone_sizes(loaded, ROOT), ROOT, 1).items():
+    counted = stage_works(loaded, backbone_sizes(loaded, ROOT), ROOT, 1)
+    assert set(counted) == MODEL_STAGES
+    for stage, works in counted.items():
         minutes = profile("slurm")["set-resources"][stage]["runtime"]
         assert 60 * max(work.hours(A100, UTILISATION) for work in works) < minutes, stage
 
@@ -79,7 +93,7 @@ def test_a_launch_file_starts_its_stage_through_accelerate_and_no_other(family: 
 
 
 def test_a_stage_of_one_process_refuses_to_run_in_several(tmp_path: Path) -> None:
-    flags = [word for flag in ("evaluate", "joint", "sae", "concepts") for word in (f"--{flag}", "a")]
+    flags = [word for flag in make_tables.FLAGS for word in (f"--{flag}", "a")]
     words = [sys.executable, "-m", "segcompass.stages.make_tables", "--params", "none.json", *flags, "--out", "c"]
     done = subprocess.run(
         words, cwd=tmp_path, env=os.environ | {"WORLD_SIZE": "2", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
