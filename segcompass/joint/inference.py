@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcompass.backbone.interface import HookStates, Image
+from segcompass.backbone.instruction import Reading
+from segcompass.backbone.interface import HookStates, Image, Prompts
 from segcompass.joint.embeddings import Embeddings
 from segcompass.joint.model import JointModel, Segmentation
 from segcompass.joint.rollouts import answer, read_answers
@@ -26,7 +27,7 @@ class Thoughts:
     texts: list[str]
     """The answers as generated or given, special tokens included."""
     status: list[str]
-    """`ok`, or how an answer breaks the form (backbone/prompt.py)."""
+    """`ok`, why an instruction cannot be read (backbone/instruction.py), or how an answer breaks the form (backbone/prompt.py)."""
     states: HookStates
     """Of the well-formed answers."""
     codes: Tensor
@@ -46,7 +47,7 @@ class Prediction:
     """What one sample's answer predicts."""
 
     status: str
-    """`ok`, or how the answer breaks the form; then nothing is predicted."""
+    """`ok`, why the instruction cannot be read, or how the answer breaks the form; then nothing is predicted."""
     confidences: np.ndarray
     """[K] probabilities."""
     slots: tuple[int, ...]
@@ -76,23 +77,31 @@ class Predictor:
     def think(self, images: Sequence[Image], texts: Sequence[str]) -> Thoughts:
         """Greedy answers for N images and instructions."""
         vlm = self.model.vlm
-        answers = answer(vlm, vlm.prompts(images, texts), 1, None, self.longest, None)
-        return self._thoughts(images, [vlm.text(ids) for ids in answers.rollouts.valid_ids], answers.status, answers.formed)
+        prompts = vlm.prompts(images, texts)
+        answers = answer(vlm, prompts, 1, None, self.longest, None)
+        return self._thoughts(images, prompts, [vlm.text(ids) for ids in answers.rollouts.valid_ids], answers.status, answers.formed)
+
+    def readings(self, images: Sequence[Image], texts: Sequence[str]) -> tuple[Reading, ...]:
+        """What the model is given of N instructions, without any answer."""
+        return self.model.vlm.prompts(images, texts).readings
 
     @torch.no_grad()
     def read(self, images: Sequence[Image], texts: Sequence[str], words: Sequence[str]) -> Thoughts:
         """Well-formed answers to N images and instructions with the words of given thoughts, none generated."""
         vlm = self.model.vlm
-        states = read_answers(vlm, vlm.prompts(images, texts), [vlm.answer_ids(thought) for thought in words])
-        return self._thoughts(images, [self.written(thought) for thought in words], ["ok"] * len(words), states)
+        prompts = vlm.prompts(images, texts)
+        states = read_answers(vlm, prompts, [vlm.answer_ids(thought) for thought in words])
+        return self._thoughts(images, prompts, [self.written(thought) for thought in words], ["ok"] * len(words), states)
 
     def written(self, thought: str) -> str:
         """The text of the well-formed answer with a thought."""
         vlm = self.model.vlm
         return vlm.text(torch.tensor(vlm.answer_ids(thought)))
 
-    def _thoughts(self, images: Sequence[Image], answers: list[str], status: list[str], states: HookStates) -> Thoughts:
+    def _thoughts(self, images: Sequence[Image], prompts: Prompts, answers: list[str], form: list[str], states: HookStates) -> Thoughts:
         vlm = self.model.vlm
+        readable = [reading.status for reading in prompts.readings]
+        status = [kept if read == "ok" else read for read, kept in zip(readable, form, strict=True)]
         reference_states = vlm.reference_states(vlm.upper(states), states)
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         return Thoughts(answers, status, states, self.model.codes(states), reference_states, *self._embeddings.of(images), sizes)
