@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segcompass.backbone.instruction import InstructionReading
 from segcompass.backbone.prompt import SpecialIds
 from segcompass.backbone.token_types import INSTRUCTION as INSTRUCTION
 from segcompass.backbone.token_types import OTHER as OTHER
@@ -59,6 +60,8 @@ class Prompts:
     """Position ids of the model, int64 [B, P] (Qwen: [3, B, P], time, row and column)."""
     vision_inputs: dict[str, Tensor]
     """What the model's own image processor made (`pixel_values` and, for Qwen, the grids)."""
+    readings: tuple[InstructionReading, ...] = ()
+    """What was read of each instruction, B of them."""
 
     @property
     def next_position(self) -> Tensor:
@@ -149,6 +152,8 @@ class VisionLanguageModel(nn.Module, ABC):
     pad_id: int
     special: SpecialIds
     """The ids that make up an answer's form."""
+    longest_answer: int = 0
+    """Tokens that are kept free for an answer behind a prompt."""
     gradient_checkpointing: bool = False
     """Whether `upper` recomputes its blocks in the backward pass."""
 
@@ -167,7 +172,10 @@ class VisionLanguageModel(nn.Module, ABC):
 
     @abstractmethod
     def prompts(self, images: Sequence[Image], texts: Sequence[str]) -> Prompts:
-        """Prompts for B images and instructions, in the chat wording that the model was trained on."""
+        """Prompts for B images and instructions, in the chat wording that the model was trained on.
+
+        Any text makes a prompt; `Prompts.readings` says which instructions were cut or are not understood.
+        """
 
     @abstractmethod
     def generate(self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: Randomness) -> Rollouts:

@@ -42,10 +42,15 @@ def load_vlm(folder: Path, runtime: RuntimeSettings, answer: AnswerSettings) -> 
         raise InputError(folder / "config.json", "layer_types", "has sliding attention, which hook and shared prefix do not support")
     if processor.tokenizer.pad_token_id is None or processor.tokenizer.eos_token_id is None:
         raise InputError(folder / "tokenizer_config.json", "pad_token, eos_token", "are missing; both are needed to sample in batches")
+    if not processor.tokenizer.is_fast:
+        raise InputError(
+            folder / "tokenizer.json", "", "is missing; save the tokenizer with the library tokenizers, which says where tokens stand"
+        )
     added = complete_vocabulary(model, processor.tokenizer)
     if added and processor.chat_template is None:
         raise InputError(folder / "chat_template.jinja", "", "is missing, and the tokenizer is not that of the embedded backbone")
     vlm: VisionLanguageModel = family(model, processor, answer.slots).to(runtime.device).eval()
+    vlm.longest_answer = answer.longest
     vlm.gradient_checkpointing = runtime.gradient_checkpointing
     return vlm
 

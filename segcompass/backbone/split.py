@@ -24,8 +24,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import create_causal_mask
 
+from segcompass.backbone.instruction import InstructionReader, InstructionReading
 from segcompass.backbone.interface import INSTRUCTION, OTHER, THOUGHT, VISUAL, HookStates, Image, Prompts, Rollouts, VisionLanguageModel
 from segcompass.backbone.prompt import REFERENCE, THINK_CLOSE, THINK_OPEN, SpecialIds, canonical, chat_request, prompt_parts
+from segcompass.errors import InputError
+
+MARK = "\ufdd0"
+"""Stands for the instruction while the wording is made; Unicode keeps it free of any meaning."""
 
 
 class SplitModel(VisionLanguageModel):
@@ -43,6 +48,10 @@ class SplitModel(VisionLanguageModel):
         self.vocabulary = len(tokenizer)
         self.image_id: int = model.config.image_token_id
         self.special = SpecialIds(self.think_open_id, self.think_close_id, self.reference_id, self.end_id, slots)
+        form = (self.think_open_id, self.think_close_id, self.reference_id, self.end_id, self.pad_id, self.image_id)
+        self.reader = InstructionReader(tokenizer, form)
+        self.positions = min(text.max_position_embeddings, tokenizer.model_max_length)
+        self.before, self.after = self._wording()
         self.hook_layer = self.depth
 
     @abstractmethod
@@ -61,15 +70,18 @@ class SplitModel(VisionLanguageModel):
     def prompts(self, images: Sequence[Image], texts: Sequence[str]) -> Prompts:
         """See `VisionLanguageModel.prompts`."""
         # An array of 1 or 3 rows would be taken for one whose first axis is the colours; a picture of Pillow has no such doubt.
-        pictures = [PilImage.fromarray(image) for image in images]
-        batch = self.processor(images=pictures, text=[self._wording(text) for text in texts], return_tensors="pt", padding=True)
-        ids, mask = batch["input_ids"].to(self.device), batch["attention_mask"].bool().to(self.device)
+        pictures = self.processor.image_processor([PilImage.fromarray(image) for image in images], return_tensors="pt")
+        visual = [len(self.token_boxes(image.shape[0], image.shape[1])) for image in images]
+        read = [self._read(text, count) for text, count in zip(texts, visual, strict=True)]
+        length = max(len(row) for row, _ in read)
+        ids = torch.tensor([[self.pad_id] * (length - len(row)) + row for row, _ in read], device=self.device)
+        mask = torch.tensor([[False] * (length - len(row)) + [True] * len(row) for row, _ in read], device=self.device)
         types = torch.full_like(ids, INSTRUCTION, dtype=torch.uint8)
         types[ids == self.image_id] = VISUAL
         types[~mask] = OTHER
-        vision = {name: batch[name].to(self.device) for name in self.processor.image_processor.model_input_names}
+        vision = {name: pictures[name].to(self.device) for name in self.processor.image_processor.model_input_names}
         vision["pixel_values"] = vision["pixel_values"].to(self.dtype)
-        return Prompts(ids, mask, types, self.prompt_positions(ids, mask, vision), vision)
+        return Prompts(ids, mask, types, self.prompt_positions(ids, mask, vision), vision, tuple(reading for _, reading in read))
 
     @torch.no_grad()
     def passes(self, prompts: Prompts, answers: Tensor, answer_mask: Tensor, layers: Sequence[int]) -> list[HookStates]:
@@ -132,7 +144,7 @@ class SplitModel(VisionLanguageModel):
 
     def answer_ids(self, thought: str) -> list[int]:
         """See `VisionLanguageModel.answer_ids`."""
-        return canonical(self.processor.tokenizer(thought, add_special_tokens=False).input_ids, self.special)
+        return canonical(self.reader.ids(thought), self.special)
 
     def text(self, ids: Tensor) -> str:
         """See `VisionLanguageModel.text`."""
@@ -208,11 +220,27 @@ class SplitModel(VisionLanguageModel):
         """Of the frozen weights and of the arithmetic."""
         return self.language.embed_tokens.weight.dtype
 
-    def _wording(self, text: str) -> str:
+    def _read(self, text: str, visual: int) -> tuple[list[int], InstructionReading]:
+        """Ids of a prompt whose picture has `visual` tokens, the instruction cut to what fits, and what is said of it."""
+        pieces = self.reader.pieces(self.before, text, self.after)
+        reading = self.reader.reading(pieces, self.positions - self.longest_answer - visual - len(pieces.before) - len(pieces.after) + 1)
+        place = pieces.before.index(self.image_id)
+        before = [*pieces.before[:place], *[self.image_id] * visual, *pieces.before[place + 1 :]]
+        return [*before, *pieces.own[: max(0, reading.room)], *pieces.after], reading
+
+    def _wording(self) -> tuple[str, str]:
+        """The text of a prompt before its instruction, the image's token in it once, and behind it."""
         if self.processor.chat_template is None:
-            return " ".join(prompt_parts(text, self.special.slots))
-        content = [{"type": "image"}, {"type": "text", "text": chat_request(text, self.special.slots)}]
-        return self.processor.apply_chat_template([{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True)
+            wording = " ".join(prompt_parts(MARK, self.special.slots))
+        else:
+            content = [{"type": "image"}, {"type": "text", "text": chat_request(MARK, self.special.slots)}]
+            message = [{"role": "user", "content": content}]
+            wording = self.processor.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        before, mark, after = wording.partition(MARK)
+        image = self.processor.image_token
+        if not mark or MARK in after or before.count(image) != 1 or image in after:
+            raise InputError("chat_template", "", "does not give one image and then one request; use the template of the checkpoint")
+        return before, after
 
     def _answer_types(self, answers: Tensor, answer_mask: Tensor) -> Tensor:
         closed = (answers == self.think_close_id).cumsum(1)

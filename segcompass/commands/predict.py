@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from segcompass.backbone.instruction import TOO_LONG, UNKNOWN, InstructionReading
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.datasets.images import read_image
 from segcompass.datasets.masks import encode
+from segcompass.datasets.samples import checked_text
 from segcompass.errors import InputError
 from segcompass.joint.checkpoint import described_run, load_joint
 from segcompass.joint.inference import Prediction, Predictor
@@ -40,20 +42,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Writes `mask.png`, `slot<k>.png` of the confident slots, `overlay.png` and `prediction.json`, and prints the answer."""
-    if not arguments.instruction.strip():
-        raise InputError(arguments.image, "INSTRUCTION", "is empty; say what to segment")
+    checked_text(arguments.instruction, None, "INSTRUCTION")
     image = read_image(arguments.image)
     with new_folder(arguments.out, needed=2 * image.nbytes + MARGIN) as folder:
         predictor = load_predictor(arguments.model, arguments.threshold, arguments.device)
+        (reading,) = predictor.readings([image], [arguments.instruction])
+        refuse_unreadable(reading)
         thoughts = predictor.think([image], [arguments.instruction])
         (prediction,) = predictor.predictions(thoughts, predictor.segment(thoughts))
         (text,) = thoughts.texts
-        found = described(prediction, arguments.instruction, text)
+        found = described(prediction, arguments.instruction, reading, text)
         _mask_file(prediction.mask, folder / "mask.png")
         for slot in prediction.slots if prediction.status == "ok" else ():
             _mask_file(prediction.masks[slot], folder / f"slot{slot}.png")
         Image.fromarray(overlay(image, prediction.mask, PREDICTED)).save(folder / "overlay.png")
         (folder / "prediction.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if reading.unknown:
+        print(f"words that the model does not know, and read as unknown: {', '.join(map(repr, reading.unknown))}")
     print(text)
     decision = "no target" if prediction.no_target else f"{int(prediction.mask.sum())} of {prediction.mask.size} pixels"
     print(f"{decision}; confidences {' '.join(f'{value:.2f}' for value in prediction.confidences)}; files in {arguments.out}")
@@ -115,7 +120,21 @@ def on_device(recorded: RuntimeSettings, device: str | None) -> RuntimeSettings:
     return recorded.model_copy(update={"device": wanted, "attention": attention})
 
 
-def described(prediction: Prediction, instruction: str, text: str) -> dict[str, Any]:
+def refuse_unreadable(reading: InstructionReading) -> None:
+    """Refuses what the model would answer without having read it.
+
+    Raises:
+        InputError: the instruction is longer than the model reads, or the model knows no word of it.
+    """
+    if reading.status == TOO_LONG:
+        problem = f"has {reading.tokens} tokens, and the model has room for {reading.room}; shorten it"
+        raise InputError(None, "INSTRUCTION", problem)
+    if reading.status == UNKNOWN:
+        words = ", ".join(map(repr, reading.unknown)) or "nothing"
+        raise InputError(None, "INSTRUCTION", f"has no word that the model knows ({words[:200]}); use words that it was trained on")
+
+
+def described(prediction: Prediction, instruction: str, reading: InstructionReading, text: str) -> dict[str, Any]:
     """The prediction as JSON: answer, decision, masks as COCO RLE."""
     slots = [
         {"slot": slot, "confidence": float(confidence), "confident": slot in prediction.slots, "segmentation": encode(mask)}
@@ -123,6 +142,8 @@ def described(prediction: Prediction, instruction: str, text: str) -> dict[str, 
     ]
     return {
         "instruction": instruction,
+        "instruction_tokens": reading.tokens,
+        "unknown_words": list(reading.unknown),
         "answer": text,
         "status": prediction.status,
         "no_target": prediction.no_target,

@@ -54,16 +54,18 @@ class SampleIds:
         return sample_id
 
 
-def checked_text(text: object, source: Path, field: str) -> str:
+def checked_text(text: object, source: Path | None, field: str) -> str:
     """An expression's text.
 
     Raises:
-        InputError: not text, empty, or too long.
+        InputError: not text, empty, too long, or with halves of surrogate pairs, which no file and no tokenizer takes.
     """
     if not isinstance(text, str) or not text.strip():
-        raise InputError(source, field, "is not a text; download the annotations again")
+        raise InputError(source, field, "is not a text; write one")
     if len(text) > LONGEST_TEXT:
         raise InputError(source, field, f"has {len(text)} characters, more than {LONGEST_TEXT}; shorten it")
+    if any(0xD800 <= ord(letter) < 0xE000 for letter in text):
+        raise InputError(source, field, "is not valid Unicode; write it in UTF-8")
     return text
 
 

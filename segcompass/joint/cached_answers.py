@@ -38,7 +38,8 @@ class Answered:
     answer: str
     """The text, special tokens included."""
     status: str
-    """`ok`, or how it breaks the form (backbone/prompt.py); its tokens are those of the nearest well-formed answer."""
+    """`ok`, why the instruction cannot be read (backbone/instruction.py), or how the answer breaks the form (backbone/prompt.py); its
+    tokens are those of the nearest well-formed answer."""
 
 
 @dataclass(frozen=True)

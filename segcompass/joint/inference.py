@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcompass.backbone.interface import HookStates, Image
+from segcompass.backbone.instruction import InstructionReading
+from segcompass.backbone.interface import HookStates, Image, Prompts
 from segcompass.datasets.samples import Sample
 from segcompass.joint.cached_answers import CachedAnswers
 from segcompass.joint.cached_images import CachedImages
 from segcompass.joint.embeddings import Embeddings
 from segcompass.joint.model import InterfaceModel, JointModel, Segmentation
 from segcompass.joint.reading import Codes, Reading
-from segcompass.joint.rollouts import answer, read_answers
+from segcompass.joint.rollouts import answer, read_answers, with_unreadable
 from segcompass.protocols.no_target import confident_slots
 
 
@@ -30,7 +31,7 @@ class Thoughts:
     texts: list[str]
     """The answers as generated or given, special tokens included."""
     status: list[str]
-    """`ok`, or how an answer breaks the form (backbone/prompt.py)."""
+    """`ok`, why an instruction cannot be read (backbone/instruction.py), or how an answer breaks the form (backbone/prompt.py)."""
     hidden: Tensor
     """[N, T, d], at the hook, of the well-formed answers."""
     reading: Reading
@@ -50,7 +51,7 @@ class Prediction:
     """What one sample's answer predicts."""
 
     status: str
-    """`ok`, or how the answer breaks the form; then nothing is predicted."""
+    """`ok`, why the instruction cannot be read, or how the answer breaks the form; then nothing is predicted."""
     confidences: np.ndarray
     """[K] probabilities."""
     slots: tuple[int, ...]
@@ -129,8 +130,13 @@ class Predictor(Segmenting):
     def think(self, images: Sequence[Image], texts: Sequence[str]) -> Thoughts:
         """Greedy answers for N images and instructions."""
         vlm = self.model.vlm
-        answers = answer(vlm, vlm.prompts(images, texts), 1, None, self.longest, None)
-        return self._thoughts(images, [vlm.text(ids) for ids in answers.rollouts.valid_ids], answers.status, answers.formed)
+        prompts = vlm.prompts(images, texts)
+        answers = answer(vlm, prompts, 1, None, self.longest, None)
+        return self._thoughts(images, prompts, [vlm.text(ids) for ids in answers.rollouts.valid_ids], answers.status, answers.formed)
+
+    def readings(self, images: Sequence[Image], texts: Sequence[str]) -> tuple[InstructionReading, ...]:
+        """What the model is given of N instructions, without any answer."""
+        return self.model.vlm.prompts(images, texts).readings
 
     @torch.no_grad()
     def read(self, images: Sequence[Image], texts: Sequence[str], words: Sequence[str]) -> Thoughts:
@@ -141,19 +147,21 @@ class Predictor(Segmenting):
     def read_ids(self, images: Sequence[Image], texts: Sequence[str], answers: Sequence[list[int]]) -> Thoughts:
         """The same of well-formed answers that are given by their ids."""
         vlm = self.model.vlm
-        (states,) = read_answers(vlm, vlm.prompts(images, texts), answers)
-        return self._thoughts(images, [vlm.text(torch.tensor(ids)) for ids in answers], ["ok"] * len(answers), states)
+        prompts = vlm.prompts(images, texts)
+        (states,) = read_answers(vlm, prompts, answers)
+        return self._thoughts(images, prompts, [vlm.text(torch.tensor(ids)) for ids in answers], ["ok"] * len(answers), states)
 
     def written(self, thought: str) -> str:
         """The text of the well-formed answer with a thought."""
         vlm = self.model.vlm
         return vlm.text(torch.tensor(vlm.answer_ids(thought)))
 
-    def _thoughts(self, images: Sequence[Image], answers: list[str], status: list[str], states: HookStates) -> Thoughts:
+    def _thoughts(self, images: Sequence[Image], prompts: Prompts, answers: list[str], form: list[str], states: HookStates) -> Thoughts:
         vlm = self.model.vlm
         reading = self.model.reading(states, vlm.reference_states(vlm.upper(states), states))
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         boxes = [vlm.token_boxes(*size) for size in sizes]
+        status = with_unreadable(prompts, form)
         return Thoughts(answers, status, states.hidden.float(), reading, *self._embeddings.of(images), sizes, boxes)
 
 

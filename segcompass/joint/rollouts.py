@@ -52,6 +52,11 @@ def well_formed(vlm: VisionLanguageModel, rollouts: Rollouts) -> tuple[list[str]
     return status, [ids if state == "ok" else canonical(ids, vlm.special) for ids, state in zip(generated, status, strict=True)]
 
 
+def with_unreadable(prompts: Prompts, form: Sequence[str]) -> list[str]:
+    """The status of B answers, which is why an instruction cannot be read where that is so, else how the answer keeps its form."""
+    return [kept if reading.status == "ok" else reading.status for reading, kept in zip(prompts.readings, form, strict=True)]
+
+
 def read_answers(
     vlm: VisionLanguageModel, prompts: Prompts, answers: Sequence[list[int]], layers: Sequence[int] | None = None
 ) -> list[HookStates]:

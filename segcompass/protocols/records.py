@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from segcompass.errors import InputError
+from segcompass.protocols.csv_rows import MADE_WITH, RowFile
 
 COLUMNS: dict[str, str] = {
     "sample_id": "str",
@@ -63,7 +64,7 @@ COLUMNS: dict[str, str] = {
 def write_records(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Writes records; every row must have exactly the schema's columns."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
+        writer = csv.DictWriter(RowFile(file), list(COLUMNS), lineterminator=MADE_WITH)
         writer.writeheader()
         for row in rows:
             if set(row) != set(COLUMNS):

@@ -17,7 +17,7 @@ from segcompass.datasets.artefact import LearningData, evaluated_samples, gold_t
 from segcompass.datasets.samples import Sample
 from segcompass.joint.batches import training_prompts
 from segcompass.joint.cached_answers import Answered, AnswersWriter
-from segcompass.joint.rollouts import read_answers, well_formed
+from segcompass.joint.rollouts import read_answers, well_formed, with_unreadable
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
 from segcompass.world.thoughts import without_considering
@@ -75,6 +75,7 @@ def _answer(
 ) -> None:
     prompts = vlm.prompts(images, [sample.text for _, _, sample, _ in asked])
     status, formed, texts = _words(vlm, prompts, [words for *_, words in asked], longest)
+    status = with_unreadable(prompts, status)
     passes = read_answers(vlm, prompts, formed, layers)
     states = passes[-1]
     references = vlm.reference_states(vlm.upper(states), states)

@@ -22,6 +22,7 @@ from segcompass.concepts.labelled import LabelledTokens, load_labelled
 from segcompass.concepts.monosemanticity import attribute_embeddings, monosemanticity
 from segcompass.concepts.purity import RankedCodes
 from segcompass.errors import InputError
+from segcompass.protocols.csv_rows import write_frame
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.sae.checkpoint import load_dictionary
 from segcompass.sae.dictionary import Dictionary
@@ -51,7 +52,7 @@ def work(stage: Stage) -> None:
     scores = Scores(train, val, dictionaries, settings, bootstrap)
     frames = {"metrics": scores.metrics(), "coverage": scores.coverage(), "purity": scores.purity()} | scores.every_concept()
     for name, frame in frames.items():
-        frame.to_csv(stage.folder / f"{name}.csv", index=False, lineterminator="\n", float_format="%.6g")
+        write_frame(frame, stage.folder / f"{name}.csv", "%.6g")
         stage.rows[name] = len(frame)
     stage.facts |= {"device": "cpu", "seed": settings.seed}
 

@@ -157,6 +157,12 @@ def test_hostile_pickles_are_refused(tmp_path: Path, data: bytes) -> None:
         {"text": "no list"},
         {"text": ["x" * 10_000_000]},
         {"text": [" "]},
+        {"text": ["half a pair \ud83d"]},
+        {"text": [["x"]]},
+        {"text": {"0": "x"}},
+        {"shapes": [{"label": "target", "points": [[10**400, 1], [2, 2], [3, 3]]}]},
+        {"shapes": [{"label": "target", "points": [[True, 1], [2, 2], [3, 3]]}]},
+        {"shapes": [None]},
     ],
 )
 def test_hostile_reasonseg_annotations_are_one_sentence(tmp_path: Path, changes: dict, capsys: pytest.CaptureFixture[str]) -> None:

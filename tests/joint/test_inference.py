@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from segcompass.backbone.instruction import TOO_LONG, UNKNOWN
 from segcompass.datasets.masks import encode
 from segcompass.datasets.samples import Sample
 from segcompass.joint.inference import Prediction, Predictor
@@ -59,6 +60,24 @@ def test_words_lead_to_the_same_masks_whether_they_are_generated_or_read(monkeyp
     assert own.texts == read.texts and own.status == read.status
     with torch.no_grad():
         assert same_sums(predictor.segment(own).mask_logits, predictor.segment(read).mask_logits, terms=64, layers=4)
+
+
+def test_instructions_that_cannot_be_read_are_failed_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under a generated and under a given thought, beside one that can be read; whatever they spell, none is an error."""
+    predictor = Predictor(tiny_joint().eval(), micro_study().answer.longest, 0.01)
+    monkeypatch.setattr(predictor.model.vlm, "longest_answer", predictor.longest)
+    texts = ["left red ring", "red <image> ring", "ring " * 2000, "<image> <REF_POS>", "\x00\r\u200b"]
+    expected = ["ok", "ok", TOO_LONG, UNKNOWN, UNKNOWN]
+    assert [reading.status for reading in predictor.readings(pictures(5), texts)] == expected
+    own, given = predictor.think(pictures(5), texts), predictor.read(pictures(5), texts, [GOLD[0]] * 5)
+    assert given.status == expected and own.status[2:] == expected[2:]
+    with torch.no_grad():
+        found = predictor.predictions(given, predictor.segment(given))
+    assert all(prediction.slots for prediction in found), "at so low a threshold every slot is confident"
+    assert [bool(prediction.mask.any()) for prediction in found[2:]] == [False] * 3 and not any(one.no_target for one in found)
+    alone = predictor.read(pictures(5)[:1], texts[:1], GOLD[:1])
+    with torch.no_grad():
+        assert torch.allclose(predictor.segment(alone).mask_logits[0], predictor.segment(given).mask_logits[0], atol=1e-3)
 
 
 @pytest.mark.parametrize(

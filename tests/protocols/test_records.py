@@ -1,10 +1,13 @@
 """The record schema refuses what does not fit, and reads back what was written."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from segcompass.datasets.masks import encode
@@ -25,6 +28,26 @@ def test_round_trip_with_empty_cells_and_odd_texts(tmp_path: Path) -> None:
     frame = read_records(path)
     assert list(frame["text"]) == ['a "b", NA', "nan"] and frame["answer"][0] == ""
     assert np.isnan(frame["coverage"][0]) and frame["coverage"][1] == 0.5 and frame["format_valid"][0] == 1
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.text("\r\n\0\t\",;\x1a\x85\u2028\ufeff '", max_size=6)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4))
+@settings(deadline=None, max_examples=150)
+def test_any_text_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, str]]) -> None:
+    path = tmp_path_factory.mktemp("records") / "records.csv"
+    write_records([row(text=text, answer=answer) for text, answer in texts], path)
+    frame = read_records(path)
+    assert list(zip(frame["text"], frame["answer"], strict=True)) == texts
+    with path.open(newline="", encoding="utf-8") as file:
+        assert [(cells["text"], cells["answer"]) for cells in csv.DictReader(file)] == texts, "Python's own reader agrees"
+
+
+def test_rows_end_in_a_line_feed_alone(tmp_path: Path) -> None:
+    write_records([row(text="a\r\nb\r")], tmp_path / "records.csv")
+    data = (tmp_path / "records.csv").read_bytes()
+    assert data.count(b"\r") == 2 and data.endswith(b"\n") and not data.endswith(b"\r\n") and data.split(b"\n")[0].endswith(b"coverage")
 
 
 def test_a_row_of_another_shape_is_refused(tmp_path: Path) -> None:

@@ -222,6 +222,19 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
     assert pd.read_csv(tmp_path / "a" / "correlation.csv").equals(pd.read_csv(tmp_path / "b" / "correlation.csv"))
 
 
+def test_texts_of_a_figure_are_shown_and_written_as_they_are(tmp_path: Path) -> None:
+    """A `$` opens no formula, and a carriage return ends no row."""
+    texts = [r"the $5 mug or the $\foo$ one", "two\rlines", 'a\r\n,"b"']
+    picture, mask = np.full((4, 6, 3), 80, np.uint8), np.zeros((4, 6), bool)
+    examples = [Example(picture, text, f"<think> {text} </think>", mask, np.zeros((4, 4)), mask, 0.5) for text in texts]
+    drawn = pd.DataFrame({"text": texts, "iou": [0.5, math.nan, 1.0]})
+    save_figure(lambda: qualitative_figure(examples), drawn, tmp_path, "qualitative")
+    assert pd.read_csv(tmp_path / "qualitative.csv").equals(drawn)
+    plain = drawn.iloc[:1]
+    save_figure(lambda: qualitative_figure(examples[:1]), plain, tmp_path, "plain")
+    assert (tmp_path / "plain.csv").read_text() == plain.to_csv(index=False, lineterminator="\n")
+
+
 def test_the_frontier_leaves_dense_maps_out_and_figure_4_too() -> None:
     points = frontier_points(HELD_OUT, SAES)
     assert points["sae"].tolist() == ["topk", "topk_k4", "topk_k16"] and points["line"].isna().tolist() == [True, False, False]

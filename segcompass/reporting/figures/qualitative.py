@@ -42,7 +42,7 @@ def qualitative_figure(examples: list[Example]) -> Figure:
         )
         for axis, (picture, title) in zip(row[:4], panels, strict=True):
             axis.imshow(picture, interpolation="nearest")
-            axis.set_title(title, loc="left", fontsize=8)
+            axis.set_title(title, loc="left", fontsize=8, parse_math=False)  # a `$` is a dollar
             _bare(axis)
         thought = example.answer.partition("</think>")[0].replace("<think>", "").strip() or "(no thought)"
         row[4].text(0, 1, textwrap.fill(thought, 34), va="top", fontsize=8, transform=row[4].transAxes, parse_math=False)

@@ -8,6 +8,8 @@ import pandas as pd
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+from segcompass.protocols.csv_rows import write_frame
+
 STYLE = Path(__file__).with_name("paper.mplstyle")
 
 
@@ -19,7 +21,7 @@ def save_figure(draw: Callable[[], Figure], drawn: pd.DataFrame, folder: Path, n
         figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
         figure.savefig(folder / f"{name}.png", metadata={"Software": None})
         pyplot.close(figure)
-    drawn.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    write_frame(drawn, folder / f"{name}.csv")
 
 
 def keep_place(folder: Path, name: str) -> None:
