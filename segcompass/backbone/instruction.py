@@ -4,7 +4,8 @@
 2. Tokens that mean something to the model (`<image>`, `</s>`, `<|im_end|>`, `<REF_POS>`, every token that was added to a vocabulary) are
    never made from a user's text. What spelt one is tokenised once more by the bare model, which knows none of them. Where one is a word of
    the model's own vocabulary all the same, as in the embedded, word-level tokenizer, an unknown word is read.
-3. An instruction for which a sequence has no room is cut to what fits, and one may hold words that the vocabulary lacks: a `InstructionReading` says
+3. An instruction for which a sequence has no room is cut to what fits, and one may hold words that the vocabulary lacks: an
+   `InstructionReading` says
    both, and what becomes of the answer is for others to decide.
 """
 
