@@ -23,14 +23,14 @@ from segcompass.reporting.figures.necessity import necessity_figure
 from segcompass.reporting.figures.qualitative import Example, heat_overlay, overlay, qualitative_figure
 from segcompass.reporting.figures.save import save_figure
 from segcompass.reporting.figures.training import (
+    INTERFACE_PANELS,
     PANELS,
     VALIDATION_PANELS,
-    WARM_UP_PANELS,
+    interface_figure,
     smoothed,
     training_figure,
     validation_figure,
     validation_means,
-    warm_up_figure,
 )
 from segcompass.reporting.metrics import ORACLE, over_seeds, run_metrics
 from segcompass.reporting.numbers import study_numbers
@@ -52,6 +52,7 @@ def records(variant: str, seed: int, gain: float = 0.0) -> pd.DataFrame:
             "image": f"i{index // 2}",
             "benchmark": "grefcoco",
             "split": "val",
+            "experiment": "signals",
             "variant": variant,
             "seed": seed,
         }
@@ -145,28 +146,34 @@ def test_paper_tables_place_ours_beside_the_published_numbers() -> None:
 
 
 def test_an_ablation_takes_the_variants_that_differ_in_its_key_alone() -> None:
-    base = {"policy": {"group": 4, "reward": {"format": 0.3, "mask": 0.7}}, "steps": 9}
+    base = {"policy": {"weight": 1.0, "group": 4, "reward": {"format": 0.3, "mask": 0.7}}, "segmentation": {"weight": 1.0}, "steps": 9}
     settings = {"full": base, "dense": base | {"steps": 8}}
     settings["group_8"] = base | {"policy": base["policy"] | {"group": 8}}
     settings["group_2"] = base | {"policy": base["policy"] | {"group": 2}}
     settings["reward_0_1"] = base | {"policy": base["policy"] | {"reward": {"format": 0.0, "mask": 1.0}}}
+    settings["seg_only"] = base | {"policy": base["policy"] | {"weight": 0.0}}
+    settings["rl_only"] = base | {"segmentation": {"weight": 0.0}}
+    signals = tables.Experiment("full", settings)
+    interface = tables.Experiment("full", {name: {"model": {"segmenter": name, "slots": 4}} for name in ("full", "group_2")})
     summary = over_seeds(run_metrics(pd.concat([records(name, 0) for name in settings], ignore_index=True)))
-    ours = [label for label, source, _ in tables.figure_6(summary, settings).rows if source == "ours"]
-    assert ours == ["G = 2", "G = 4", "G = 8"]
-    ours = [label for label, source, _ in tables.table_6(summary, settings).rows if source == "ours"]
-    assert ours == ["format 0.3 : mask 0.7", "format 0 : mask 1"]
+
+    def ours(table: Table) -> list[str]:
+        return [label for label, source, _ in table.rows if source == "ours"]
+
+    assert ours(tables.figure_6(summary, signals)) == ["G = 2", "G = 4", "G = 8"]
+    assert ours(tables.table_6(summary, signals)) == ["format 0.3 : mask 0.7", "format 0 : mask 1"]
+    assert ours(tables.table_4(summary, signals)) == ["RL only", "segmentation only", "both"]
+    assert ours(tables.table_5(summary, interface)) == ["full", "group_2"]
+    assert any("ViT-H" in label for label, *_ in tables.table_5(summary, interface).rows)
 
 
 def test_trained_parameters_are_those_of_the_runs() -> None:
-    run = {"facts": {"trained_parameters": {"codebook": 7, "mapper": 3}}, "rows": {"steps": 20}, "params": {"joint": {"prompts": 8}}}
-    cut = run | {"facts": {"trained_parameters": {"codebook": 0, "mapper": 3}}}
-    bound = run | {"rows": {"steps": 0}}
-    warm_up = {"full": 30, "ref_only": 0, "untrained": 0}
-    table = tables.trained_parameters({"full": run, "ref_only": cut, "untrained": bound}, warm_up)
-    assert [label for label, *_ in table.rows] == ["full", "ref_only"], "a lower bound trains nothing"
-    found = table.tidy().set_index(["row", "column"])["mean"]
-    assert found["full", "warm-up"] == 30 and found["ref_only", "warm-up"] == 0
-    assert found["full", "all"] == 10 and found["ref_only", "all"] == 3 and found["full", "updates"] == 20 and found["full", "prompts"] == 8
+    run = {"facts": {"trained_parameters": {"codebook": 7, "mapper": 3}}, "rows": {"heat_maps": 30, "masks": 5, "training_samples": 9}}
+    joint = {"facts": {"trained_parameters": {"language": 90, "codebook": 7, "mapper": 3}}, "rows": {"steps": 20}}
+    found = tables.trained_parameters({"reference": run}, {"full": joint}).tidy().set_index(["row", "column"])["mean"]
+    assert found["reference", "all"] == 10 and found["reference", "heat maps"] == 30 and found["reference", "masks"] == 5
+    assert found["full", "all"] == 100 and found["full", "language"] == 90 and found["full", "updates"] == 20
+    assert ("reference", "language") not in found.index and ("full", "masks") not in found.index
 
 
 def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path) -> None:
@@ -197,7 +204,7 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
     image = generator.integers(0, 255, (40, 60, 3), dtype=np.uint8)
     mask = np.zeros((40, 60), bool)
     example = Example(image, "the left $ring$", "<think> target : ring </think>", mask, generator.random((32, 32)), mask, 0.5)
-    drawn, warmed = smoothed(curves, PANELS), smoothed(curves, WARM_UP_PANELS)
+    drawn, interfaces = smoothed(curves, PANELS), smoothed(curves, INTERFACE_PANELS)
     rows = {name: [0.1, 0.2, 0.3] for name in VALIDATION_PANELS}
     validated = validation_means(pd.DataFrame({"variant": "full", "seed": 0, "step": [0, 20, 40], **rows}))
     scores = concept_scores("topk")
@@ -212,7 +219,7 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
         save_figure(lambda: purity_figure(shown), shown, folder, "purity")
         save_figure(lambda: frontier_figure(points), points, folder, "frontier")
         save_figure(lambda: necessity_figure(effects), effects, folder, "necessity")
-        save_figure(lambda: warm_up_figure(warmed), warmed, folder, "warm_up")
+        save_figure(lambda: interface_figure(interfaces), interfaces, folder, "interface")
         save_figure(lambda: training_figure(drawn), drawn, folder, "training")
         save_figure(lambda: validation_figure(validated), validated, folder, "validation")
         save_figure(lambda: qualitative_figure([example]), samples, folder, "qualitative")
@@ -272,7 +279,7 @@ def test_smoothing_is_a_mean_over_seeds_then_a_running_mean() -> None:
 
 
 def test_validations_are_averaged_over_seeds_and_a_blank_stays_blank() -> None:
-    one = {"variant": "v", "step": [0, 5], "thought_accuracy": math.nan, "valid_answers": 1.0, "N-acc": 0.5}
+    one = {"variant": "v", "step": [0, 5], "thought_accuracy": math.nan, "considered": math.nan, "valid_answers": 1.0, "N-acc": 0.5}
     rows = pd.concat([pd.DataFrame(one | {"seed": 0, "gIoU": [0.1, 0.2]}), pd.DataFrame(one | {"seed": 1, "gIoU": [0.3, 0.6]})])
     found = validation_means(rows)
     assert found["step"].tolist() == [0, 5] and found["gIoU"].tolist() == pytest.approx([0.2, 0.4])
@@ -323,7 +330,9 @@ def test_sentences_follow_the_intervals() -> None:
 
 def test_axes_of_shares_begin_at_zero_even_where_nothing_moves() -> None:
     still = pd.DataFrame({"variant": "full", "seed": 0, "step": [0, 5], **dict.fromkeys(VALIDATION_PANELS, 0.0)})
-    for axis in validation_figure(validation_means(still)).axes:
+    shown = [axis for axis in validation_figure(validation_means(still)).axes if axis.get_visible()]
+    assert len(shown) == len(VALIDATION_PANELS)
+    for axis in shown:
         low, high = axis.get_ylim()
         assert 0 > low > -0.1 * high
 
@@ -341,7 +350,7 @@ def test_numbers_are_valid_json_without_nan() -> None:
     scores = concept_scores("topk")
     row = {"variant": "full", "benchmark": "all", "quality": "coverage", "accuracy": "iou", "dictionary": "trained", "seeds": 3, "n": 9}
     correlations = pd.DataFrame([row | {"images": 4, "spearman": 0.5, "spearman_p": math.nan, "spearman_starred": False}])
-    bounds = comparisons.bounds(over_seeds(run_metrics(ALL)), {"full": {}}).tidy()
+    bounds = comparisons.bounds(over_seeds(run_metrics(ALL)), "full", None).tidy()
     numbers = study_numbers(
         over_seeds(run_metrics(ALL)), correlations, effects, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}
     )
