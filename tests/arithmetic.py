@@ -44,7 +44,7 @@ def same_training(found: Tensor, expected: Tensor, travelled: float) -> bool:
     AdamW divides by the gradient's own size, so an entry whose gradient is all but rounding goes anywhere within its learning rate, and no
     bound on the worst entry is both sure to hold and able to fail. Over a tensor such entries are few: the root mean square of the
     difference is below a hundredth of `travelled`, learning rate times steps. Measured on two processes against one, with the instructions
-    of torch, MKL and oneDNN in five mixtures: at most 0.00025. Two that do not average their gradients end 0.5 apart in the median
+    of torch, MKL and oneDNN in four mixtures: at most 0.00025. Two that do not average their gradients end 0.5 apart in the median
     tensor, and above the bound in 169 of 201.
     """
     return float((found - expected).double().square().mean().sqrt()) <= 0.01 * travelled
