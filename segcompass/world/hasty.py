@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from segcompass.world.instructions import Expression
 from segcompass.world.scene import Scene, SceneObject
-from segcompass.world.thoughts import thought
+from segcompass.world.thoughts import describe, thought
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def _mistaken(scene: Scene, targets: list[SceneObject], near: list[SceneObject])
             return large, True
         return sorted(targets, key=lambda item: -item.radius)[:-1], False
     (target,) = targets
-    others = [item for item in scene.objects if item is not target]
+    # One that is described alike, told apart by a relation, would be right by its words.
+    others = [item for item in scene.objects if describe(scene, item) != describe(scene, target)]
     alike = [item for item in others if item.colour == target.colour or item.shape == target.shape]
     decoy = max(alike or others, key=lambda item: item.radius)
     return [decoy], bool(alike) and decoy.size == "large" and target.size == "small"
