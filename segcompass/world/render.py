@@ -41,11 +41,11 @@ def draw_chance(scene: Scene, generator: np.random.Generator) -> Chance:
 
 def paint(scene: Scene, chance: Chance) -> np.ndarray:
     """uint8 [height, width, 3], the picture that the scene and its random numbers make."""
-    image = chance.background
+    image = chance.background.copy()
     for item, mask, tint, grain in zip(scene.objects, scene.visible, chance.tints, chance.grains, strict=True):
         base = np.array(COLOURS[item.colour], float) + tint
-        shade = np.where(_pattern(item, scene.height, scene.width)[..., None], 0.55, 1.0)
-        image = np.where(mask[..., None], base * shade + grain, image)
+        shade = np.where(_pattern(item, *np.nonzero(mask)), 0.55, 1.0)
+        image[mask] = base * shade[:, None] + grain[mask]
     return np.asarray(image.clip(0, 255).round().astype(np.uint8))
 
 
@@ -58,13 +58,12 @@ def _background(height: int, width: int, generator: np.random.Generator) -> np.n
     return np.asarray(first * (1 - share) + second * share + generator.normal(0, NOISE, (height, width, 3)))
 
 
-def _pattern(item: SceneObject, height: int, width: int) -> np.ndarray:
-    """bool [height, width], the darkened pixels of the object's pattern."""
-    rows, columns = np.ogrid[:height, :width]
+def _pattern(item: SceneObject, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """bool [n], which of the object's pixels its pattern darkens."""
     period = max(4.0, item.radius / 2)
     y, x = (rows - item.row) / period, (columns - item.column) / period
     if item.pattern == "striped":
         return np.asarray((x + y) % 1 < 0.4)
     if item.pattern == "dotted":
         return np.asarray(np.hypot(y % 1 - 0.5, x % 1 - 0.5) < 0.28)
-    return np.zeros((height, width), bool)
+    return np.zeros(len(rows), bool)

@@ -48,7 +48,8 @@ class Scene:
 
 def outline(item: SceneObject, height: int, width: int) -> np.ndarray:
     """bool [height, width], the object's pixels as if nothing were in front of it."""
-    rows, columns = np.ogrid[:height, :width]
+    top, left = max(0, int(item.row - item.radius)), max(0, int(item.column - item.radius))
+    rows, columns = np.ogrid[top : min(height, int(item.row + item.radius) + 2), left : min(width, int(item.column + item.radius) + 2)]
     y, x = (rows - item.row) / item.radius, (columns - item.column) / item.radius
     distance = np.hypot(y, x)
     match item.shape:
@@ -66,7 +67,9 @@ def outline(item: SceneObject, height: int, width: int) -> np.ndarray:
             mask = distance <= 0.62 + 0.38 * np.cos(5 * (np.arctan2(x, -y)))
         case _:
             raise ValueError(f"no such shape: {item.shape}")
-    return np.asarray(mask)
+    whole = np.zeros((height, width), bool)
+    whole[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    return whole
 
 
 def draw_scene(scene_id: int, split: str, settings: WorldSettings, generator: np.random.Generator) -> Scene:
