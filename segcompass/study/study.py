@@ -8,7 +8,7 @@ from segcompass.datasets.splits import EVALUATION_SPLITS
 from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, ReportSettings
 from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings
 from segcompass.study.concepts import ActivationSettings, Dictionary, RandomDictionary, SaeTrainingSettings
-from segcompass.study.data import DataSettings, RootSettings, WorldSettings
+from segcompass.study.data import DataSettings, RootSettings, WorldSettings, counterfactual_contradictions
 from segcompass.study.joint import JointSettings
 from segcompass.study.scoring import ConceptSettings, SweepSettings, SweptDictionary, sweep_contradictions, swept_dictionaries
 from segcompass.study.section import Section
@@ -135,6 +135,7 @@ class Study(Section):
         if isinstance(self.data, WorldSettings):
             if self.data.objects[0] > self.data.objects[1]:
                 found.append("data.objects: the least number is above the greatest")
+            found += counterfactual_contradictions(self.data)
         else:
             found += self._root_contradictions(self.data)
         return found
