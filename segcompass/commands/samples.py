@@ -6,13 +6,13 @@ from pathlib import Path
 
 from segcompass.datasets.load import load_samples
 from segcompass.datasets.refer import SPLIT_BY
-from segcompass.datasets.splits import BENCHMARKS
+from segcompass.datasets.splits import BENCHMARKS, COUNTERFACTUALS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("data_root", type=Path, metavar="DATA_ROOT", help="folder with the layout of docs/data.md")
-    parser.add_argument("--benchmark", required=True, choices=BENCHMARKS)
+    parser.add_argument("--benchmark", required=True, choices=(*BENCHMARKS, *COUNTERFACTUALS.values()))
     parser.add_argument("--split", required=True, help="train, val, testA, testB or test")
     partitions = sorted({name for names in SPLIT_BY.values() for name in names})
     parser.add_argument("--split-by", choices=partitions, help="partition of the RefCOCO family; the usual one if left out")

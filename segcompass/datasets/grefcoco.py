@@ -8,12 +8,12 @@ from segcompass.datasets.refer import Instances, expressions
 from segcompass.datasets.samples import Sample
 
 
-def samples(root: Path, split: str, per_ref: bool) -> Iterator[Sample]:
-    """Samples of gRefCOCO.
+def samples(root: Path, benchmark: str, split: str, per_ref: bool) -> Iterator[Sample]:
+    """Samples of gRefCOCO, or of another benchmark whose folder is in its format.
 
     Raises:
         InputError: a file is missing or breaks its format.
     """
-    source = root / "grefcoco" / "grefs(unc).json"
-    instances = Instances.read(root / "grefcoco" / "instances.json")
-    yield from expressions(root, read_json(source), source, instances, split, f"grefcoco_unc_{split}", per_ref)
+    source = root / benchmark / "grefs(unc).json"
+    instances = Instances.read(root / benchmark / "instances.json")
+    yield from expressions(root, read_json(source), source, instances, split, f"{benchmark}_unc_{split}", per_ref)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from segcompass.datasets import grefcoco, reasonseg, refer
 from segcompass.datasets.samples import Sample
-from segcompass.datasets.splits import BENCHMARKS
+from segcompass.datasets.splits import BENCHMARKS, COUNTERFACTUALS
 from segcompass.errors import InputError
 
 
@@ -14,7 +14,7 @@ def load_samples(root: Path, benchmark: str, split: str, split_by: str | None = 
 
     Args:
         root: data root with the layouts of docs/data.md.
-        benchmark: refcoco, refcoco+, refcocog, grefcoco or reasonseg.
+        benchmark: refcoco, refcoco+, refcocog, grefcoco, reasonseg, or one of `COUNTERFACTUALS`.
         split: a split of that benchmark.
         split_by: unc, google or umd for the refer family; None takes the usual one.
         per_ref: one sample a ref (its first sentence) instead of one a sentence.
@@ -25,8 +25,8 @@ def load_samples(root: Path, benchmark: str, split: str, split_by: str | None = 
     """
     if benchmark in refer.SPLIT_BY:
         return refer.samples(root, benchmark, split, split_by, per_ref)
-    if benchmark == "grefcoco":
-        return grefcoco.samples(root, split, per_ref)
+    if benchmark == "grefcoco" or benchmark in COUNTERFACTUALS.values():
+        return grefcoco.samples(root, benchmark, split, per_ref)
     if benchmark == "reasonseg":
         return reasonseg.samples(root, split)
-    raise InputError(None, "--benchmark", f"`{benchmark}` is none of {', '.join(BENCHMARKS)}")
+    raise InputError(None, "--benchmark", f"`{benchmark}` is none of {', '.join((*BENCHMARKS, *COUNTERFACTUALS.values()))}")

@@ -18,3 +18,6 @@ EVALUATION_SPLITS = {
     "reasonseg": ("val", "test"),
 }
 BENCHMARKS = tuple(EVALUATION_SPLITS)
+
+COUNTERFACTUALS = {attribute: f"counterfactual_{attribute}" for attribute in ("colour", "shape", "size", "pattern", "place")}
+"""Attribute -> the folder of its counterfactual pairs, in gRefCOCO's format, splits val and test; the embedded world alone has them."""

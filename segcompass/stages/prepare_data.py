@@ -1,10 +1,10 @@
 """Renders the embedded world, writes it in the five benchmarks' formats, and reads it back through their loaders.
 
-The manifests, which every later stage reads, come from the loaders alone; scenes and gold thoughts are written beside them.
+The manifests, which every later stage reads, come from the loaders alone; scenes and gold thoughts are written beside them. Counterfactual
+pairs go the same way; `pairs/` says which of their samples belong together.
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from segcompass.datasets.artefact import ROOT_FILE, manifest
 from segcompass.datasets.load import load_samples
-from segcompass.datasets.masks import encode
+from segcompass.datasets.pairs import pairs_file
 from segcompass.datasets.samples import write_samples
 from segcompass.datasets.splits import EVALUATION_SPLITS, AbsentSplitError
 from segcompass.errors import InputError
@@ -26,9 +26,10 @@ from segcompass.world.instructions import Expression, facts
 from segcompass.world.render import JPEG_QUALITY, render
 from segcompass.world.scene import Scene, draw_scene
 from segcompass.world.splits import BENCHMARK_SPLITS, expressions, implicit_expressions
-from segcompass.world.thoughts import caption
 from segcompass.world.write_coco import Ref, image_path, sentence_ids, write_grefs, write_instances, write_refs
+from segcompass.world.write_pairs import write_pairs
 from segcompass.world.write_reasonseg import sample_name, write_explanations, write_sample
+from segcompass.world.write_truth import gold_row, scene_row, write_lines
 
 FLAGS: dict[str, str] = {}
 REFS = {"refcoco": "refs(unc).p", "refcoco+": "refs(unc).p", "refcocog": "refs(umd).p", "grefcoco": "grefs(unc).json"}
@@ -36,7 +37,7 @@ PARTITION = {"refcoco": "unc", "refcoco+": "unc", "refcocog": "umd", "grefcoco":
 
 
 def work(stage: Stage) -> None:
-    """Fills `manifests/`, and for the embedded world `root/`, `scenes/` and `supervision/`."""
+    """Fills `manifests/`, and for the embedded world `root/`, `scenes/`, `supervision/` and `pairs/`."""
     settings: DataSettings = TypeAdapter(DataSettings).validate_json(json.dumps(stage.params["data"]))
     if isinstance(settings, RootSettings):
         _read_root(stage, settings)
@@ -65,7 +66,7 @@ def _write_world(stage: Stage, settings: WorldSettings) -> None:
     scenes = _scenes(settings)
     _write_images(root, scenes, settings.seed)
     for split in sorted({scene.split for scene in scenes}):
-        _write_lines(stage.folder / "scenes" / f"{split}.jsonl", (_scene_row(s) for s in scenes if s.split == split))
+        write_lines(stage.folder / "scenes" / f"{split}.jsonl", (scene_row(s, image_path(s)) for s in scenes if s.split == split))
     write_instances([root / benchmark / "instances.json" for benchmark in REFS], scenes)
     supervision: dict[str, list[dict[str, Any]]] = {scene.split: [] for scene in scenes}
     for benchmark, splits in BENCHMARK_SPLITS.items():
@@ -85,8 +86,24 @@ def _write_world(stage: Stage, settings: WorldSettings) -> None:
         if scene.split in ("train", "val"):
             supervision[scene.split] += _implicit(scene, implicit_expressions(scene, settings))
     for split, gold in supervision.items():
-        _write_lines(stage.folder / "supervision" / f"{split}.jsonl", gold)
-    _write_lines(stage.folder / "supervision" / "facts.jsonl", ({"text": question, "thought": answer} for question, answer in facts()))
+        write_lines(stage.folder / "supervision" / f"{split}.jsonl", gold)
+    write_lines(stage.folder / "supervision" / "facts.jsonl", ({"text": question, "thought": answer} for question, answer in facts()))
+    _write_counterfactuals(stage, settings)
+
+
+def _write_counterfactuals(stage: Stage, settings: WorldSettings) -> None:
+    """Pairs of scenes with manifests of their own; nothing that training or evaluation reads holds them."""
+    if not settings.counterfactuals.pairs:
+        return
+    written = []
+    for rows in write_pairs(stage.folder / "root", settings):
+        stage.rows[f"{rows.benchmark}/{rows.split}"] = _read_back(stage.folder, rows.benchmark, rows.split, rows.supervision)
+        written.append(rows)
+    for split in settings.counterfactuals.splits:
+        own = [rows for rows in written if rows.split == split]
+        write_lines(stage.folder / "scenes" / f"counterfactual_{split}.jsonl", (row for rows in own for row in rows.scenes))
+        write_lines(stage.folder / "supervision" / f"counterfactual_{split}.jsonl", (row for rows in own for row in rows.supervision))
+        write_lines(pairs_file(stage.folder, split), (row for rows in own for row in rows.pairs))
 
 
 def _scenes(settings: WorldSettings) -> list[Scene]:
@@ -111,7 +128,7 @@ def _write_refer(root: Path, benchmark: str, refs: list[Ref]) -> list[tuple[str,
     for number, (scene, split, expression) in enumerate(refs):
         for sent_id, text in zip(sentence_ids(number, len(expression.sentences)), expression.sentences, strict=True):
             sample_id = f"{benchmark}_{PARTITION[benchmark]}_{split}_s{sent_id}"
-            rows.append((split, _gold(sample_id, image_path(scene), text, benchmark, expression)))
+            rows.append((split, gold_row(sample_id, image_path(scene), text, benchmark, expression)))
     return rows
 
 
@@ -124,7 +141,7 @@ def _write_reasonseg(root: Path, refs: list[Ref]) -> list[tuple[str, dict[str, A
         name = sample_name(scene, number)
         for index, text in enumerate(expression.sentences if split == "train" else expression.sentences[:1]):
             sample_id = f"reasonseg_{split}_{name}" + (f"_t{index}" if index else "")
-            rows.append((split, _gold(sample_id, f"ReasonSeg/{split}/{name}.jpg", text, "reasonseg", expression)))
+            rows.append((split, gold_row(sample_id, f"ReasonSeg/{split}/{name}.jpg", text, "reasonseg", expression)))
         if split == "train":
             explanations.append({"image": f"{name}.jpg", "query": expression.sentences[0], "outputs": expression.thought})
     write_explanations(root, explanations)
@@ -146,48 +163,13 @@ def _read_back(folder: Path, benchmark: str, split: str, gold: list[dict[str, An
     return write_samples(samples, path)
 
 
-def _gold(sample_id: str, image: str, text: str, benchmark: str, expression: Expression) -> dict[str, Any]:
-    return {
-        "sample_id": sample_id,
-        "image": image,
-        "text": text,
-        "thought": expression.thought,
-        "benchmark": benchmark,
-        "targets": list(expression.targets),
-    }
-
-
 def _implicit(scene: Scene, found: list[Expression]) -> list[dict[str, Any]]:
     """Gold thoughts of expressions that stand in no benchmark: `implicit_<split>_<scene>_<expression>_t<sentence>`."""
     return [
-        _gold(f"implicit_{scene.split}_{scene.scene_id}_{number}_t{index}", image_path(scene), text, "implicit", expression)
+        gold_row(f"implicit_{scene.split}_{scene.scene_id}_{number}_t{index}", image_path(scene), text, "implicit", expression)
         for number, expression in enumerate(found)
         for index, text in enumerate(expression.sentences)
     ]
-
-
-def _scene_row(scene: Scene) -> dict[str, Any]:
-    objects = [
-        {
-            "object_id": item.object_id,
-            "shape": item.shape,
-            "colour": item.colour,
-            "size": item.size,
-            "pattern": item.pattern,
-            "row": round(item.row, 2),
-            "column": round(item.column, 2),
-            "place": scene.place(item),
-            "visible": encode(mask),
-        }
-        for item, mask in zip(scene.objects, scene.visible, strict=True)
-    ]
-    size = {"height": scene.height, "width": scene.width}
-    return {"scene_id": scene.scene_id, "image": image_path(scene), **size, "objects": objects, "caption": caption(scene)}
-
-
-def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,6 +7,10 @@ from pydantic import Field, PositiveInt
 from segcompass.study.section import Section
 
 Count = Annotated[int, Field(ge=0)]
+MOST_PAIRS = 100_000
+"""Pairs that the scene numbers of one attribute and split have room for."""
+LEAST_OBJECTS = 3
+"""Objects that a scene of a pair needs: two twins and the one that is edited."""
 
 
 class SceneCounts(Section):
@@ -17,6 +21,15 @@ class SceneCounts(Section):
     testA: PositiveInt
     testB: PositiveInt
     test: PositiveInt
+
+
+class CounterfactualSettings(Section):
+    """Pairs of scenes that differ in one attribute of one object (`segcompass/world/counterfactual.py`)."""
+
+    pairs: Annotated[int, Field(ge=0, le=MOST_PAIRS)]
+    """Pairs an attribute and split; 0 for none. A greater number keeps the pairs of a smaller one."""
+    splits: list[Literal["val", "test"]]
+    """Splits that have pairs: concepts are chosen on val and tested on test."""
 
 
 class WorldSettings(Section):
@@ -38,6 +51,7 @@ class WorldSettings(Section):
     """Let objects overlap partly; at least 60 % of each object stays visible."""
     shuffle_masks: bool
     """The null twin: masks are shuffled over the training samples, so every effect must vanish."""
+    counterfactuals: CounterfactualSettings
 
 
 class RootSettings(Section):
@@ -59,3 +73,14 @@ def annotation_folders(data: RootSettings) -> list[str]:
     for benchmark in data.partitions:
         found += [f"ReasonSeg/{split}" for split in ("train", "val", "test")] if benchmark == "reasonseg" else [benchmark]
     return [f"{data.root}/{folder}" for folder in found]
+
+
+def counterfactual_contradictions(data: WorldSettings) -> list[str]:
+    """What keeps counterfactual pairs from being drawn, as `key: what to do about it`."""
+    found = []
+    wanted = data.counterfactuals
+    if len(set(wanted.splits)) != len(wanted.splits) or not wanted.splits:
+        found.append("data.counterfactuals.splits: list at least one split, each once; 0 pairs asks for none")
+    if wanted.pairs and data.objects[1] < LEAST_OBJECTS:
+        found.append(f"data.objects: counterfactual pairs need {LEAST_OBJECTS} objects in a scene; allow them, or ask for 0 pairs")
+    return found

@@ -9,7 +9,7 @@ from segcompass.datasets.splits import EVALUATION_SPLITS
 from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, ReportSettings
 from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings, backbone_contradictions
 from segcompass.study.concepts import ActivationSettings, Dictionary, RandomDictionary, SaeTrainingSettings
-from segcompass.study.data import DataSettings, RootSettings, WorldSettings
+from segcompass.study.data import DataSettings, RootSettings, WorldSettings, counterfactual_contradictions
 from segcompass.study.experiments import EXPERIMENTS, Experiment, ExperimentSettings, ExperimentsSettings, Run, changed
 from segcompass.study.interface import AnswersSettings, InterfaceSettings
 from segcompass.study.joint import JointSettings
@@ -137,6 +137,7 @@ class Study(Section):
         if isinstance(self.data, WorldSettings):
             if self.data.objects[0] > self.data.objects[1]:
                 found.append("data.objects: the least number is above the greatest")
+            found += counterfactual_contradictions(self.data)
         else:
             found += self._root_contradictions(self.data)
         return found

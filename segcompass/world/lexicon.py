@@ -18,6 +18,8 @@ SIZES = ("small", "large")
 PATTERNS = ("plain", "striped", "dotted")
 PLACES = ("top left", "top", "top right", "left", "center", "right", "bottom left", "bottom", "bottom right")
 """Thirds of the image, row by row."""
+ATTRIBUTES = {"colour": tuple(COLOURS), "shape": SHAPES, "size": SIZES, "pattern": PATTERNS, "place": PLACES}
+"""Attribute -> its values."""
 RELATIONS = ("left of", "right of", "above", "below")
 
 COLOUR_FACTS = {

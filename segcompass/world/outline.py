@@ -3,6 +3,8 @@
 COCO polygons have no holes, so a mask with a hole is cut in two through the hole.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 Point = tuple[int, int]
@@ -11,6 +13,16 @@ Point = tuple[int, int]
 
 def polygons(mask: np.ndarray) -> list[list[int]]:
     """Polygons [x0, y0, x1, y1, …] of a bool mask [height, width], one a hole-free piece."""
+    return [list(polygon) for polygon in _remembered(mask.shape, np.packbits(mask).tobytes())]
+
+
+@lru_cache(maxsize=64)
+def _remembered(shape: tuple[int, int], packed: bytes) -> list[list[int]]:
+    """Polygons of a packed mask; the two scenes of a counterfactual pair, written one after the other, share most of their masks."""
+    return _traced(np.unpackbits(np.frombuffer(packed, np.uint8), count=shape[0] * shape[1]).reshape(shape).astype(bool))
+
+
+def _traced(mask: np.ndarray) -> list[list[int]]:
     loops = _loops(mask)
     hole = next((loop for loop in loops if _signed_area(loop) < 0), None)
     if hole is None:
@@ -19,7 +31,7 @@ def polygons(mask: np.ndarray) -> list[list[int]]:
     left, right = mask.copy(), mask.copy()
     left[:, cut:] = False
     right[:, :cut] = False
-    return polygons(left) + polygons(right)
+    return _traced(left) + _traced(right)
 
 
 def _loops(mask: np.ndarray) -> list[list[Point]]:

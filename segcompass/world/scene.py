@@ -1,5 +1,6 @@
 """Scenes of the embedded world: objects with complete attributes, apart from each other, at least 60 % of each in sight."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +48,8 @@ class Scene:
 
 def outline(item: SceneObject, height: int, width: int) -> np.ndarray:
     """bool [height, width], the object's pixels as if nothing were in front of it."""
-    rows, columns = np.ogrid[:height, :width]
+    top, left = max(0, int(item.row - item.radius)), max(0, int(item.column - item.radius))
+    rows, columns = np.ogrid[top : min(height, int(item.row + item.radius) + 2), left : min(width, int(item.column + item.radius) + 2)]
     y, x = (rows - item.row) / item.radius, (columns - item.column) / item.radius
     distance = np.hypot(y, x)
     match item.shape:
@@ -65,7 +67,9 @@ def outline(item: SceneObject, height: int, width: int) -> np.ndarray:
             mask = distance <= 0.62 + 0.38 * np.cos(5 * (np.arctan2(x, -y)))
         case _:
             raise ValueError(f"no such shape: {item.shape}")
-    return np.asarray(mask)
+    whole = np.zeros((height, width), bool)
+    whole[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    return whole
 
 
 def draw_scene(scene_id: int, split: str, settings: WorldSettings, generator: np.random.Generator) -> Scene:
@@ -76,18 +80,19 @@ def draw_scene(scene_id: int, split: str, settings: WorldSettings, generator: np
         objects: list[SceneObject] = []
         full = np.zeros((0, height, width), bool)
         for _ in range(30 * count):
-            item = _candidate(len(objects), height, width, settings.patterns, generator)
-            if any(_apart(item, other) < LEAST_APART * max(height, width) for other in objects):
+            item = draw_object(len(objects), height, width, settings.patterns, generator)
+            if not stands_apart(item, objects, height, width):
                 continue
             added = np.concatenate([full, outline(item, height, width)[None]])
-            if _fits(added, settings.occlusion):
+            if fits(added, settings.occlusion):
                 objects.append(item)
                 full = added
             if len(objects) == count:
-                return Scene(scene_id, split, height, width, tuple(objects), _seen(full))
+                return Scene(scene_id, split, height, width, tuple(objects), seen(full))
 
 
-def _candidate(object_id: int, height: int, width: int, patterns: bool, generator: np.random.Generator) -> SceneObject:
+def draw_object(object_id: int, height: int, width: int, patterns: bool, generator: np.random.Generator) -> SceneObject:
+    """A random object that lies within the image."""
     size = str(generator.choice(SIZES))
     radius = float(generator.uniform(*RADIUS[size])) * min(height, width)
     return SceneObject(
@@ -102,17 +107,21 @@ def _candidate(object_id: int, height: int, width: int, patterns: bool, generato
     )
 
 
-def _apart(first: SceneObject, second: SceneObject) -> float:
-    return max(abs(first.row - second.row), abs(first.column - second.column))
+def stands_apart(item: SceneObject, others: Iterable[SceneObject], height: int, width: int) -> bool:
+    """Whether an object's centre keeps `LEAST_APART` from every other one's."""
+    least = LEAST_APART * max(height, width)
+    return all(max(abs(item.row - other.row), abs(item.column - other.column)) >= least for other in others)
 
 
-def _fits(full: np.ndarray, occlusion: bool) -> bool:
+def fits(full: np.ndarray, occlusion: bool) -> bool:
+    """Whether outlines bool [objects, height, width], in drawing order, may lie as they do: apart, or with enough of each in sight."""
     if not occlusion:
-        return not (full[:-1].any(axis=0) & full[-1]).any()
-    return bool((_seen(full).sum(axis=(1, 2)) >= LEAST_VISIBLE * full.sum(axis=(1, 2))).all())
+        return bool(full.sum(axis=0).max() <= 1)
+    return bool((seen(full).sum(axis=(1, 2)) >= LEAST_VISIBLE * full.sum(axis=(1, 2))).all())
 
 
-def _seen(full: np.ndarray) -> np.ndarray:
+def seen(full: np.ndarray) -> np.ndarray:
+    """bool [objects, height, width], what later outlines leave of each."""
     in_front = np.zeros_like(full)
     for index in range(len(full) - 1):
         in_front[index] = full[index + 1 :].any(axis=0)

@@ -23,16 +23,18 @@ Ref = tuple[Scene, str, Expression]
 """A scene, the benchmark's split and an expression of the scene."""
 CATEGORY = {shape: index + 1 for index, shape in enumerate(SHAPES)}
 CROWD_CATEGORY = len(SHAPES) + 1
+JPEG = ".jpg"
+"""Suffix of the benchmarks' images."""
 
 
-def image_name(scene: Scene) -> str:
+def image_name(scene: Scene, suffix: str = JPEG) -> str:
     """The file name of a scene's image; its number is the image id."""
-    return f"COCO_train2014_{scene.scene_id:012d}.jpg"
+    return f"COCO_train2014_{scene.scene_id:012d}{suffix}"
 
 
-def image_path(scene: Scene) -> str:
+def image_path(scene: Scene, suffix: str = JPEG) -> str:
     """Path of a scene's image below the data root."""
-    return f"{IMAGES}/{image_name(scene)}"
+    return f"{IMAGES}/{image_name(scene, suffix)}"
 
 
 def annotation_id(scene: Scene, object_id: int) -> int:
@@ -45,11 +47,13 @@ def segmentation(mask: np.ndarray) -> list[list[float]]:
     return [*([float(value) for value in polygon] for polygon in polygons(mask)), [1.0, 1.0, 2.0, 2.0]]
 
 
-def write_instances(paths: Iterable[Path], scenes: Iterable[Scene]) -> None:
+def write_instances(paths: Iterable[Path], scenes: Iterable[Scene], suffix: str = JPEG) -> None:
     """`instances.json` of the scenes, attributes of every object included; the same content at every path."""
     images, annotations = [], []
     for scene in scenes:
-        images.append({"id": scene.scene_id, "file_name": image_name(scene), "height": scene.height, "width": scene.width, "license": 1})
+        images.append(
+            {"id": scene.scene_id, "file_name": image_name(scene, suffix), "height": scene.height, "width": scene.width, "license": 1}
+        )
         annotations += [_annotation(scene, item, mask) for item, mask in zip(scene.objects, scene.visible, strict=True)]
         annotations.append(_crowd(scene))
     categories = [{"id": number, "name": name, "supercategory": "shape"} for name, number in CATEGORY.items()]
@@ -68,14 +72,14 @@ def write_instances(paths: Iterable[Path], scenes: Iterable[Scene]) -> None:
 
 def write_refs(path: Path, refs: list[Ref]) -> None:
     """A refer pickle in protocol 2, single target per ref."""
-    _write(path, pickle.dumps([_ref(number, *ref) for number, ref in enumerate(refs)], protocol=2))
+    _write(path, pickle.dumps([_ref(number, *ref, JPEG) for number, ref in enumerate(refs)], protocol=2))
 
 
-def write_grefs(path: Path, refs: list[Ref]) -> None:
+def write_grefs(path: Path, refs: list[Ref], suffix: str = JPEG) -> None:
     """`grefs(unc).json`: lists of annotation and category ids, [-1] for no target."""
     entries = []
     for number, (scene, split, expression) in enumerate(refs):
-        entry = _ref(number, scene, split, expression)
+        entry = _ref(number, scene, split, expression, suffix)
         none = not expression.targets
         entry["ann_id"] = [-1] if none else [annotation_id(scene, target) for target in expression.targets]
         entry["category_id"] = [-1] if none else [CATEGORY[scene.objects[target].shape] for target in expression.targets]
@@ -88,7 +92,7 @@ def sentence_ids(number: int, count: int) -> list[int]:
     return [10 * number + index for index in range(count)]
 
 
-def _ref(number: int, scene: Scene, split: str, expression: Expression) -> dict[str, Any]:
+def _ref(number: int, scene: Scene, split: str, expression: Expression, suffix: str) -> dict[str, Any]:
     ids = sentence_ids(number, len(expression.sentences))
     sentences = [
         {"sent_id": sent_id, "sent": text, "raw": text, "tokens": text.split()}
@@ -99,7 +103,7 @@ def _ref(number: int, scene: Scene, split: str, expression: Expression) -> dict[
         "ref_id": number,
         "ann_id": annotation_id(scene, target),
         "image_id": scene.scene_id,
-        "file_name": image_name(scene).replace(".jpg", f"_{max(target, 0)}.jpg"),
+        "file_name": image_name(scene, f"_{max(target, 0)}{suffix}"),
         "category_id": CATEGORY[scene.objects[target].shape],
         "split": split,
         "sent_ids": ids,

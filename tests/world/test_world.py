@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from segcompass.datasets.masks import decode, from_segmentation
-from segcompass.study.data import SceneCounts, WorldSettings
+from segcompass.study.data import CounterfactualSettings, SceneCounts, WorldSettings
 from segcompass.world.instructions import facts, holds, matching, vocabulary
 from segcompass.world.lexicon import COLOUR_FACTS, PATTERNS, SHAPE_FACTS, SIZES
 from segcompass.world.render import render
@@ -23,6 +23,7 @@ SETTINGS = WorldSettings(
     patterns=True,
     occlusion=True,
     shuffle_masks=False,
+    counterfactuals=CounterfactualSettings(pairs=0, splits=["val"]),
 )
 
 
