@@ -48,6 +48,7 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> None:
             "sae_lens_version": FORMAT,
             "hook_layer": dictionary.hook_layer,
             "hook_name": f"blocks.{dictionary.hook_layer - 1}.hook_resid_post",
+            **_held(dictionary),
         },
     }
     weights = {name: value.detach().contiguous() for name, value in dictionary.weights().items()}
@@ -69,6 +70,7 @@ def load_dictionary(folder: Path) -> Dictionary:
         _fold(config, weights)
         dictionary = _empty(config, folder)
         dictionary.hook_layer = hook_layer(config, folder)
+        dictionary.least_cosine = config.get("metadata", {}).get("decoder_cosine")
         expected = dictionary.weights()
         if expected.keys() != weights.keys():
             raise KeyError(f"tensors {', '.join(sorted(weights))} instead of {', '.join(sorted(expected))}")
@@ -89,6 +91,13 @@ def hook_layer(config: dict[str, Any], folder: Path) -> int:
         if found := re.fullmatch(pattern, name):
             return int(found[1]) + offset
     raise InputError(folder / "cfg.json", "metadata.hook_name", f"`{name}` is no output of a block; name it blocks.<n>.hook_resid_post")
+
+
+def _held(dictionary: Dictionary) -> dict[str, object]:
+    """What the metadata say of a decoder that was not trained freely; SAELens keeps keys that it does not know."""
+    if dictionary.least_cosine is None:
+        return {}
+    return {"decoder": "frozen" if dictionary.least_cosine == 1 else "soft_frozen", "decoder_cosine": dictionary.least_cosine}
 
 
 def _refuse_what_cannot_be_folded(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> None:

@@ -19,6 +19,7 @@ from segcompass.sae.batchtopk import BatchTopKDictionary
 from segcompass.sae.checkpoint import load_dictionary, mean_l0, save_dictionary
 from segcompass.sae.dense import DenseDictionary
 from segcompass.sae.dictionary import Dictionary as SparseDictionary
+from segcompass.sae.held_decoder import cosines_to
 from segcompass.sae.jumprelu import JumpReluDictionary
 from segcompass.sae.metrics import held_out_metrics
 from segcompass.sae.relu_l1 import ReluL1Dictionary
@@ -26,7 +27,17 @@ from segcompass.sae.topk import TopKDictionary
 from segcompass.sae.training import train
 from segcompass.sae.untrained import UntrainedDictionary
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
-from segcompass.study.concepts import ActivationSettings, BatchTopK, DenseMap, Dictionary, JumpRelu, ReluL1, SaeTrainingSettings, TopK
+from segcompass.study.concepts import (
+    ActivationSettings,
+    BatchTopK,
+    DenseMap,
+    Dictionary,
+    JumpRelu,
+    ReluL1,
+    SaeTrainingSettings,
+    SoftFrozen,
+    TopK,
+)
 
 FLAGS = {
     "activations": "optional: artefact of cache_activations; left out where the study trains on the fly",
@@ -61,6 +72,9 @@ def work(stage: Stage) -> None:
     save_dictionary(dictionary, stage.folder)
     write_curve(rows, stage.folder / "curves.csv", without_rows=("step", "mse"))
     metrics = held_out_metrics(dictionary, source.held_out())
+    if dictionary.decoder_start is not None:
+        cosines = cosines_to(dictionary.W_dec, dictionary.decoder_start)
+        metrics["decoder"] = {"least_cosine_to_start": float(cosines.min()), "mean_cosine_to_start": float(cosines.mean())}
     (stage.folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     stage.rows |= {"expressions": len(source.held_owner), "steps": len(rows)}
     stage.facts |= {"seed": settings.seed, "device": "cpu", "processes": processes.count, "held_out": metrics["all"]}
@@ -95,6 +109,17 @@ def initial_dictionary(chosen: Dictionary, width: int) -> SparseDictionary:
     Raises:
         InputError: the description is that of an untrained control.
     """
+    dictionary = _drawn(chosen, width)
+    if isinstance(chosen, ReluL1 | TopK | BatchTopK | JumpRelu):
+        match chosen.decoder:
+            case "frozen":
+                dictionary.hold_decoder(1.0)
+            case SoftFrozen(soft_frozen=least_cosine):
+                dictionary.hold_decoder(least_cosine)
+    return dictionary
+
+
+def _drawn(chosen: Dictionary, width: int) -> SparseDictionary:
     match chosen:
         case ReluL1():
             revival = chosen.revival_coefficient, chosen.dead_after_tokens

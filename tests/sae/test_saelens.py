@@ -24,6 +24,12 @@ def batchtopk() -> Dictionary:
     return dictionary
 
 
+def soft_frozen() -> Dictionary:
+    dictionary = TopKDictionary(WIDTH, FEATURES, 4)
+    dictionary.hold_decoder(0.8)
+    return dictionary
+
+
 def untrained() -> Dictionary:
     dictionary = UntrainedDictionary(WIDTH, FEATURES)
     dictionary.match_sparsity(X, 4.0)
@@ -36,6 +42,7 @@ OURS = {
     "batchtopk": batchtopk,
     "jumprelu": lambda: JumpReluDictionary(WIDTH, FEATURES, initial_threshold=0.5),
     "random": untrained,
+    "soft_frozen": soft_frozen,
 }
 
 
@@ -52,6 +59,7 @@ def test_saelens_opens_ours(name: str, tmp_path: Path) -> None:
     codes = dictionary.encode(X)
     assert (codes != 0).any() and torch.allclose(theirs.encode(X), codes, atol=1e-5)
     assert torch.allclose(theirs.decode(codes), dictionary.decode(codes), atol=1e-5)
+    assert theirs.cfg.metadata.decoder_cosine == dictionary.least_cosine
     assert theirs.cfg.metadata.hook_layer == 3 and theirs.cfg.metadata.hook_name == "blocks.2.hook_resid_post"
 
 

@@ -58,6 +58,8 @@ def test_unknown_key_names_the_nearest_valid_one(tmp_path: Path) -> None:
         ({"evaluation.oracle_thoughts": ["fool"]}, "evaluation.oracle_thoughts", "not in `variants`"),
         ({"data.seed": True}, "data.seed", "integer"),
         ({"saes.topk.k": -1}, "saes.topk.k", "greater than 0"),
+        ({"saes.topk.decoder": "loose"}, "saes.topk.decoder", "'trained' or 'frozen'"),
+        ({"saes.topk.decoder": {"soft_frozen": 1.0}}, "saes.topk.decoder", "less than 1"),
         ({"sweep.lines": [LINE | {"like": "dense"}]}, "sweep.lines.0.like", "architecture relu_l1, topk"),
         ({"sweep.lines": [LINE, LINE | {"sparsity": [64]}]}, "sweep.lines.1.sparsity", "smaller than width"),
         ({"sweep.lines": [LINE | {"sparsity": [2.5]}]}, "sweep.lines.0.sparsity", "whole number"),
