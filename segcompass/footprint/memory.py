@@ -38,7 +38,7 @@ class Part:
 def model_parts(study: Study, backbone: Backbone) -> list[Part]:
     """Every part of the joint model `full`, in the order in which data passes it."""
     language, vision, segmenter, frozen = backbone.language, backbone.vision, backbone.segmenter, dtype_bytes(study.runtime)
-    hook, features = study.activations.hook_layer, dictionary_width(study, study.joint.interface.sae)
+    hook, features = study.activations.hook_layer, dictionary_width(study, study.joint.interface.sae, language.width)
     return [
         Part("vision tower", vision.parameters, False, frozen),
         Part("projector", vision.projector, False, frozen),
@@ -60,10 +60,15 @@ def dtype_bytes(runtime: RuntimeSettings) -> int:
     return SINGLE if runtime.dtype == "float32" else HALF
 
 
-def dictionary_width(study: Study, name: str) -> int:
-    """F of a dictionary; a random one has that of the one it copies."""
+def dictionary_width(study: Study, name: str, hidden: int) -> int:
+    """F of a dictionary over hidden states of a width; a random one has that of the one it copies, hidden units have their own."""
     dictionary = study.saes[name]
-    return dictionary_width(study, dictionary.like) if dictionary.architecture == "random" else dictionary.width
+    match dictionary.architecture:
+        case "random":
+            return dictionary_width(study, dictionary.like, hidden)
+        case "neurons":
+            return hidden
+    return dictionary.width
 
 
 def dictionary_parameters(width: int, features: int) -> int:
@@ -158,7 +163,7 @@ def update_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
     block = tokens * block_activation_bytes(language, runtime.dtype != "float32")
     scores = 2 * size.count * language.heads * size.length**2 * number if runtime.attention == "eager" else 0
     blocks = upper * tokens * language.width * number + block + scores if runtime.gradient_checkpointing else upper * (block + scores)
-    features = dictionary_width(study, study.joint.interface.sae)
+    features = dictionary_width(study, study.joint.interface.sae, language.width)
     grid = segmenter.grid**2 * segmenter.channels
     return {
         "weights at work": working_bytes(study, backbone, gpus),

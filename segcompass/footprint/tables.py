@@ -90,7 +90,7 @@ def scale_tables(study: Study, root: Path, gpus: int) -> list[Table]:
 def size_table(study: Study, backbone: Backbone) -> Table:
     """The numbers from which the other tables follow."""
     language, segmenter, size = backbone.language, backbone.segmenter, step_sequences(study, study.joint, backbone, 1)
-    features = dictionary_width(study, study.joint.interface.sae)
+    features = dictionary_width(study, study.joint.interface.sae, language.width)
     known = {
         "d, f, width of hidden states and feed-forward layers": (language.width, language.mlp_width),
         "L, l, blocks and hook": (language.layers, study.activations.hook_layer),
@@ -154,7 +154,7 @@ def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
     tokens, each = corpus.tokens(backbone, study.answer.max_thought_tokens), token_bytes(width, study.activations)
     trained = sum(part.parameters for part in model_parts(study, backbone) if part.trained) * SINGLE
     runs = len(study.runs())
-    dictionaries = sum(dictionary_parameters(width, dictionary_width(study, name)) for name in study.saes) * SINGLE
+    dictionaries = sum(dictionary_parameters(width, dictionary_width(study, name, width)) for name in study.saes) * SINGLE
     kind = "counted" if corpus.counted else "estimated"
     prompts, answer = study.joint.warm_up.prompts, cached_answer_bytes(study, backbone)
     rows = [
@@ -176,7 +176,7 @@ def stage_works(study: Study, backbone: Backbone, root: Path, gpus: int) -> dict
         dictionaries = {"train_sae": [on_the_fly_work(study, backbone, name, corpus.expressions, tokens) for name in study.saes]}
     else:
         dictionaries = {"cache_activations": [cache_work(study, backbone, corpus.expressions)]}
-        dictionaries["train_sae"] = [dictionary_work(study, backbone, name) for name in study.saes]
+        dictionaries["train_sae"] = [dictionary_work(study, backbone, name, tokens) for name in study.saes]
     return dictionaries | {
         "cache_answers": [cached_answers_work(study, backbone)],
         "train_joint": [joint_work(study, variants[name], backbone, gpus) for name, _ in study.runs()],

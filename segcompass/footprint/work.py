@@ -34,6 +34,8 @@ A100 = Gpu("A100, 80 GB, SXM", 80e9, 312e12, 19.5e12, 2.039e12)
 UTILISATION = 0.4
 """Stated, not measured: share of a peak that a stage reaches."""
 
+SAMPLED_CHUNKS = 64
+"""Chunks that an untrained control looks at: `segcompass/activations/typed_sample.py`, which loads torch."""
 OUTPUT_TOKENS = 5
 """Of SAM's mask decoder: four masks and their quality."""
 
@@ -105,20 +107,32 @@ def cache_work(study: Study, backbone: Backbone, expressions: int) -> Work:
     return _arithmetic(study, once * expressions) + Work(read=reads * expressions / study.activations.batch)
 
 
-def dictionary_work(study: Study, backbone: Backbone, name: str) -> Work:
-    """`train_sae`: encoder and decoder products, forward and backward; nothing for the untrained control."""
-    if study.saes[name].architecture == "random":
-        return Work()
-    tokens = study.sae_training.steps * study.sae_training.batch_tokens
-    return Work(single=3 * 4.0 * backbone.language.width * dictionary_width(study, name) * tokens)
+def dictionary_work(study: Study, backbone: Backbone, name: str, tokens: int) -> Work:
+    """`train_sae` on a cache of `tokens` tokens: encoder and decoder products, forward and backward.
+
+    A control that is not trained costs nothing, but the covariance for principal components.
+    """
+    width = backbone.language.width
+    match study.saes[name].architecture:
+        case "random" | "neurons":
+            return Work()
+        case "pca":
+            return Work(single=2.0 * width**2 * tokens)
+    read = study.sae_training.steps * study.sae_training.batch_tokens
+    return Work(single=3 * 4.0 * width * dictionary_width(study, name, width) * read)
 
 
 def on_the_fly_work(study: Study, backbone: Backbone, name: str, expressions: int, tokens: int) -> Work:
     """`train_sae` without a cache of `tokens` tokens: forward passes of all tokens that it reads, and at most all of them once more for the
-    held-out images; the untrained control fills the shuffle buffer alone."""
-    training = study.sae_training
-    read = training.buffer_tokens if study.saes[name].architecture == "random" else training.steps * training.batch_tokens
-    return dictionary_work(study, backbone, name) + cache_work(study, backbone, expressions) * (read / tokens + 1)
+    held-out images. Principal components read every token once; controls that copy a sparsity look at some chunks."""
+    match study.saes[name].architecture:
+        case "random" | "neurons":
+            epochs = min(1.0, SAMPLED_CHUNKS * study.activations.batch / expressions)
+        case "pca":
+            epochs = 1.0
+        case _:
+            epochs = study.sae_training.steps * study.sae_training.batch_tokens / tokens
+    return dictionary_work(study, backbone, name, tokens) + cache_work(study, backbone, expressions) * (epochs + 1)
 
 
 def joint_work(study: Study, joint: JointSettings, backbone: Backbone, gpus: int) -> Work:
@@ -132,7 +146,7 @@ def joint_work(study: Study, joint: JointSettings, backbone: Backbone, gpus: int
     half += 2 * count * blocks_forward(language, hook, size.length)
     half += (2 * trained + 1) * count * blocks_forward(language, upper, size.length)
     half += (3 + 1) * count * 2.0 * language.head * size.answer
-    encode = 2.0 * language.width * dictionary_width(study, joint.interface.sae) * size.length
+    encode = 2.0 * language.width * dictionary_width(study, joint.interface.sae, language.width) * size.length
     single = count * (encode + 3 * study.answer.slots * mask_forward(segmenter))
     reads = gpus * decoding_reads(language, size.prompts, size.group, size.prompt, size.answer, dtype_bytes(study.runtime))
     return (_arithmetic(study, half) + Work(single=single, read=reads)) * joint.steps
@@ -143,7 +157,8 @@ def answer_work(study: Study, backbone: Backbone, sae: str, codes: int, masks: i
     language, prompt, answer = backbone.language, backbone.vision.tokens + backbone.prompt_text, study.answer.longest
     half = 2 * vision_forward(backbone) + encoder_forward(backbone.segmenter) + blocks_forward(language, language.layers, prompt)
     half += decoding(language, prompt, answer, 1) + blocks_forward(language, language.layers, prompt + answer)
-    single = codes * 2.0 * language.width * dictionary_width(study, sae) * (prompt + answer) + masks * mask_forward(backbone.segmenter)
+    encode = 2.0 * language.width * dictionary_width(study, sae, language.width) * (prompt + answer)
+    single = codes * encode + masks * mask_forward(backbone.segmenter)
     batch = study.evaluation.batch
     reads = decoding_reads(language, batch, 1, prompt, answer, dtype_bytes(study.runtime)) / batch
     return _arithmetic(study, half) + Work(single=single, read=reads)

@@ -98,11 +98,11 @@ class JumpRelu(Section):
 
 
 class RandomDictionary(Section):
-    """Control: an untrained dictionary whose threshold makes its L0 that of `like`."""
+    """Control: an untrained dictionary whose thresholds make its L0 that of `like` on visual, instruction and thought tokens each."""
 
     architecture: Literal["random"]
     like: str
-    """Name of the trained dictionary whose width and L0 are copied."""
+    """Name of the trained, sparse dictionary whose width and L0 are copied."""
 
 
 class DenseMap(Section):
@@ -112,7 +112,25 @@ class DenseMap(Section):
     width: PositiveInt
 
 
-Dictionary = Annotated[ReluL1 | TopK | BatchTopK | JumpRelu | RandomDictionary | DenseMap, Field(discriminator="architecture")]
+class Pca(Section):
+    """Control: principal components of the hidden states."""
+
+    architecture: Literal["pca"]
+    width: PositiveInt
+    """F, number of components; at most the width of the hidden states."""
+
+
+class Neurons(Section):
+    """Control: hidden units themselves, of which each token keeps as many as `like` has active concepts on average."""
+
+    architecture: Literal["neurons"]
+    like: str
+    """Name of the trained, sparse dictionary whose L0 is copied."""
+
+
+Trained = ReluL1 | TopK | BatchTopK | JumpRelu
+"""Sparse dictionaries that are trained, whose L0 a control may copy."""
+Dictionary = Annotated[Trained | RandomDictionary | DenseMap | Pca | Neurons, Field(discriminator="architecture")]
 
 
 class SaeTrainingSettings(Section):

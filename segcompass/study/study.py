@@ -7,7 +7,7 @@ from pydantic import Field, PositiveInt, model_validator
 from segcompass.datasets.splits import EVALUATION_SPLITS
 from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, ReportSettings
 from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings
-from segcompass.study.concepts import ActivationSettings, Dictionary, RandomDictionary, SaeTrainingSettings
+from segcompass.study.concepts import ActivationSettings, Dictionary, Neurons, Pca, RandomDictionary, SaeTrainingSettings, Trained
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings
 from segcompass.study.joint import JointSettings
 from segcompass.study.scoring import ConceptSettings, SweepSettings, SweptDictionary, sweep_contradictions, swept_dictionaries
@@ -92,10 +92,9 @@ class Study(Section):
         if not self.joint.steps:
             found.append("joint.steps: 0 trains nothing; only a variant may change it to 0")
         for name, dictionary in self.saes.items():
-            if isinstance(dictionary, RandomDictionary):
-                like = self.saes.get(dictionary.like)
-                if like is None or isinstance(like, RandomDictionary):
-                    found.append(f"saes.{name}.like: `{dictionary.like}` is not a trained dictionary of `saes`")
+            if isinstance(dictionary, RandomDictionary | Neurons):
+                if not isinstance(self.saes.get(dictionary.like), Trained):
+                    found.append(f"saes.{name}.like: `{dictionary.like}` is not a trained, sparse dictionary of `saes`")
             elif dictionary.architecture in ("topk", "batchtopk") and dictionary.k >= dictionary.width:
                 found.append(f"saes.{name}.k: must be smaller than width")
         found += sweep_contradictions(self.sweep, self.saes)
@@ -129,6 +128,12 @@ class Study(Section):
             for place, layer in hooks.items():
                 if layer > self.backbone.vlm.language.layers:
                     found.append(f"{place}.hook_layer: deeper than backbone.vlm.language.layers")
+            width = self.backbone.vlm.language.width
+            for name, dictionary in self.saes.items():
+                if isinstance(dictionary, Pca) and dictionary.width > width:
+                    found.append(
+                        f"saes.{name}.width: hidden states have {width} dimensions (backbone.vlm.language.width), no more components"
+                    )
             for part in (self.backbone.vlm, self.backbone.sam):
                 if part.image_size % part.patch_size:
                     found.append("backbone: image_size must be a multiple of patch_size")

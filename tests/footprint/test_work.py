@@ -9,6 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.models.sam.modeling_sam import SamModel
 
+from segcompass.activations.typed_sample import CHUNKS
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.footprint.architecture import LanguageModel, SegmenterSize
 from segcompass.footprint.corpus import (
@@ -21,9 +22,11 @@ from segcompass.footprint.corpus import (
     token_bytes,
     training_corpus,
 )
+from segcompass.footprint.memory import dictionary_width
 from segcompass.footprint.sizes import backbone_sizes
 from segcompass.footprint.work import (
     A100,
+    SAMPLED_CHUNKS,
     Gpu,
     Work,
     blocks_forward,
@@ -36,11 +39,14 @@ from segcompass.footprint.work import (
     on_the_fly_work,
     vision_forward,
 )
+from segcompass.study.concepts import Neurons, Pca
 from segcompass.study.load import load_study
 from tests.tiny import micro_study, pictures, tiny_sam, tiny_vlm
 
 SMALL = LanguageModel(8, 3, 4, 2, 2, 10, 20, False)
 PAPER = load_study(Path("params/paper_llava13b.yaml"))
+PCA, NEURONS = Pca(architecture="pca", width=100), Neurons(architecture="neurons", like="relu_l1")
+CONTROLS = PAPER.model_copy(update={"saes": PAPER.saes | {"pca": PCA, "neurons": NEURONS}})
 
 
 def counted(model: Any, run: Callable[[], object]) -> int:
@@ -97,17 +103,23 @@ def test_hours_add_the_three_kinds() -> None:
 
 def test_dictionary_work_by_hand() -> None:
     sizes = backbone_sizes(PAPER, Path.cwd())
-    assert dictionary_work(PAPER, sizes, "relu_l1").single == 12 * 5120 * 65536 * 25000 * 4096
-    assert dictionary_work(PAPER, sizes, "random") == Work()
+    assert dictionary_work(PAPER, sizes, "relu_l1", 7).single == 12 * 5120 * 65536 * 25000 * 4096
+    assert dictionary_work(PAPER, sizes, "random", 7) == Work() == dictionary_work(CONTROLS, sizes, "neurons", 7)
+    # The covariance of 7 tokens: 7 products of a column with a row.
+    assert dictionary_work(CONTROLS, sizes, "pca", 7).single == 7 * 2 * 5120**2
+    assert dictionary_width(CONTROLS, "neurons", 5120) == 5120 and dictionary_width(CONTROLS, "pca", 5120) == 100
 
 
 def test_on_the_fly_every_dictionary_pays_its_forward_passes() -> None:
     """Half an epoch of training tokens, and at most one whole epoch for the held-out ones."""
     sizes, tokens = backbone_sizes(PAPER, Path.cwd()), 2 * 25000 * 4096
     passes = cache_work(PAPER, sizes, 1000)
-    assert on_the_fly_work(PAPER, sizes, "relu_l1", 1000, tokens) == dictionary_work(PAPER, sizes, "relu_l1") + passes * 1.5
-    buffer = PAPER.sae_training.buffer_tokens
-    assert on_the_fly_work(PAPER, sizes, "random", 1000, buffer) == passes * 2
+    assert on_the_fly_work(PAPER, sizes, "relu_l1", 1000, tokens) == dictionary_work(PAPER, sizes, "relu_l1", tokens) + passes * 1.5
+    assert SAMPLED_CHUNKS == CHUNKS
+    # 64 chunks of 32 expressions are more than 1,000 expressions, and half of 4,096.
+    assert on_the_fly_work(PAPER, sizes, "random", 1000, tokens) == passes * 2
+    assert on_the_fly_work(PAPER, sizes, "random", 4096, tokens) == cache_work(PAPER, sizes, 4096) * 1.5
+    assert on_the_fly_work(CONTROLS, sizes, "pca", 1000, tokens) == dictionary_work(CONTROLS, sizes, "pca", tokens) + passes * 2
 
 
 def test_the_published_counts_add_up() -> None:

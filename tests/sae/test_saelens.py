@@ -6,6 +6,7 @@ import pytest
 import sae_lens
 import torch
 
+from segcompass.activations.typed_sample import TypedSample
 from segcompass.sae.batchtopk import BatchTopKDictionary
 from segcompass.sae.checkpoint import load_dictionary, save_dictionary
 from segcompass.sae.dictionary import Dictionary
@@ -32,7 +33,7 @@ def soft_frozen() -> Dictionary:
 
 def untrained() -> Dictionary:
     dictionary = UntrainedDictionary(WIDTH, FEATURES)
-    dictionary.match_sparsity(X, 4.0)
+    dictionary.match_sparsity(TypedSample(X, torch.zeros(len(X), dtype=torch.uint8), {0: 1.0}), {0: 4.0})
     return dictionary
 
 
