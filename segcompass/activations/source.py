@@ -36,12 +36,17 @@ class TokenSource(ABC):
     def owners(self, number: int) -> slice:
         """The owners whose tokens a chunk holds."""
 
+    def training(self, number: int) -> Tokens:
+        """`hidden` [n, d] as float32 and `token_type` [n] of a chunk's training tokens."""
+        if self.held_owner[self.owners(number)].all():
+            return {"hidden": torch.zeros(0, self.width), "token_type": torch.zeros(0, dtype=torch.uint8)}
+        tokens = self.tokens(number)
+        own = ~self.held_owner[tokens["owner"].long()]
+        return {"hidden": tokens["hidden"][own].float(), "token_type": tokens["token_type"][own]}
+
     def chunk(self, number: int) -> Tensor:
         """Training tokens [n, d] of a chunk, float32."""
-        if self.held_owner[self.owners(number)].all():
-            return torch.zeros(0, self.width)
-        tokens = self.tokens(number)
-        return tokens["hidden"][~self.held_owner[tokens["owner"].long()]].float()
+        return self.training(number)["hidden"]
 
     def held_out(self) -> Iterator[Tokens]:
         """Tokens of the held-out images, chunk by chunk, hidden states as float32."""

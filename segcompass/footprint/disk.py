@@ -55,7 +55,7 @@ def cached_target_bytes(study: Study, segmenter: SegmenterSize, objects: int) ->
 
 def dictionary_bytes(study: Study, backbone: Backbone, name: str) -> int:
     """A dictionary."""
-    return dictionary_parameters(backbone.language.width, dictionary_width(study, name)) * SINGLE
+    return dictionary_parameters(backbone.language.width, dictionary_width(study, name, backbone.language.width)) * SINGLE
 
 
 def interface_checkpoint_bytes(study: Study, backbone: Backbone, interface: InterfaceSettings) -> int:

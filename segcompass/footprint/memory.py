@@ -81,7 +81,8 @@ def trained_parameters(parts: list[Part]) -> int:
 
 def interface_size(study: Study, backbone: Backbone, interface: InterfaceSettings) -> InterfaceSize:
     """The size of a variant's interface."""
-    segmenter, features = backbone.segmenters[interface.model.segmenter], dictionary_width(study, interface.model.sae)
+    segmenter = backbone.segmenters[interface.model.segmenter]
+    features = dictionary_width(study, interface.model.sae, backbone.language.width)
     active = active_concepts(study, interface.model.sae)
     policy = backbone.language.width, backbone.language.vocabulary, study.answer.max_thought_tokens
     return InterfaceSize(interface.model, features, active, *policy, segmenter.channels, segmenter.grid)
@@ -98,21 +99,26 @@ def dictionary_of(study: Study, name: str) -> Dictionary:
     return swept[name].dictionary if name in swept else study.saes[name]
 
 
-def dictionary_width(study: Study, name: str) -> int:
-    """F of a dictionary; a random one has that of the one it copies."""
+def dictionary_width(study: Study, name: str, hidden: int) -> int:
+    """F of a dictionary over hidden states of a width; a random one has that of the one it copies, hidden units have their own."""
     dictionary = dictionary_of(study, name)
-    return dictionary_width(study, dictionary.like) if dictionary.architecture == "random" else dictionary.width
+    match dictionary.architecture:
+        case "random":
+            return dictionary_width(study, dictionary.like, hidden)
+        case "neurons":
+            return hidden
+    return dictionary.width
 
 
 def active_concepts(study: Study, name: str) -> int:
     """Active concepts a token: k, all of a dense map, the copied one's of a random one, else what is stated."""
     dictionary = dictionary_of(study, name)
     match dictionary.architecture:
-        case "random":
+        case "random" | "neurons":
             return active_concepts(study, dictionary.like)
         case "topk" | "batchtopk":
             return dictionary.k
-        case "dense":
+        case "dense" | "pca":
             return dictionary.width
     return min(ACTIVE_CONCEPTS, dictionary.width)
 
@@ -229,7 +235,7 @@ def update_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
         "language blocks": kept if runtime.gradient_checkpointing else passes * upper * block,
         "sequences": size.count * size.length * language.width * (2 * number + 2 * SINGLE),
         "logits": 3 * size.count * size.answer * language.vocabulary * SINGLE,
-        "codes": size.count * size.length * dictionary_width(study, interface.sae) * CODE_BYTES,
+        "codes": size.count * size.length * dictionary_width(study, interface.sae, language.width) * CODE_BYTES,
         "mask decoder": size.count * interface.slots * grid * DECODER_FLOATS * SINGLE,
         "image embeddings": (size.prompts + size.count) * grid * SINGLE,
     }

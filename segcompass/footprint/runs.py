@@ -197,4 +197,4 @@ def intervention_work(study: Study, backbone: Backbone, interface: InterfaceSett
 
 def product(study: Study, backbone: Backbone, sae: str) -> float:
     """Operations of encoding, or of decoding, one answer's tokens with a dictionary."""
-    return 2.0 * backbone.language.width * dictionary_width(study, sae) * sum(answer_lengths(study, backbone))
+    return 2.0 * backbone.language.width * dictionary_width(study, sae, backbone.language.width) * sum(answer_lengths(study, backbone))

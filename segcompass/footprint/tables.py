@@ -102,7 +102,7 @@ def size_table(study: Study, backbone: Backbone) -> Table:
         "P, A, T, tokens of prompt, answer, both": (size.prompt, size.answer, size.length),
         "B, G, K, prompts a step, rollouts, slots": (size.prompts, size.group, model.slots),
         "F, a, q, concepts, active ones a token, query width": (
-            dictionary_width(study, model.sae),
+            dictionary_width(study, model.sae, language.width),
             active_concepts(study, model.sae),
             model.query_width,
         ),

@@ -119,7 +119,9 @@ def dictionary_work(study: Study, backbone: Backbone, name: str) -> Work:
     """`train_sae`: encoder and decoder products, forward and backward; nothing for the untrained control."""
     if dictionary_of(study, name).architecture == "random":
         return Work()
-    return Work(single=3 * 4.0 * backbone.language.width * dictionary_width(study, name) * training_tokens(study, name))
+    return Work(
+        single=3 * 4.0 * backbone.language.width * dictionary_width(study, name, backbone.language.width) * training_tokens(study, name)
+    )
 
 
 def training_tokens(study: Study, name: str) -> int:

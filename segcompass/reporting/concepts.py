@@ -19,9 +19,13 @@ def read_scores(folders: Iterable[Path], name: str) -> pd.DataFrame:
     return pd.concat([pd.read_csv(folder / f"{name}.csv").assign(sae=folder.name) for folder in folders], ignore_index=True)
 
 
+DENSE = ("dense", "pca")
+"""Architectures whose every feature is active on every token."""
+
+
 def sparse_only(frame: pd.DataFrame, saes: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of sparse dictionaries: on a dense map every feature is active, which says nothing."""
-    return frame[[saes[name]["architecture"] != "dense" for name in frame["sae"]]]
+    return frame[[saes[name]["architecture"] not in DENSE for name in frame["sae"]]]
 
 
 def purity_sentence(sae: str, purity: pd.DataFrame) -> str:

@@ -1,8 +1,9 @@
 """Checkpoints in SAELens's folder format: `cfg.json` and `sae_weights.safetensors`; SAELens reads ours, we read SAELens's.
 
-SAELens knows our dictionaries as `standard`, `topk` and `jumprelu` (JumpReLU, batch top-k and the untrained control); `dense` is our own
-control. What a checkpoint of SAELens does besides (subtract b_dec from its input, rescale codes by decoder norm) is folded into the weights
-when it is read, so that codes and reconstructions are the same numbers; what cannot be folded is refused.
+SAELens knows our dictionaries as `standard`, `topk` and `jumprelu` (JumpReLU, batch top-k and the untrained control); `dense`, `pca` and
+`neurons` are controls of our own, with codes of either sign, which it cannot open. What a checkpoint of SAELens does besides (subtract
+b_dec from its input, rescale codes by decoder norm) is folded into the weights when it is read, so that codes and reconstructions are the
+same numbers; what cannot be folded is refused.
 """
 
 import json
@@ -19,6 +20,8 @@ from segcompass.errors import InputError
 from segcompass.sae.dense import DenseDictionary
 from segcompass.sae.dictionary import Dictionary
 from segcompass.sae.jumprelu import JumpReluDictionary
+from segcompass.sae.neurons import NeuronDictionary
+from segcompass.sae.pca import PcaDictionary
 from segcompass.sae.relu_l1 import ReluL1Dictionary
 from segcompass.sae.topk import TopKDictionary
 
@@ -48,6 +51,7 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> None:
             "sae_lens_version": FORMAT,
             "hook_layer": dictionary.hook_layer,
             "hook_name": f"blocks.{dictionary.hook_layer - 1}.hook_resid_post",
+            **_held(dictionary),
         },
     }
     weights = {name: value.detach().contiguous() for name, value in dictionary.weights().items()}
@@ -69,6 +73,7 @@ def load_dictionary(folder: Path) -> Dictionary:
         _fold(config, weights)
         dictionary = _empty(config, folder)
         dictionary.hook_layer = hook_layer(config, folder)
+        dictionary.least_cosine = config.get("metadata", {}).get("decoder_cosine")
         expected = dictionary.weights()
         if expected.keys() != weights.keys():
             raise KeyError(f"tensors {', '.join(sorted(weights))} instead of {', '.join(sorted(expected))}")
@@ -89,6 +94,13 @@ def hook_layer(config: dict[str, Any], folder: Path) -> int:
         if found := re.fullmatch(pattern, name):
             return int(found[1]) + offset
     raise InputError(folder / "cfg.json", "metadata.hook_name", f"`{name}` is no output of a block; name it blocks.<n>.hook_resid_post")
+
+
+def _held(dictionary: Dictionary) -> dict[str, object]:
+    """What the metadata say of a decoder that was not trained freely; SAELens keeps keys that it does not know."""
+    if dictionary.least_cosine is None:
+        return {}
+    return {"decoder": "frozen" if dictionary.least_cosine == 1 else "soft_frozen", "decoder_cosine": dictionary.least_cosine}
 
 
 def _refuse_what_cannot_be_folded(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> None:
@@ -131,10 +143,9 @@ def _empty(config: dict[str, Any], folder: Path) -> Dictionary:
             return JumpReluDictionary(width, features)
         case "dense":
             return DenseDictionary(width, features)
-    raise InputError(folder / "cfg.json", "architecture", f"`{config['architecture']}` is none of standard, topk, jumprelu, dense")
-
-
-@torch.no_grad()
-def mean_l0(dictionary: Dictionary, x: Tensor) -> float:
-    """Active concepts a token of `x` [T, d]."""
-    return float((dictionary.encode(x) != 0).float().sum(-1).mean())
+        case "pca":
+            return PcaDictionary(width, features)
+        case "neurons":
+            return NeuronDictionary(width, int(config["k"]))
+    known = "standard, topk, jumprelu, dense, pca, neurons"
+    raise InputError(folder / "cfg.json", "architecture", f"`{config['architecture']}` is none of {known}")

@@ -7,6 +7,7 @@ Departures from the paper, each a key of `sae_training`:
    It makes learning rate and sparsity weight independent of the backbone's scale.
 2. `decoder_norm: unit` keeps decoder rows at unit norm and removes the part of their gradient that would change it (Bricken et al.,
    "Towards monosemanticity", 2023); the L1 weight by decoder norm then equals plain L1. `free` leaves the norms to the loss, as the paper.
+Departure that a dictionary's own key `decoder` asks for: 3. the decoder is held at its random start, or near it (`held_decoder.py`).
 """
 
 from abc import ABC, abstractmethod
@@ -14,6 +15,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from segcompass.sae.held_decoder import onto_cone
 from segcompass.sae.sparse_tokens import SparseTokens, encoded_in_blocks
 
 BLOCK_TOKENS = 512
@@ -27,6 +29,10 @@ class Dictionary(nn.Module, ABC):
     """The name that a checkpoint gives it."""
     silent_for: Tensor
     """int64 [F], tokens since each concept was last active in training."""
+    least_cosine: float | None
+    """Each decoder row is held within this cosine of its random start, 1 freezes it; None: it is trained freely."""
+    decoder_start: Tensor | None
+    """The random start [F, d] of a decoder that may move, but is held near it."""
 
     def __init__(self, width: int, features: int) -> None:
         super().__init__()
@@ -37,6 +43,8 @@ class Dictionary(nn.Module, ABC):
         self.b_dec = nn.Parameter(torch.zeros(width))
         self.register_buffer("silent_for", torch.zeros(features, dtype=torch.int64))
         self.unit_decoder = True
+        self.least_cosine: float | None = None
+        self.decoder_start: Tensor | None = None
         self.hook_layer = 0
 
     @property
@@ -90,6 +98,17 @@ class Dictionary(nn.Module, ABC):
         """Tensors of a checkpoint by SAELens's names."""
         return {"W_enc": self.W_enc, "b_enc": self.b_enc, "W_dec": self.W_dec, "b_dec": self.b_dec}
 
+    def hold_decoder(self, least_cosine: float) -> None:
+        """Holds each decoder row within a cosine of where it stands now, before training; 1 freezes the decoder.
+
+        The start belongs to no state: it is drawn again, from the same seed, when a run is resumed.
+        """
+        self.least_cosine = least_cosine
+        if least_cosine == 1:
+            self.W_dec.requires_grad_(False)
+        else:
+            self.decoder_start = self.W_dec.detach().clone()
+
     @torch.no_grad()
     def start_at(self, x: Tensor, centre: Tensor) -> None:  # noqa: ARG002 - subclasses look at the tokens
         """Starting biases, from tokens x [n, d] and their centre [d]: the decoder begins at the centre, the encoder reads x - centre."""
@@ -111,7 +130,11 @@ class Dictionary(nn.Module, ABC):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """What every optimiser step is followed by: unit decoder rows get unit norm again."""
+        """What every optimiser step is followed by: rows return to their cone, and unit decoder rows get unit norm again."""
+        if not self.W_dec.requires_grad:
+            return
+        if self.decoder_start is not None and self.least_cosine is not None:
+            self.W_dec.copy_(onto_cone(self.W_dec, self.decoder_start, self.least_cosine))
         if self.unit_decoder:
             self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True).clamp(min=1e-12))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from segcompass.activations.typed_sample import TypedSample
 from segcompass.backbone.interface import INSTRUCTION, THOUGHT, VISUAL
 from segcompass.sae.dictionary import Dictionary
 
@@ -46,6 +47,13 @@ class _Sums:
             "l0": self.active / self.tokens,
             "dead_fraction": float((~self.used).float().mean()),
         }
+
+
+@torch.no_grad()
+def l0_by_type(dictionary: Dictionary, sample: TypedSample) -> dict[int, float]:
+    """Mean number of active concepts of each token type."""
+    active = torch.cat([(dictionary.encode(part) != 0).sum(1) for part in sample.hidden.split(BLOCK_TOKENS)]).float()
+    return {kind: float(active[sample.types == kind].mean()) for kind in sample.shares}
 
 
 @torch.no_grad()

@@ -118,13 +118,15 @@ class _Decode(torch.autograd.Function):
         return functional.embedding_bag(places.concepts, decoder, places.starts, mode="sum", per_sample_weights=values)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
         values, decoder = ctx.saved_tensors
         places, gradient = ctx.places, gradients[0].contiguous()
         # The kernel behind embedding_bag's own gradient: one dot product a place, nothing of size [n, d] in memory.
         of_values = torch.ops.aten._embedding_bag_per_sample_weights_backward(
             gradient, decoder, places.concepts, places.starts, places.tokens, 0
         )
+        if not ctx.needs_input_grad[1]:  # a frozen decoder
+            return of_values, None, None
         return of_values, _summed_by_concept(places, values[places.by_concept[0]], gradient), None
 
 

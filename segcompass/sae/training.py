@@ -32,7 +32,8 @@ class Trainer:
             problem = f"is {settings.batch_tokens}, which {self.processes.count} processes cannot share evenly; take a multiple"
             raise InputError(None, "sae_training.batch_tokens", problem)
         dictionary.unit_decoder &= settings.decoder_norm == "unit"
-        self.optimiser = torch.optim.AdamW(dictionary.parameters(), lr=settings.learning_rate, weight_decay=0.0, fused=True)
+        trained = [parameter for parameter in dictionary.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=0.0, fused=True)
 
     def step(self, step: int, x: Tensor) -> dict[str, Any]:
         """Step number `step` (from 0) on scaled tokens [T, d], of which this process takes its part.

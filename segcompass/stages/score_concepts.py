@@ -71,7 +71,9 @@ class Scores:
         self.train, self.val, self.dictionaries, self.settings = train, val, dictionaries, settings
         self.level = bootstrap.level
         self.draws = ClusterDraws(len(val.images), bootstrap.samples, bootstrap.seed)
-        self.of_concepts = ClusterDraws(dictionaries["trained"].features, bootstrap.samples, bootstrap.seed)
+        self.of_concepts = {
+            name: ClusterDraws(dictionary.features, bootstrap.samples, bootstrap.seed) for name, dictionary in dictionaries.items()
+        }
         self.coded = {name: coded(dictionary, val.hidden) for name, dictionary in dictionaries.items()}
         self.codes = {name: found.codes[val.seen].tocsc() for name, found in self.coded.items()}
         self.ranked = {
@@ -97,7 +99,7 @@ class Scores:
             shuffled = self._of_kind("trained", mask[permuted]) if kind != "all" else {}
             for metric, measured in trained.items():
                 add(kind, int(mask.sum()), metric, measured, random[metric], shuffled.get(metric))
-        trained, random = (decoder_coherence(self.dictionaries[name].W_dec.numpy(), self.of_concepts) for name in NAMES)
+        trained, random = (decoder_coherence(self.dictionaries[name].W_dec.numpy(), self.of_concepts[name]) for name in NAMES)
         for metric, measured in trained.items():
             add("all", len(self.val.hidden), metric, measured, random[metric], None)
         if self.val.attributes:
@@ -150,7 +152,7 @@ class Scores:
 
     def _of_kind(self, name: str, mask: np.ndarray) -> dict[str, Measured]:
         found = fidelity(self.val.hidden, self.coded[name], mask, self.val.image, self.draws)
-        return found | {"dead_fraction": dead_fraction(self.coded[name].codes[mask], self.of_concepts)}
+        return found | {"dead_fraction": dead_fraction(self.coded[name].codes[mask], self.of_concepts[name])}
 
     def _monosemanticity(self, name: str, draws: ClusterDraws, order: np.ndarray | None = None) -> tuple[np.ndarray, Measured]:
         """Score of every concept on patches of objects; with `order`, their objects are permuted."""

@@ -1,4 +1,4 @@
-"""Trains one dictionary of the study, or draws the untrained control, and writes it in SAELens's format with held-out metrics."""
+"""Makes one dictionary of the study, trained or a control that is not, and writes it in SAELens's format with held-out metrics."""
 
 import json
 from typing import Any
@@ -9,34 +9,51 @@ from pydantic import TypeAdapter
 
 from segcompass.activations.cache import CacheReader
 from segcompass.activations.source import TokenSource
-from segcompass.activations.stream import TokenStream
+from segcompass.activations.typed_sample import sample_by_type
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.errors import InputError
 from segcompass.optimisation.curve import write_curve
 from segcompass.optimisation.processes import Processes
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.sae.batchtopk import BatchTopKDictionary
-from segcompass.sae.checkpoint import load_dictionary, mean_l0, save_dictionary
+from segcompass.sae.checkpoint import load_dictionary, save_dictionary
 from segcompass.sae.dense import DenseDictionary
 from segcompass.sae.dictionary import Dictionary as SparseDictionary
+from segcompass.sae.held_decoder import cosines_to
 from segcompass.sae.jumprelu import JumpReluDictionary
-from segcompass.sae.metrics import held_out_metrics
+from segcompass.sae.metrics import held_out_metrics, l0_by_type
+from segcompass.sae.neurons import NeuronDictionary
+from segcompass.sae.pca import PcaDictionary
 from segcompass.sae.relu_l1 import ReluL1Dictionary
 from segcompass.sae.topk import TopKDictionary
 from segcompass.sae.training import train
-from segcompass.sae.untrained import UntrainedDictionary
+from segcompass.sae.untrained import untrained_twin
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
-from segcompass.study.concepts import ActivationSettings, BatchTopK, DenseMap, Dictionary, JumpRelu, ReluL1, SaeTrainingSettings, TopK
+from segcompass.study.concepts import (
+    ActivationSettings,
+    BatchTopK,
+    DenseMap,
+    Dictionary,
+    JumpRelu,
+    Neurons,
+    Pca,
+    RandomDictionary,
+    ReluL1,
+    SaeTrainingSettings,
+    SoftFrozen,
+    TopK,
+    Trained,
+)
 
 FLAGS = {
     "activations": "optional: artefact of cache_activations; left out where the study trains on the fly",
     "data": "optional: artefact of prepare_data, to train on the fly",
     "backbone": "optional: artefact of train_backbone, to train on the fly",
-    "like": "optional: the trained dictionary whose sparsity a random one copies",
+    "like": "optional: the trained dictionary whose sparsity a control copies",
 }
 
-MATCHED_TOKENS = 4096
-"""Tokens on which a random dictionary gets its thresholds."""
+MATCHED_TOKENS = 16384
+"""Tokens of each type on which a control that copies a sparsity is measured."""
 
 
 def work(stage: Stage) -> None:
@@ -48,19 +65,24 @@ def work(stage: Stage) -> None:
     if source.hook_layer != wanted:
         raise InputError(stage.inputs["activations"], "hook_layer", f"is {source.hook_layer}, not {wanted}; name the cache of that layer")
     prepare_torch(stage.params["threads"], settings.seed)
-    if "like" in stage.inputs:
-        dictionary: SparseDictionary = _untrained(stage, source, settings)
-    else:
-        dictionary = initial_dictionary(TypeAdapter(Dictionary).validate_json(json.dumps(stage.params["dictionary"])), source.width)
-    dictionary.hook_layer = source.hook_layer
+    chosen: Dictionary = TypeAdapter(Dictionary).validate_json(json.dumps(stage.params["dictionary"]))
     rows: list[dict[str, Any]] = []
-    if "like" not in stage.inputs:
-        rows = train(dictionary, source, settings, stage.resume_folder(), processes)
+    match chosen:
+        case RandomDictionary():
+            dictionary = untrained_dictionary(_twin(stage), source)
+        case Neurons():
+            dictionary = hidden_units(_twin(stage), source)
+        case Pca():
+            dictionary = principal_components(chosen.width, source)
+        case _:
+            dictionary = initial_dictionary(chosen, source.width)
+            rows = train(dictionary, source, settings, stage.resume_folder(), processes)
+    dictionary.hook_layer = source.hook_layer
     if not processes.main:
         return
     save_dictionary(dictionary, stage.folder)
     write_curve(rows, stage.folder / "curves.csv", without_rows=("step", "mse"))
-    metrics = held_out_metrics(dictionary, source.held_out())
+    metrics = _held_out(stage, dictionary, source)
     (stage.folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     stage.rows |= {"expressions": len(source.held_owner), "steps": len(rows)}
     stage.facts |= {"seed": settings.seed, "device": "cpu", "processes": processes.count, "held_out": metrics["all"]}
@@ -89,35 +111,81 @@ def _source(stage: Stage, settings: SaeTrainingSettings) -> TokenSource:
     return RunningBackbone(passes, settings.held_out_fraction, settings.seed)
 
 
-def initial_dictionary(chosen: Dictionary, width: int) -> SparseDictionary:
-    """A trainable dictionary over hidden states of a width, as the study describes it, drawn from torch's seed.
-
-    Raises:
-        InputError: the description is that of an untrained control.
-    """
+def initial_dictionary(chosen: Trained | DenseMap, width: int) -> SparseDictionary:
+    """A trainable dictionary over hidden states of a width, as the study describes it, drawn from torch's seed."""
     match chosen:
-        case ReluL1():
-            revival = chosen.revival_coefficient, chosen.dead_after_tokens
-            return ReluL1Dictionary(width, chosen.width, chosen.l1_coefficient, chosen.initial_density, *revival)
-        case TopK():
-            return TopKDictionary(width, chosen.width, chosen.k, chosen.auxiliary_coefficient, chosen.dead_after_tokens)
-        case BatchTopK():
-            return BatchTopKDictionary(width, chosen.width, chosen.k, chosen.auxiliary_coefficient, chosen.dead_after_tokens)
-        case JumpRelu():
-            revival = chosen.revival_coefficient, chosen.dead_after_tokens
-            return JumpReluDictionary(width, chosen.width, chosen.l0_coefficient, chosen.bandwidth, chosen.initial_threshold, *revival)
         case DenseMap():
             return DenseDictionary(width, chosen.width)
-    raise InputError(None, "--like", "is missing; a random dictionary copies the sparsity of a trained one")
-
-
-def _untrained(stage: Stage, source: TokenSource, settings: SaeTrainingSettings) -> SparseDictionary:
-    like = load_dictionary(stage.inputs["like"])
-    x = TokenStream(source, settings.batch_tokens, settings.buffer_tokens, settings.seed).first()[:MATCHED_TOKENS]
-    dictionary = UntrainedDictionary(like.input_width, like.features)
-    with torch.no_grad():
-        dictionary.match_sparsity(x, mean_l0(like, x))
+        case ReluL1():
+            revival = chosen.revival_coefficient, chosen.dead_after_tokens
+            dictionary: SparseDictionary = ReluL1Dictionary(width, chosen.width, chosen.l1_coefficient, chosen.initial_density, *revival)
+        case TopK():
+            dictionary = TopKDictionary(width, chosen.width, chosen.k, chosen.auxiliary_coefficient, chosen.dead_after_tokens)
+        case BatchTopK():
+            dictionary = BatchTopKDictionary(width, chosen.width, chosen.k, chosen.auxiliary_coefficient, chosen.dead_after_tokens)
+        case JumpRelu():
+            revival = chosen.revival_coefficient, chosen.dead_after_tokens
+            dictionary = JumpReluDictionary(
+                width, chosen.width, chosen.l0_coefficient, chosen.bandwidth, chosen.initial_threshold, *revival
+            )
+    match chosen.decoder:
+        case "frozen":
+            dictionary.hold_decoder(1.0)
+        case SoftFrozen(soft_frozen=least_cosine):
+            dictionary.hold_decoder(least_cosine)
     return dictionary
+
+
+def untrained_dictionary(like: SparseDictionary, source: TokenSource) -> SparseDictionary:
+    """Random directions as active as a trained dictionary on every type of token, drawn from torch's seed."""
+    return untrained_twin(like, sample_by_type(source, MATCHED_TOKENS))
+
+
+@torch.no_grad()
+def hidden_units(like: SparseDictionary, source: TokenSource) -> SparseDictionary:
+    """The hidden units, of which each token keeps as many as a trained dictionary has active concepts on average, rounded."""
+    sample = sample_by_type(source, MATCHED_TOKENS)
+    l0 = sum(sample.shares[kind] * active for kind, active in l0_by_type(like, sample).items())
+    dictionary = NeuronDictionary(source.width, min(max(1, round(l0)), source.width))
+    dictionary.start_at(sample.hidden, sample.weights @ sample.hidden)
+    return dictionary
+
+
+def principal_components(count: int, source: TokenSource) -> SparseDictionary:
+    """The leading components of all training tokens.
+
+    Raises:
+        InputError: hidden states have fewer dimensions.
+    """
+    if count > source.width:
+        problem = f"is {count}, but hidden states have {source.width} dimensions and no more components; lower it"
+        raise InputError(None, "saes (architecture pca): width", problem)
+    dictionary = PcaDictionary(source.width, count)
+    dictionary.fit(source.chunk(number) for number in range(source.chunks))
+    return dictionary
+
+
+def _twin(stage: Stage) -> SparseDictionary:
+    if "like" not in stage.inputs:
+        raise InputError(None, "--like", "is missing; this dictionary copies the sparsity of a trained one")
+    return load_dictionary(stage.inputs["like"])
+
+
+def _held_out(stage: Stage, dictionary: SparseDictionary, source: TokenSource) -> dict[str, dict[str, float]]:
+    """Metrics on held-out images; beside its own L0, a control's have that of the dictionary that it copies, on the same tokens."""
+    metrics = held_out_metrics(dictionary, source.held_out())
+    if dictionary.decoder_start is not None:
+        cosines = cosines_to(dictionary.W_dec, dictionary.decoder_start)
+        metrics["decoder"] = {"least_cosine_to_start": float(cosines.min()), "mean_cosine_to_start": float(cosines.mean())}
+    if "like" in stage.inputs:
+        path = stage.inputs["like"] / "metrics.json"
+        try:
+            copied = json.loads(path.read_text(encoding="utf-8"))
+            for kind, own in metrics.items():
+                own["l0_copied"] = copied[kind]["l0"]
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(path, "l0", "is missing or damaged; rerun the stage train_sae for this dictionary") from error
+    return metrics
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
 from segcompass.study.section import Section
 
@@ -26,12 +26,28 @@ class ActivationSettings(Section):
     """Train dictionaries from the running backbone, without a cache: no disk, but each of them pays the forward passes of its tokens."""
 
 
+class SoftFrozen(Section):
+    """The decoder is trained, but each row stays near its random start."""
+
+    soft_frozen: Annotated[float, Field(gt=-1.0, lt=1.0)]
+    """Least cosine between a decoder row and its random start (0.8 in Korznikov et al., 2026)."""
+
+
+DecoderTraining = Annotated[
+    Annotated[Literal["trained", "frozen"], Tag("word")] | Annotated[SoftFrozen, Tag("mapping")],
+    Discriminator(lambda value: "mapping" if isinstance(value, dict | SoftFrozen) else "word"),
+]
+"""What training does to decoder rows, which start at random with unit norm: `trained`, `frozen` (they stay; encoder and biases learn), or
+`{soft_frozen: 0.8}`."""
+
+
 class ReluL1(Section):
     """The paper's dictionary: ReLU codes, L1 weighted by decoder-column norm."""
 
     architecture: Literal["relu_l1"]
     width: PositiveInt
     """F, number of concepts."""
+    decoder: DecoderTraining
     l1_coefficient: PositiveFloat
     initial_density: Annotated[float, Field(gt=0.0, lt=1.0)]
     """Share of the tokens on which each concept is active before training (Anthropic, January 2025)."""
@@ -46,6 +62,7 @@ class TopK(Section):
 
     architecture: Literal["topk"]
     width: PositiveInt
+    decoder: DecoderTraining
     k: PositiveInt
     auxiliary_coefficient: Annotated[float, Field(ge=0.0)]
     """Weight of the loss that lets dead features explain the residual."""
@@ -58,6 +75,7 @@ class BatchTopK(Section):
 
     architecture: Literal["batchtopk"]
     width: PositiveInt
+    decoder: DecoderTraining
     k: PositiveInt
     auxiliary_coefficient: Annotated[float, Field(ge=0.0)]
     dead_after_tokens: PositiveInt
@@ -68,6 +86,7 @@ class JumpRelu(Section):
 
     architecture: Literal["jumprelu"]
     width: PositiveInt
+    decoder: DecoderTraining
     l0_coefficient: Annotated[float, Field(ge=0.0)]
     bandwidth: PositiveFloat
     """Width of the kernel through which thresholds get their gradient, in units of normalised activations."""
@@ -79,11 +98,11 @@ class JumpRelu(Section):
 
 
 class RandomDictionary(Section):
-    """Control: an untrained dictionary whose threshold makes its L0 that of `like`."""
+    """Control: an untrained dictionary whose thresholds make its L0 that of `like` on visual, instruction and thought tokens each."""
 
     architecture: Literal["random"]
     like: str
-    """Name of the trained dictionary whose width and L0 are copied."""
+    """Name of the trained, sparse dictionary whose width and L0 are copied."""
 
 
 class DenseMap(Section):
@@ -93,7 +112,25 @@ class DenseMap(Section):
     width: PositiveInt
 
 
-Dictionary = Annotated[ReluL1 | TopK | BatchTopK | JumpRelu | RandomDictionary | DenseMap, Field(discriminator="architecture")]
+class Pca(Section):
+    """Control: principal components of the hidden states."""
+
+    architecture: Literal["pca"]
+    width: PositiveInt
+    """F, number of components; at most the width of the hidden states."""
+
+
+class Neurons(Section):
+    """Control: hidden units themselves, of which each token keeps as many as `like` has active concepts on average."""
+
+    architecture: Literal["neurons"]
+    like: str
+    """Name of the trained, sparse dictionary whose L0 is copied."""
+
+
+Trained = ReluL1 | TopK | BatchTopK | JumpRelu
+"""Sparse dictionaries that are trained, whose L0 a control may copy."""
+Dictionary = Annotated[Trained | RandomDictionary | DenseMap | Pca | Neurons, Field(discriminator="architecture")]
 
 
 class SaeTrainingSettings(Section):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segcompass.study.concepts import RandomDictionary
+from segcompass.study.concepts import Neurons, RandomDictionary
 from segcompass.study.experiments import EXPERIMENTS, Experiment, Run
 from segcompass.study.study import Study
 
@@ -57,9 +57,14 @@ class Job:
 
 
 def sae_like(study: Study, sae: str) -> str | None:
-    """The trained dictionary that a random one copies its sparsity from; None for a trained one."""
+    """The trained dictionary that a control copies its sparsity from; None for one that copies none."""
     dictionary = study.saes.get(sae)
-    return dictionary.like if isinstance(dictionary, RandomDictionary) else None
+    return dictionary.like if isinstance(dictionary, RandomDictionary | Neurons) else None
+
+
+def untrained(study: Study, sae: str) -> bool:
+    """Whether a dictionary is a random one, which stands beside trained ones in their scores and has none of its own."""
+    return isinstance(study.saes.get(sae), RandomDictionary)
 
 
 def sae_layer(study: Study, sae: str) -> int:
@@ -69,23 +74,27 @@ def sae_layer(study: Study, sae: str) -> int:
 
 
 def scored_saes(study: Study) -> list[str]:
-    """Dictionaries that the concept study scores: the trained ones of `saes`, each beside its untrained control."""
-    return [name for name in study.saes if sae_like(study, name) is None]
+    """Dictionaries that the concept study scores: those of `saes` that are not random, each beside its untrained control."""
+    return [name for name in study.saes if not untrained(study, name)]
 
 
 def control_of(study: Study, sae: str) -> str:
     """The untrained dictionary that copies a trained one's sparsity; `evaluation.control_sae` where the study lists none."""
-    return next((name for name in study.saes if sae_like(study, name) == sae), study.evaluation.control_sae)
+    own = (name for name in study.saes if untrained(study, name) and sae_like(study, name) == sae)
+    return next(own, study.evaluation.control_sae)
 
 
 def described_saes(study: Study) -> dict[str, dict[str, Any]]:
-    """What a report says of each dictionary, its line of the frontier included; random ones have the width of their trained twin."""
-    found = {}
+    """What a report says of each dictionary, its line of the frontier included.
+
+    Random ones have the width of their trained twin; hidden units have that of the hidden states, which no study states: null.
+    """
+    found: dict[str, dict[str, Any]] = {}
     swept = study.swept()
-    settings = {**study.saes, **{name: one.dictionary for name, one in swept.items()}}
-    for name, dictionary in settings.items():
-        layer, trained = sae_layer(study, name), settings[sae_like(study, name) or name]
-        width = 0 if isinstance(trained, RandomDictionary) else trained.width
+    for name, dictionary in {**study.saes, **{name: one.dictionary for name, one in swept.items()}}.items():
+        layer = sae_layer(study, name)
+        wide = study.saes[dictionary.like] if isinstance(dictionary, RandomDictionary) else dictionary
+        width = getattr(wide, "width", None)
         line = f"{dictionary.architecture}, layer {layer}, {width} wide" if name in swept else None
         found[name] = {"architecture": dictionary.architecture, "hook_layer": layer, "width": width, "line": line}
     return found

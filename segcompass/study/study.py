@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt, model_validator
 from segcompass.datasets.splits import EVALUATION_SPLITS
 from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, ReportSettings
 from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings, backbone_contradictions
-from segcompass.study.concepts import ActivationSettings, Dictionary, RandomDictionary, SaeTrainingSettings
+from segcompass.study.concepts import ActivationSettings, Dictionary, Neurons, Pca, RandomDictionary, SaeTrainingSettings, Trained
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings, counterfactual_contradictions
 from segcompass.study.experiments import EXPERIMENTS, Experiment, ExperimentSettings, ExperimentsSettings, Run, changed
 from segcompass.study.interface import AnswersSettings, InterfaceSettings
@@ -81,10 +81,9 @@ class Study(Section):
     def _contradictions(self) -> list[str]:
         found = []
         for name, dictionary in self.saes.items():
-            if isinstance(dictionary, RandomDictionary):
-                like = self.saes.get(dictionary.like)
-                if like is None or isinstance(like, RandomDictionary):
-                    found.append(f"saes.{name}.like: `{dictionary.like}` is not a trained dictionary of `saes`")
+            if isinstance(dictionary, RandomDictionary | Neurons):
+                if not isinstance(self.saes.get(dictionary.like), Trained):
+                    found.append(f"saes.{name}.like: `{dictionary.like}` is not a trained, sparse dictionary of `saes`")
             elif dictionary.architecture in ("topk", "batchtopk") and dictionary.k >= dictionary.width:
                 found.append(f"saes.{name}.k: must be smaller than width")
         found += sweep_contradictions(self.sweep, self.saes)
@@ -134,6 +133,12 @@ class Study(Section):
             for place, layer in hooks.items():
                 if layer > self.backbone.vlm.language.layers:
                     found.append(f"{place}.hook_layer: deeper than backbone.vlm.language.layers")
+            width = self.backbone.vlm.language.width
+            for name, dictionary in self.saes.items():
+                if isinstance(dictionary, Pca) and dictionary.width > width:
+                    found.append(
+                        f"saes.{name}.width: hidden states have {width} dimensions (backbone.vlm.language.width), no more components"
+                    )
         if isinstance(self.data, WorldSettings):
             if self.data.objects[0] > self.data.objects[1]:
                 found.append("data.objects: the least number is above the greatest")

@@ -171,5 +171,5 @@ def test_an_interface_keeps_sparse_codes_of_all_answers_and_dense_ones_of_a_batc
 
 def test_swept_and_copied_dictionaries_have_their_own_width_and_their_twins_sparsity() -> None:
     wide = PAPER.interface_variant("width_131072").model.sae
-    assert (dictionary_width(PAPER, wide), dictionary_width(PAPER, "random")) == (131072, 65536)
+    assert (dictionary_width(PAPER, wide, 5120), dictionary_width(PAPER, "random", 5120)) == (131072, 65536)
     assert [active_concepts(PAPER, name) for name in ("topk", "dense", "random")] == [64, 65536, active_concepts(PAPER, "relu_l1")]

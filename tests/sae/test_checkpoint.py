@@ -41,6 +41,21 @@ def test_they_round_trip(architecture: str, tmp_path: Path) -> None:
     assert torch.equal(loaded.decode(loaded.encode(x)), dictionary.decode(dictionary.encode(x)))
 
 
+@pytest.mark.parametrize(("least_cosine", "rule"), [(1.0, "frozen"), (0.8, "soft_frozen")])
+def test_the_metadata_say_how_a_decoder_was_held(least_cosine: float, rule: str, tmp_path: Path) -> None:
+    dictionary = ReluL1Dictionary(8, 24)
+    dictionary.hook_layer = 3
+    dictionary.hold_decoder(least_cosine)
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+    save_dictionary(dictionary, tmp_path / "first")
+    metadata = json.loads((tmp_path / "first" / "cfg.json").read_text())["metadata"]
+    assert metadata["decoder"] == rule and metadata["decoder_cosine"] == least_cosine
+    save_dictionary(load_dictionary(tmp_path / "first"), tmp_path / "again")
+    for file in ("cfg.json", "sae_weights.safetensors"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
 def foreign(folder: Path, **changes: object) -> Path:
     """A checkpoint of one concept in one dimension: x -> relu(2 x + 1), z -> 3 z + 5, as another library may write it."""
     config = {"architecture": "standard", "d_in": 1, "d_sae": 1, "apply_b_dec_to_input": False, "normalize_activations": "none"}

@@ -6,6 +6,7 @@ import pytest
 import sae_lens
 import torch
 
+from segcompass.activations.typed_sample import TypedSample
 from segcompass.sae.batchtopk import BatchTopKDictionary
 from segcompass.sae.checkpoint import load_dictionary, save_dictionary
 from segcompass.sae.dictionary import Dictionary
@@ -27,9 +28,15 @@ def batchtopk() -> Dictionary:
     return dictionary
 
 
+def soft_frozen() -> Dictionary:
+    dictionary = TopKDictionary(WIDTH, FEATURES, 4)
+    dictionary.hold_decoder(0.8)
+    return dictionary
+
+
 def untrained() -> Dictionary:
     dictionary = UntrainedDictionary(WIDTH, FEATURES)
-    dictionary.match_sparsity(X, 4.0)
+    dictionary.match_sparsity(TypedSample(X, torch.zeros(len(X), dtype=torch.uint8), {0: 1.0}), {0: 4.0})
     return dictionary
 
 
@@ -39,6 +46,7 @@ OURS = {
     "batchtopk": batchtopk,
     "jumprelu": lambda: JumpReluDictionary(WIDTH, FEATURES, initial_threshold=0.5),
     "random": untrained,
+    "soft_frozen": soft_frozen,
 }
 
 
@@ -55,6 +63,7 @@ def test_saelens_opens_ours(name: str, tmp_path: Path) -> None:
     codes = dictionary.encode(X)
     assert (codes != 0).any() and same_sums(theirs.encode(X), codes, WIDTH)
     assert same_sums(theirs.decode(codes), dictionary.decode(codes), FEATURES)
+    assert theirs.cfg.metadata.decoder_cosine == dictionary.least_cosine
     assert theirs.cfg.metadata.hook_layer == 3 and theirs.cfg.metadata.hook_name == "blocks.2.hook_resid_post"
 
 

@@ -20,9 +20,19 @@ from tests.arithmetic import same_training
 from tests.sae.planted import SETTINGS
 
 STEPS = 8
+
+
+def held(least_cosine: float) -> Dictionary:
+    dictionary = ReluL1Dictionary(8, 48, 0.05, 0.02)
+    dictionary.hold_decoder(least_cosine)
+    return dictionary
+
+
 MAKE: dict[str, Callable[[], Dictionary]] = {
     "relu_l1": lambda: ReluL1Dictionary(8, 48, 0.05, 0.02),
     "topk": lambda: TopKDictionary(8, 48, 2, 1 / 32, 200),
+    "frozen": lambda: held(1.0),
+    "soft_frozen": lambda: held(0.99),
     "batchtopk": lambda: BatchTopKDictionary(8, 48, 2, 1 / 32, 200),
 }
 
@@ -45,7 +55,7 @@ def train_in_one_of_two(name: str, cache: Path, folder: Path, steps: int) -> Non
 
 
 @pytest.mark.numerical
-@pytest.mark.parametrize("name", ["relu_l1", "topk"])
+@pytest.mark.parametrize("name", ["relu_l1", "topk", "frozen", "soft_frozen"])
 def test_two_processes_train_as_one_with_the_whole_batch(name: str, cache: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from segcompass.activations.cache import CacheReader
+from segcompass.activations.typed_sample import sample_by_type
 from segcompass.sae.batchtopk import BatchTopKDictionary
 from segcompass.sae.dense import DenseDictionary
 from segcompass.sae.dictionary import Dictionary
@@ -15,7 +16,7 @@ from segcompass.sae.metrics import held_out_metrics
 from segcompass.sae.relu_l1 import ReluL1Dictionary
 from segcompass.sae.topk import TopKDictionary
 from segcompass.sae.training import train
-from segcompass.sae.untrained import UntrainedDictionary
+from segcompass.sae.untrained import UntrainedDictionary, fit_scale
 from tests.arithmetic import same_sums
 from tests.sae.planted import SETTINGS
 
@@ -38,7 +39,9 @@ def test_every_architecture_finds_planted_structure(name: str, cache: Path, tmp_
     assert all(not torch.equal(value, before[key]) for key, value in dictionary.named_parameters())
     assert np.mean([row["mse"] for row in rows[-10:]]) < 0.6 * np.mean([row["mse"] for row in rows[:10]])
     control = UntrainedDictionary(8, 24)
-    control.match_sparsity(torch.cat([reader.tokens(number)["hidden"] for number in range(reader.chunks)]), 3.0)
+    sample = sample_by_type(reader, 400)
+    control.match_sparsity(sample, dict.fromkeys(range(3), 3.0))
+    fit_scale(control, sample)
     trained, random = (held_out_metrics(each, reader.held_out())["all"]["explained_variance"] for each in (dictionary, control))
     assert trained > random + 0.2
 

@@ -15,6 +15,7 @@ from segcompass.study.jobs import (
     control_of,
     described_saes,
     run_job,
+    sae_like,
     scored_saes,
     stage_params,
     start_job,
@@ -109,6 +110,11 @@ def variant(experiment: str, changes: dict, seeds: list[int] | None = None) -> d
         ({"data.counterfactuals.pairs": -1}, "data.counterfactuals.pairs", "greater than or equal to 0"),
         ({"data.objects": [1, 2]}, "data.objects", "counterfactual pairs need 3 objects"),
         ({"saes.topk.k": -1}, "saes.topk.k", "greater than 0"),
+        ({"saes.topk.decoder": "loose"}, "saes.topk.decoder", "'trained' or 'frozen'"),
+        ({"saes.topk.decoder": {"soft_frozen": 1.0}}, "saes.topk.decoder", "less than 1"),
+        ({"saes.random.like": "dense"}, "saes.random.like", "not a trained, sparse dictionary"),
+        ({"saes.pca.width": 65}, "saes.pca.width", "64 dimensions"),
+        ({"saes.neurons.like": "random"}, "saes.neurons.like", "not a trained, sparse dictionary"),
         ({"sweep.lines": [LINE | {"like": "dense"}]}, "sweep.lines.0.like", "architecture relu_l1, topk"),
         ({"sweep.lines": [LINE, LINE | {"sparsity": [64]}]}, "sweep.lines.1.sparsity", "smaller than width"),
         ({"sweep.lines": [LINE | {"sparsity": [2.5]}]}, "sweep.lines.0.sparsity", "whole number"),
@@ -253,10 +259,14 @@ def test_a_sweep_keeps_the_keys_of_the_dictionary_it_is_like_and_caches_each_lay
 
 def test_a_dictionary_is_scored_beside_the_random_one_that_is_like_it(tmp_path: Path) -> None:
     study = load_study(edited(tmp_path, {"saes.relu_l1.l1_coefficient": 0.2}))
-    assert scored_saes(study) == ["relu_l1", "topk", "dense"]
-    assert [control_of(study, name) for name in ("topk", "relu_l1")] == ["random", "random"], "the study's control where none is like it"
-    study = load_study(PARAMS / "default.yaml")
-    assert control_of(study, "relu_l1") == "random_relu_l1"
+    held = [f"{start}frozen_decoder{end}" for end in ("", "_topk") for start in ("", "soft_")]
+    assert scored_saes(study) == ["relu_l1", "topk", "dense", *held, "pca", "neurons"]
+    controls = {name: control_of(study, name) for name in ("topk", "relu_l1", "neurons", "pca")}
+    # Hidden units copy relu_l1's sparsity as its random twin does, but they are no control of its scores.
+    assert controls == {"topk": "random", "relu_l1": "random_relu_l1", "neurons": "random", "pca": "random"}
+    assert [sae_like(study, name) for name in ("random", "neurons", "pca")] == ["topk", "relu_l1", None]
+    about = described_saes(study)
+    assert about["random_relu_l1"]["width"] == 256 and about["neurons"]["width"] is None
     saes = load_study(PARAMS / "smoke.yaml").model_dump(mode="json")["saes"]
     study = load_study(edited(tmp_path, {"saes": saes | {"other": saes["random"]}, "evaluation.control_sae": "other"}))
     jobs = {dict(job.wildcards)["sae"]: stage_params(study, job) for job in all_jobs(study) if job.stage == "score_concepts"}

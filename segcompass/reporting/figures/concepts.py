@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
-from segcompass.reporting.concepts import ACTIVE, GOOD
+from segcompass.reporting.concepts import ACTIVE, DENSE, GOOD
 
 TRAINED, RANDOM, SHUFFLED = "C0", "C1", "C2"
 CONTROLS = {"trained": (TRAINED, "trained"), "random": (RANDOM, "untrained twin"), "shuffled": (SHUFFLED, "shuffled labels")}
@@ -93,7 +93,7 @@ def frontier_points(metrics: Mapping[str, Mapping[str, Any]], saes: Mapping[str,
     for name, about in saes.items():
         whole = metrics[name]["all"]
         measured = {"l0": whole["l0"], "explained_variance": whole["explained_variance"], "dead_fraction": whole["dead_fraction"]}
-        if about["architecture"] != "dense":
+        if about["architecture"] not in DENSE:
             rows.append({"sae": name} | dict(about) | measured)
     return pd.DataFrame(rows)
 
