@@ -17,7 +17,7 @@ COMMANDS = {
     "scale": "say what a study needs: parameters, memory, disk and GPU hours, before it is run",
     "times": "say what a study took, stage by stage, after it was run",
     "cache-size": "say how large a study's activation cache becomes",
-    "convert-sae": "turn the release's dictionary into a checkpoint that SAELens loads too",
+    "convert-sae": "turn the release's dictionary, or dictionary_learning's, into a checkpoint that SAELens loads too",
     "score-backbone": "say what an embedded backbone can do on held-out scenes",
     "ship-backbone": "put a built backbone into the repository, with its card",
 }
