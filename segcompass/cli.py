@@ -19,7 +19,7 @@ COMMANDS = {
     "times": "say what a study took, stage by stage, after it was run",
     "compare-reports": "say which numbers of two reports agree within their intervals",
     "cache-size": "say how large a study's activation cache becomes",
-    "convert-sae": "turn the release's dictionary into a checkpoint that SAELens loads too",
+    "convert-sae": "turn the release's dictionary, or dictionary_learning's, into a checkpoint that SAELens loads too",
     "score-backbone": "say what an embedded backbone can do on held-out scenes",
     "gates": "say whether a base policy has room for reinforcement, and can be taught",
     "ship-backbone": "put a built backbone into the repository, with its card",

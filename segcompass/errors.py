@@ -24,3 +24,11 @@ class InputError(Exception):
         self.where, self.field, self.problem = where, field, problem
         place = ": ".join(str(part) for part in (where, field) if part not in (None, ""))
         super().__init__(f"{place}: {problem}." if place else f"{problem}.")
+
+
+def damaged(folder: Path, field: str, problem: str) -> InputError:
+    """The error for files of a folder that cannot be used, with the remedy that helps: only a stage's artefact can be made again."""
+    remedy = "take a whole copy of it, or name another folder"
+    if (folder / "run.json").is_file():
+        remedy = f"delete {folder} and start the pipeline again, which makes it anew"
+    return InputError(folder, field, f"{problem}; {remedy}")

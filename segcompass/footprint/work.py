@@ -119,9 +119,8 @@ def dictionary_work(study: Study, backbone: Backbone, name: str) -> Work:
     """`train_sae`: encoder and decoder products, forward and backward; nothing for the untrained control."""
     if dictionary_of(study, name).architecture == "random":
         return Work()
-    return Work(
-        single=3 * 4.0 * backbone.language.width * dictionary_width(study, name, backbone.language.width) * training_tokens(study, name)
-    )
+    width = backbone.language.width
+    return Work(single=3 * 4.0 * width * dictionary_width(study, name, width) * training_tokens(study, name))
 
 
 def training_tokens(study: Study, name: str) -> int:

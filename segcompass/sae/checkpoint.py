@@ -3,7 +3,8 @@
 SAELens knows our dictionaries as `standard`, `topk` and `jumprelu` (JumpReLU, batch top-k and the untrained control); `dense`, `pca` and
 `neurons` are controls of our own, with codes of either sign, which it cannot open. What a checkpoint of SAELens does besides (subtract
 b_dec from its input, rescale codes by decoder norm) is folded into the weights when it is read, so that codes and reconstructions are the
-same numbers; what cannot be folded is refused.
+same numbers. So is a `gated` encoder: gate and magnitude read the same product, so a concept passes its gate where its magnitude is above
+b_mag - exp(r_mag) b_gate, which is a JumpReLU. What cannot be folded is refused, by name.
 """
 
 import json
@@ -16,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segcompass.errors import InputError
+from segcompass.errors import InputError, damaged
 from segcompass.sae.dense import DenseDictionary
 from segcompass.sae.dictionary import Dictionary
 from segcompass.sae.jumprelu import JumpReluDictionary
@@ -27,6 +28,16 @@ from segcompass.sae.topk import TopKDictionary
 
 FORMAT = "6.0.0"
 """Version of SAELens whose format is written; without it SAELens takes a folder for one of its version 5 and drops the metadata."""
+ENCODERS = {
+    "standard": {"W_enc", "b_enc"},
+    "topk": {"W_enc", "b_enc"},
+    "jumprelu": {"W_enc", "b_enc", "threshold"},
+    "gated": {"W_enc", "b_gate", "b_mag", "r_mag"},
+    "dense": {"W_enc", "b_enc"},
+    "pca": {"W_enc", "b_enc"},
+    "neurons": {"W_enc", "b_enc"},
+}
+"""Architecture of a checkpoint -> tensors of its encoder; the decoder's are W_dec and b_dec."""
 HOOK_NAMES = {
     r"blocks\.(\d+)\.hook_resid_post": 1,
     r"blocks\.(\d+)\.hook_resid_pre": 0,
@@ -59,7 +70,6 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> None:
     (folder / "cfg.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
-@torch.no_grad()
 def load_dictionary(folder: Path) -> Dictionary:
     """The frozen dictionary of a checkpoint, ours or SAELens's.
 
@@ -67,22 +77,48 @@ def load_dictionary(folder: Path) -> Dictionary:
         InputError: files are missing or damaged, or the checkpoint does something that no dictionary of ours does.
     """
     try:
-        config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "cfg.json").read_text(encoding="utf-8-sig"))
         weights = {name: value.float() for name, value in load_file(folder / "sae_weights.safetensors").items()}
-        _refuse_what_cannot_be_folded(config, weights, folder)
-        _fold(config, weights)
-        dictionary = _empty(config, folder)
-        dictionary.hook_layer = hook_layer(config, folder)
-        dictionary.least_cosine = config.get("metadata", {}).get("decoder_cosine")
-        expected = dictionary.weights()
-        if expected.keys() != weights.keys():
-            raise KeyError(f"tensors {', '.join(sorted(weights))} instead of {', '.join(sorted(expected))}")
-        for name, value in expected.items():
-            if value.shape != weights[name].shape:
-                raise ValueError(f"{name} of shape {tuple(weights[name].shape)} instead of {tuple(value.shape)}")
-            value.copy_(weights[name])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(folder, "cfg.json, sae_weights.safetensors", f"are no checkpoint ({error}); rerun the stage train_sae") from error
+        if not isinstance(config, dict):
+            raise TypeError("cfg.json holds no keys")
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise damaged(folder, "cfg.json, sae_weights.safetensors", f"are no checkpoint ({error})") from error
+    _refuse_what_cannot_be_folded(config, weights, folder)
+    dictionary = assembled(config, weights, folder / "sae_weights.safetensors")
+    dictionary.hook_layer = hook_layer(config, folder)
+    dictionary.least_cosine = config.get("metadata", {}).get("decoder_cosine")
+    return dictionary
+
+
+@torch.no_grad()
+def assembled(config: dict[str, Any], weights: dict[str, Tensor], where: Path) -> Dictionary:
+    """The frozen dictionary that computes what a checkpoint's keys and tensors, by SAELens's names, say.
+
+    Raises:
+        InputError: naming the file `where` and the key or tensor, if one is missing, unknown or of another shape.
+    """
+    if "log_threshold" in weights:
+        weights = {name: value for name, value in weights.items() if name != "log_threshold"} | {
+            "threshold": weights["log_threshold"].exp()
+        }
+    _refuse_other_tensors(config["architecture"], weights, where)
+    given = {key: config.get(key) for key in ("d_in", "d_sae", *(["k"] if config["architecture"] in ("topk", "neurons") else []))}
+    for key, value in given.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(
+                where, key, f"is {value!r} in the checkpoint's config, and must be a whole number from 1 on; take it from its maker"
+            )
+    width, features = config["d_in"], config["d_sae"]
+    if config.get("k", 1) > features:
+        raise InputError(where, "k", f"is {config['k']}, more than the {features} concepts that there are; take it from its maker")
+    shapes = {"W_enc": (width, features), "W_dec": (features, width), "b_dec": (width,)}
+    for name, value in weights.items():
+        if value.shape != (shape := shapes.get(name, (features,))):
+            problem = f"has shape {tuple(value.shape)} where the rest of the checkpoint asks for {shape}; they are of two dictionaries"
+            raise InputError(where, name, problem)
+    dictionary, folded = _empty(config), _folded(config, weights)
+    for name, value in dictionary.weights().items():
+        value.copy_(folded[name])
     return dictionary.requires_grad_(False).eval()
 
 
@@ -104,6 +140,10 @@ def _held(dictionary: Dictionary) -> dict[str, object]:
 
 
 def _refuse_what_cannot_be_folded(config: dict[str, Any], weights: dict[str, Tensor], folder: Path) -> None:
+    architecture = config.get("architecture")
+    if architecture not in ENCODERS:
+        problem = f"`{architecture}` is no dictionary that is read here; convert it to one of {', '.join(ENCODERS)}, or take another one"
+        raise InputError(folder / "cfg.json", "architecture", problem)
     normalised = config.get("normalize_activations", "none")
     if normalised not in ("none", None, False):
         problem = f"is `{normalised}`, a normalisation that the weights do not hold; fold it with SAELens or train without it"
@@ -117,35 +157,46 @@ def _refuse_what_cannot_be_folded(config: dict[str, Any], weights: dict[str, Ten
         raise InputError(folder / "sae_weights.safetensors", "scaling_factor", "is not read; fold it into W_dec first")
 
 
-def _fold(config: dict[str, Any], weights: dict[str, Tensor]) -> None:
-    """Changes weights in place so that encode is act(x W_enc + b_enc) and decode z W_dec + b_dec."""
-    if "log_threshold" in weights:
-        weights["threshold"] = weights.pop("log_threshold").exp()
-    if "threshold" in weights:
-        weights["threshold"] = weights["threshold"].clamp(min=0.0)  # SAELens applies ReLU besides
+def _refuse_other_tensors(architecture: str, weights: dict[str, Tensor], where: Path) -> None:
+    """Nothing is left out silently: a tensor that this architecture does not have may change the codes."""
+    expected = ENCODERS[architecture] | {"W_dec", "b_dec"}
+    if missing := sorted(expected - weights.keys()):
+        raise InputError(
+            where, ", ".join(missing), f"is missing, and `{architecture}` needs it; the file holds {', '.join(sorted(weights))}"
+        )
+    if unknown := sorted(weights.keys() - expected):
+        raise InputError(where, ", ".join(unknown), f"is no tensor of `{architecture}` and may change its codes; name its architecture")
+
+
+def _folded(config: dict[str, Any], weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights with which encode is act(x W_enc + b_enc) and decode z W_dec + b_dec."""
+    weights = dict(weights)
+    if config["architecture"] == "gated":
+        scale, gate, magnitude = weights.pop("r_mag").exp(), weights.pop("b_gate"), weights.pop("b_mag")
+        weights |= {"W_enc": weights["W_enc"] * scale, "b_enc": magnitude, "threshold": magnitude - scale * gate}
     if config.get("apply_b_dec_to_input", True) and config["architecture"] != "dense":
         weights["b_enc"] = weights["b_enc"] - weights["b_dec"] @ weights["W_enc"]
     if config.get("rescale_acts_by_decoder_norm", False):
         norms = weights["W_dec"].norm(dim=1)
-        weights["W_enc"] = weights["W_enc"] * norms
-        weights["b_enc"] = weights["b_enc"] * norms
+        for name in {"W_enc", "b_enc", "threshold"} & weights.keys():
+            weights[name] = weights[name] * norms
         weights["W_dec"] = weights["W_dec"] / norms[:, None]
+    if "threshold" in weights:
+        weights["threshold"] = weights["threshold"].clamp(min=0.0)  # SAELens applies ReLU besides
+    return weights
 
 
-def _empty(config: dict[str, Any], folder: Path) -> Dictionary:
-    width, features = int(config["d_in"]), int(config["d_sae"])
+def _empty(config: dict[str, Any]) -> Dictionary:
+    width, features = config["d_in"], config["d_sae"]
     match config["architecture"]:
         case "standard":
             return ReluL1Dictionary(width, features)
         case "topk":
-            return TopKDictionary(width, features, int(config["k"]))
-        case "jumprelu":
+            return TopKDictionary(width, features, config["k"])
+        case "jumprelu" | "gated":
             return JumpReluDictionary(width, features)
-        case "dense":
-            return DenseDictionary(width, features)
         case "pca":
             return PcaDictionary(width, features)
         case "neurons":
-            return NeuronDictionary(width, int(config["k"]))
-    known = "standard, topk, jumprelu, dense, pca, neurons"
-    raise InputError(folder / "cfg.json", "architecture", f"`{config['architecture']}` is none of {known}")
+            return NeuronDictionary(width, config["k"])
+    return DenseDictionary(width, features)

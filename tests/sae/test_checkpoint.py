@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from segcompass.cli import main
@@ -82,18 +82,41 @@ def test_what_can_be_folded_is(tmp_path: Path) -> None:
     [
         ({"normalize_activations": "layer_norm"}, "normalisation that the weights do not hold"),
         ({"reshape_activations": "hook_z"}, "residual-stream"),
-        ({"architecture": "gated"}, "none of standard, topk, jumprelu, dense"),
+        ({"architecture": "gated"}, "b_gate, b_mag, r_mag: is missing, and `gated` needs it"),
+        ({"architecture": "transcoder"}, "`transcoder` is no dictionary that is read here; convert it to one of standard, topk"),
         ({"activation_fn_str": "tanh-relu"}, "not read"),
         ({"metadata": {"hook_name": "blocks.4.attn.hook_z"}}, "no output of a block"),
-        ({"architecture": "topk"}, "no checkpoint"),
-        ({"architecture": "jumprelu"}, "threshold"),
-        ({"d_sae": 2}, "no checkpoint"),
+        ({"architecture": "topk"}, "k: is None"),
+        ({"architecture": "topk", "k": 2}, "k: is 2, more than the 1 concepts"),
+        ({"architecture": "topk", "k": True}, "k: is True"),
+        ({"architecture": "jumprelu"}, "threshold: is missing"),
+        ({"d_sae": 2}, "W_dec: has shape|W_enc: has shape|b_enc: has shape"),
+        ({"d_in": "one"}, "d_in: is 'one'"),
+        ({"d_sae": 10**15}, "has shape"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_cannot_be_folded_is_refused(changes: dict, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=sentence):
         load_dictionary(foreign(tmp_path, **changes))
+
+
+def test_a_tensor_that_the_architecture_has_not_is_refused_by_name(tmp_path: Path) -> None:
+    folder = foreign(tmp_path)
+    weights = load_file(folder / "sae_weights.safetensors")
+    save_file(weights | {"gain": torch.ones(1)}, folder / "sae_weights.safetensors")
+    with pytest.raises(InputError, match="gain: is no tensor of `standard`"):
+        load_dictionary(folder)
+
+
+@pytest.mark.parametrize(("made_here", "remedy"), [(True, "delete .* and start the pipeline again"), (False, "take a whole copy of it")])
+def test_the_remedy_is_one_that_helps(made_here: bool, remedy: str, tmp_path: Path) -> None:
+    foreign(tmp_path)
+    (tmp_path / "cfg.json").write_text("{")
+    if made_here:
+        (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InputError, match=remedy):
+        load_dictionary(tmp_path)
 
 
 class Autoencoder(nn.Module):
@@ -122,7 +145,8 @@ def test_the_release_converts(layout: str, tmp_path: Path) -> None:
 def test_a_release_of_another_layout_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"weights": {"a": torch.zeros(1)}, "enc": torch.zeros(2)}, tmp_path / "other.pt")
     (tmp_path / "code.pt").write_bytes(pickle.dumps(Path("x")))
-    for name, sentence in {"other.pt": "it holds enc", "code.pt": "more than tensors", "missing.pt": "cannot be read"}.items():
+    said = {"other.pt": "enc: is no tensor of", "code.pt": "more than tensors", "missing.pt": "cannot be read"}
+    for name, sentence in said.items():
         assert main(["convert-sae", str(tmp_path / name), "--hook-layer", "16", "--out", str(tmp_path / "sae")]) == 2
         error = capsys.readouterr().err
         assert sentence in error and error.count("\n") == 1

@@ -74,6 +74,8 @@ THEIRS = {
     "topk": lambda: sae_lens.TopKSAE(sae_lens.TopKSAEConfig(**COMMON, k=4)),
     "topk, rescaled": lambda: sae_lens.TopKSAE(sae_lens.TopKSAEConfig(**COMMON, k=4, rescale_acts_by_decoder_norm=True)),
     "jumprelu": lambda: sae_lens.JumpReLUSAE(sae_lens.JumpReLUSAEConfig(**COMMON)),
+    "gated": lambda: sae_lens.GatedSAE(sae_lens.GatedSAEConfig(**COMMON)),
+    "gated, b_dec not applied": lambda: sae_lens.GatedSAE(sae_lens.GatedSAEConfig(**COMMON, apply_b_dec_to_input=False)),
 }
 
 

@@ -52,7 +52,7 @@ class Progress:
         return [] if SILENT.match(line) else [line]
 
     def seconds_left(self, now: float) -> float:
-        """Work that is left, by what jobs of the same rule took (of one not seen yet: any job), at the pace at which work was done so far."""
+        """Work that is left, by what jobs of the same rule took (of one not seen yet: any job), at the pace of the work so far."""
         everything = [seconds for took in self._took.values() for seconds in took]
         if not everything or now <= self.started:
             return 0.0
