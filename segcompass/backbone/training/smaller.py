@@ -30,7 +30,7 @@ def load_largest(folder: Path, settings: SegmenterSettings) -> SamSegmenter:
     """
     sam = SamSegmenter(SamModel.from_pretrained(folder, dtype=torch.float32))
     vision, expected = sam.model.config.vision_config, build_sam(settings).config.vision_config
-    for ours in ("hidden_size", "num_hidden_layers", "output_channels", "image_size", "patch_size"):
+    for ours in ("hidden_size", "num_hidden_layers", "num_attention_heads", "mlp_dim", "output_channels", "image_size", "patch_size"):
         if getattr(vision, ours) != getattr(expected, ours):
             field = f"vision_config.{ours}"
             raise InputError(
