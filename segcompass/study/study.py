@@ -79,7 +79,7 @@ class Study(Section):
         return self
 
     def _contradictions(self) -> list[str]:
-        found = []
+        found = backbone_contradictions(self.backbone)
         for name, dictionary in self.saes.items():
             if isinstance(dictionary, RandomDictionary | Neurons):
                 if not isinstance(self.saes.get(dictionary.like), Trained):
@@ -126,7 +126,6 @@ class Study(Section):
         benchmark, split = self.report.qualitative_split
         if split not in self.evaluation.splits.get(benchmark, []):
             found.append("report.qualitative_split: must be one of evaluation.splits")
-        found += backbone_contradictions(self.backbone)
         if isinstance(self.backbone, EmbeddedBackbone):
             hooks = {"activations": self.activations.hook_layer}
             hooks |= {f"sweep.lines.{index}": line.hook_layer for index, line in enumerate(self.sweep.lines)}

@@ -9,7 +9,7 @@ import yaml
 
 from segcompass.errors import InputError
 from segcompass.provenance.folder_digest import folder_digest
-from segcompass.provenance.freeze import frozen_content
+from segcompass.provenance.freeze import frozen_contents
 from segcompass.study.backbone import EmbeddedBackbone, given_models
 from segcompass.study.experiments import changed
 from segcompass.study.jobs import Job
@@ -43,7 +43,7 @@ def test_a_build_trains_what_it_does_not_take(tmp_path: Path) -> None:
 
 def test_taken_parts_are_frozen_by_what_their_files_are(tmp_path: Path) -> None:
     study = load_study(edited(tmp_path, {"backbone.source": "build", "backbone.taken": ["sam"]}))
-    files = frozen_content(study, Job("train_backbone"), Path.cwd())["params"]["files"]
+    files = frozen_contents(study, Path.cwd())[Job("train_backbone")]["params"]["files"]
     folder = "backbones/embedded/sam"
     assert files == {"sam": {"folder": folder, "digest": folder_digest(Path(folder))}}
 

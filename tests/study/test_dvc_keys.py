@@ -16,9 +16,8 @@ def found() -> dict[str, set[tuple[str, ...]]]:
 def test_a_key_from_another_section_is_found(found: dict) -> None:
     assert ("evaluation", "confidence_threshold") in found["train_joint"] and ("evaluation", "batch") not in found["train_joint"]
     assert ("analysis", "bootstrap", "level") in found["intervene"]
-    assert {key for key in found["cache_answers"] if key[:2] == ("joint", "warm_up")} == {
-        ("joint", "warm_up", name) for name in ("prompts", "answer_batch", "seed")
-    }
+    assert {key[1] for key in found["embed_images"] if key[0] == "answers"} == {"benchmarks", "prompts", "seed"}
+    assert ("experiments", "interface", "variants") in found["embed_images"] and ("answers", "batch") in found["cache_answers"]
 
 
 def test_what_only_a_switch_makes_a_stage_read_is_found(found: dict) -> None:

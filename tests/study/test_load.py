@@ -103,7 +103,7 @@ def variant(experiment: str, changes: dict, seeds: list[int] | None = None) -> d
             "not in experiments.signals.variants",
         ),
         ({"analysis.correlation.variants": {"interface": ["full"]}}, "analysis.correlation.variants.interface", "`full` is not in"),
-        ({"analysis.intervention.variants": {"signals": ["reference"]}}, "analysis.intervention.variants.signals", "`reference` is not in"),
+        ({"analysis.intervention.variants": ["full"]}, "analysis.intervention.variants.interface", "`full` is not in"),
         ({"data.seed": True}, "data.seed", "integer"),
         ({"data.counterfactuals.splits": ["testA"]}, "data.counterfactuals.splits", "'val' or 'test'"),
         ({"data.counterfactuals.splits": ["val", "val"]}, "data.counterfactuals.splits", "each once"),
@@ -203,7 +203,7 @@ def test_what_runs_share_is_made_of_what_they_read(tmp_path: Path) -> None:
     study = smoke()
     layers = {part: answered_layers(study, part) for part in ("training", "evaluation", "gold")}
     assert layers == {"training": [1, 2], "evaluation": [1, 2], "gold": [2]}
-    assert used_segmenters(study) == ["sam"]
+    assert used_segmenters(study) == ["sam", "sam_small"]
     silent = load_study(edited(tmp_path, {"evaluation.oracle_thoughts": {"signals": ["full"]}}))
     parts = [dict(job.wildcards)["part"] for job in all_jobs(silent) if job.stage == "cache_answers"]
     assert parts == ["training", "evaluation"]
@@ -234,9 +234,10 @@ def test_a_key_of_the_interface_moves_no_answer_and_a_key_of_the_answers_moves_e
         old = {job: stage_params(before, job) for job in all_jobs(before)}
         return {job.stage for job in all_jobs(after) if stage_params(after, job) != old[job]}
 
-    assert moved({"interface.training.masks.steps": 7}) == {"train_interface"}
+    # Tables say what each variant is.
+    assert moved({"interface.training.masks.steps": 7}) == {"train_interface", "make_tables"}
     assert moved({"answers.prompts": 40}) == {"cache_answers", "embed_images"}
-    assert moved({"joint.policy.kl": 0.1}) == {"train_joint"}
+    assert moved({"joint.policy.kl": 0.1}) == {"train_joint", "make_tables"}
 
 
 def test_a_sweep_keeps_the_keys_of_the_dictionary_it_is_like_and_caches_each_layer_once(tmp_path: Path) -> None:
@@ -270,4 +271,4 @@ def test_a_dictionary_is_scored_beside_the_random_one_that_is_like_it(tmp_path: 
     saes = load_study(PARAMS / "smoke.yaml").model_dump(mode="json")["saes"]
     study = load_study(edited(tmp_path, {"saes": saes | {"other": saes["random"]}, "evaluation.control_sae": "other"}))
     jobs = {dict(job.wildcards)["sae"]: stage_params(study, job) for job in all_jobs(study) if job.stage == "score_concepts"}
-    assert jobs["relu_l1"]["control_sae"] == "other", "another control makes its scores stale"
+    assert jobs["dense"]["control_sae"] == "other", "another control makes its scores stale"
