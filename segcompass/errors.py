@@ -5,6 +5,7 @@ standard error and exits with code 2. Anything else that escapes is a defect of 
 """
 
 from pathlib import Path
+from unicodedata import category
 
 
 class InputError(Exception):
@@ -19,4 +20,9 @@ class InputError(Exception):
     def __init__(self, where: Path | str | None, field: str, problem: str) -> None:
         self.where, self.field, self.problem = where, field, problem
         place = ": ".join(str(part) for part in (where, field) if part not in (None, ""))
-        super().__init__(f"{place}: {problem}." if place else f"{problem}.")
+        super().__init__(shown(f"{place}: {problem}." if place else f"{problem}."))
+
+
+def shown(text: str) -> str:
+    """A text of strangers as a terminal may show it: control characters, ends of lines and halves of surrogate pairs written out."""
+    return "".join(repr(letter)[1:-1] if category(letter) in ("Cc", "Cs", "Zl", "Zp") else letter for letter in text)
