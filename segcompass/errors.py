@@ -6,6 +6,7 @@ standard error and exits with code 2. Anything else that escapes is a defect of 
 
 import errno
 from pathlib import Path
+from unicodedata import category
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of the system's errors that say that a file system has no room left: no defect of ours, and the user can help it."""
@@ -23,7 +24,7 @@ class InputError(Exception):
     def __init__(self, where: Path | str | None, field: str, problem: str) -> None:
         self.where, self.field, self.problem = where, field, problem
         place = ": ".join(str(part) for part in (where, field) if part not in (None, ""))
-        super().__init__(f"{place}: {problem}." if place else f"{problem}.")
+        super().__init__(shown(f"{place}: {problem}." if place else f"{problem}."))
 
 
 def damaged(folder: Path, field: str, problem: str) -> InputError:
@@ -32,3 +33,8 @@ def damaged(folder: Path, field: str, problem: str) -> InputError:
     if (folder / "run.json").is_file():
         remedy = f"delete {folder} and start the pipeline again, which makes it anew"
     return InputError(folder, field, f"{problem}; {remedy}")
+
+
+def shown(text: str) -> str:
+    """A text of strangers as a terminal may show it: control characters, ends of lines and halves of surrogate pairs written out."""
+    return "".join(repr(letter)[1:-1] if category(letter) in ("Cc", "Cs", "Zl", "Zp") else letter for letter in text)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from segcompass.datasets.inventory import BENCHMARK_FILES, Finding, inspect
+from segcompass.errors import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     findings = inspect(arguments.data_root, arguments.deep)
     if not findings:
-        print(f"{arguments.data_root}: none of {', '.join(BENCHMARK_FILES)} is there; see docs/data.md for the layout.")
+        print(f"{shown(str(arguments.data_root))}: none of {', '.join(BENCHMARK_FILES)} is there; see docs/data.md for the layout.")
         return 1
     rows = [
         {

@@ -50,7 +50,7 @@ class Instances:
         """(path below the root, height, width) of an image."""
         entry = self.images.get(image_id) if isinstance(image_id, int) else None
         if entry is None:
-            raise InputError(self.path, f"image {image_id}", "is named by a ref but not listed in images; download both again")
+            raise InputError(self.path, f"image {str(image_id)[:40]}", "is named by a ref but not listed in images; download both again")
         height, width = entry.get("height"), entry.get("width")
         if not (type(height) is int and type(width) is int and height > 0 and width > 0 and height * width <= MOST_PIXELS):
             problem = f"height and width are not the sides of an image of at most {MOST_PIXELS} pixels; download it again"
@@ -64,7 +64,8 @@ class Instances:
         for annotation_id in annotation_ids:
             entry = self.annotations.get(annotation_id) if isinstance(annotation_id, int) else None
             if entry is None:
-                raise InputError(self.path, f"annotation {annotation_id}", "is named by a ref but not listed; download both again")
+                named = f"annotation {str(annotation_id)[:40]}"
+                raise InputError(self.path, named, "is named by a ref but not listed; download both again")
             if entry.get("image_id") != image_id:
                 raise InputError(self.path, f"annotation {annotation_id}", "belongs to another image than its ref; download both again")
             if entry.get("iscrowd"):

@@ -201,7 +201,7 @@ def test_damaged_lines_are_scored_or_refused_by_one_sentence(tmp_path: Path, cap
     generator = np.random.default_rng(11)
     whole = {"s": [sample("a", LEFT, ignore=MIDDLE), sample("b", NONE, True)], "p": [prediction("a", MIDDLE), prediction("b", None, True)]}
     codes = []
-    for _ in range(400):
+    for _ in range(200):
         rows = json.loads(json.dumps(whole))
         name = "sp"[int(generator.integers(2))]
         row = rows[name][int(generator.integers(2))]
@@ -219,7 +219,7 @@ def test_damaged_lines_are_scored_or_refused_by_one_sentence(tmp_path: Path, cap
         codes.append(main(["score", *words]))
         error = capsys.readouterr().err
         assert len(error.splitlines()) == (codes[-1] == 2) and len(error) < 600
-    assert set(codes) == {0, 2} and codes.count(2) > 200
+    assert set(codes) == {0, 2} and codes.count(2) > 100
 
 
 def test_samples_prints_the_documented_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from segcompass.cli import main
 from segcompass.datasets.load import load_samples
+from segcompass.datasets.masks import checked_rle
 from segcompass.datasets.pickles import load_plain_pickle
 from segcompass.errors import InputError
 from tests.datasets.test_loaders import refer_root
@@ -88,7 +89,7 @@ FILES = [
 
 
 @pytest.mark.parametrize(("benchmark", "name"), FILES)
-def test_only_our_error_surfaces_from_damaged_files(tmp_path: Path, benchmark: str, name: str) -> None:
+def test_only_our_error_surfaces_from_damaged_files(tmp_path: Path, benchmark: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     root = reasonseg_root(grefcoco_root(tmp_path))
     path = root / name
     whole = path.read_bytes()
@@ -102,9 +103,59 @@ def test_only_our_error_surfaces_from_damaged_files(tmp_path: Path, benchmark: s
         except InputError as error:
             refused += 1
             assert len(str(error).splitlines()) == 1 and str(error).endswith(".")
+        if refused % 5 == 1:
+            assert main(["check", str(root), "--deep"]) == 1, "the images of COCO are not there"
+            assert not capsys.readouterr().err
     assert refused > ROUNDS // 5, "the damage is damage"
     path.write_bytes(whole)
     assert list(load_samples(root, benchmark, "val"))
+
+
+VALUES: list[object] = [None, True, False, 0, -1, 2.5, 10**30, 10**400, -1e308, float("nan"), float("inf")]
+VALUES += ["", "x", "\0", "\ud800", "a\nb\u2028c", "7", b"x", "y" * 5000, [], {}, [[]], [None], [-1], [[1] * 7]]
+VALUES += [{"size": [10, 12]}, {"size": [10, 12], "counts": [120]}, {"size": [10, 12], "counts": "0" * 40}]
+
+
+def exchanged(value: object, generator: np.random.Generator, parts: object = None) -> object:
+    """A copy in which one value, somewhere, is another one, is gone, or stands twice."""
+    keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+    if not keys or generator.random() < 0.12:
+        return VALUES[int(generator.integers(len(VALUES)))]
+    key = keys[int(generator.integers(len(keys)))]
+    copied = dict(value) if isinstance(value, dict) else list(value)
+    kind = generator.random()
+    if kind < 0.08:
+        del copied[key]
+    elif kind < 0.16 and isinstance(copied, list):
+        copied.append(copied[key])
+    else:
+        copied[key] = exchanged(value[key], generator)
+    return copied
+
+
+@pytest.mark.parametrize(("benchmark", "name"), [file for file in FILES if not file[1].endswith(".jpg")])
+def test_wrong_values_anywhere_cost_one_sentence(tmp_path: Path, benchmark: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Through the commands, as a stranger meets them: `samples` lists or refuses, `check` reports either way."""
+    root = reasonseg_root(grefcoco_root(tmp_path))
+    path = root / name
+    pickled = name.endswith(".p")
+    content = pickle.loads(path.read_bytes()) if pickled else json.loads(path.read_text())  # noqa: S301 - our own file
+    generator = np.random.default_rng(zlib.crc32(f"exchanged {name}".encode()))
+    codes = []
+    for _ in range(2 * ROUNDS):
+        changed = exchanged(content, generator)
+        path.write_bytes(pickle.dumps(changed, 2) if pickled else json.dumps(changed, default=lambda value: value.decode()).encode())
+        codes.append(main(["samples", str(root), "--benchmark", benchmark, "--split", "val"]))
+        captured = capsys.readouterr()
+        assert len(captured.err.splitlines()) == (codes[-1] == 2) and len(captured.err) < 1000
+        for line in captured.out.splitlines():
+            sample = json.loads(line)
+            assert checked_rle(sample["target"], sample["height"], sample["width"]) and sample["text"].encode()
+        if len(codes) % 4 == 0:
+            assert main(["check", str(root), "--deep"]) == 1
+            report = capsys.readouterr()
+            assert not report.err and report.out.encode()
+    assert set(codes) == {0, 2} and min(codes.count(0), codes.count(2)) > ROUNDS // 6
 
 
 class Runs:
