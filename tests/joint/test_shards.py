@@ -142,7 +142,7 @@ def test_shards_that_are_not_whole_are_one_sentence(
 def test_an_index_that_cannot_be_read_is_one_sentence(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "index.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(InputError, match="index.json: cannot be read .*; rerun the stage make_things") as fault:
+    with pytest.raises(InputError, match=r"index.json: cannot be read .*; rerun the stage make_things") as fault:
         read_index(tmp_path, "make_things")
     assert "\n" not in str(fault.value)
     (tmp_path / "index.json").write_text(json.dumps({"a": 1}))
