@@ -62,8 +62,9 @@ class CachedImages:
         self._targets = open_shards(folder, index, "targets", STAGE)
         try:
             self._places = {kind: {name: place for place, name in enumerate(index["names"][kind])} for kind in ("images", "targets")}
-            if len(self._places["images"]) != len(self._images) or len(self._places["targets"]) != len(self._targets):
-                raise ValueError(f"{len(self._places['images'])} names are given to {len(self._images)} images")
+            for kind, held in (("images", self._images), ("targets", self._targets)):
+                if len(self._places[kind]) != len(held):
+                    raise ValueError(f"{len(self._places[kind])} names are given to {len(held)} {kind}")
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(folder, "index.json", f"is no index of images ({error}); rerun the stage {STAGE}") from error
         if index.get("segmenter") != segmenter:
