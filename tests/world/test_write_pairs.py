@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from segcompass.datasets.artefact import data_root, gold_thoughts, manifest, read_lines
-from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import decode
 from segcompass.datasets.pairs import read_pairs
 from segcompass.datasets.samples import Sample, load_samples, read_samples
@@ -73,7 +73,7 @@ def test_files_of_a_pair_are_equal_to_the_pixel_outside_the_edited_object(artefa
         _, split, number = row.pair.split("_")
         drawn = draw_pair(row.attribute, split, int(number), data)  # type: ignore[arg-type]
         assert tuple(scene.scene_id for scene in drawn.scenes) == tuple(side.scene_id for side in row.sides)
-        first, second = (read_image(data_root(artefact) / side.image) for side in row.sides)
+        first, second = (np.asarray(Image.open(data_root(artefact) / side.image)) for side in row.sides)
         touched = np.any([outline(scene.objects[row.edited], scene.height, scene.width) for scene in drawn.scenes], axis=0)
         changed = (first != second).any(axis=-1)
         assert changed.any() and not changed[~touched].any()
