@@ -1,15 +1,18 @@
 """Pairs come back through the loaders as they were drawn, equal to the pixel, and leave what is written beside them as it was."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from segcompass.cli import main
 from segcompass.datasets.artefact import data_root, gold_thoughts, manifest, read_lines
-from segcompass.datasets.files import read_image
 from segcompass.datasets.masks import decode
 from segcompass.datasets.pairs import read_pairs
-from segcompass.datasets.samples import Sample, load_samples, read_samples
+from segcompass.datasets.samples import Sample, read_samples
 from segcompass.datasets.splits import COUNTERFACTUALS
 from segcompass.provenance.stage import Stage
 from segcompass.stages import prepare_data
@@ -73,15 +76,17 @@ def test_files_of_a_pair_are_equal_to_the_pixel_outside_the_edited_object(artefa
         _, split, number = row.pair.split("_")
         drawn = draw_pair(row.attribute, split, int(number), data)  # type: ignore[arg-type]
         assert tuple(scene.scene_id for scene in drawn.scenes) == tuple(side.scene_id for side in row.sides)
-        first, second = (read_image(data_root(artefact) / side.image) for side in row.sides)
+        first, second = (np.asarray(Image.open(data_root(artefact) / side.image)) for side in row.sides)
         touched = np.any([outline(scene.objects[row.edited], scene.height, scene.width) for scene in drawn.scenes], axis=0)
         changed = (first != second).any(axis=-1)
         assert changed.any() and not changed[~touched].any()
 
 
-def test_the_door_of_the_benchmarks_opens_pairs(artefact: Path, samples: dict[str, Sample]) -> None:
-    loaded = list(load_samples(artefact / "root", "counterfactual_size", "test"))
-    assert loaded and all(samples[sample.sample_id] == sample for sample in loaded)
+def test_the_door_of_the_benchmarks_opens_pairs(artefact: Path, samples: dict[str, Sample], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["samples", str(artefact / "root"), "--benchmark", "counterfactual_size", "--split", "test"]) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(shown) == 3 * 10
+    assert all(asdict(samples[sample["sample_id"]]).items() >= sample.items() for sample in shown)
 
 
 def test_nothing_else_changes_where_pairs_are_written(artefact: Path, tmp_path: Path) -> None:
