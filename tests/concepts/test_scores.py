@@ -7,9 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
+from segcompass.activations.typed_sample import TypedSample
 from segcompass.concepts.every_concept import BACKGROUND
+from segcompass.concepts.labelled import LabelledTokens
+from segcompass.sae.dictionary import Dictionary
+from segcompass.sae.neurons import NeuronDictionary
+from segcompass.sae.pca import PcaDictionary
 from segcompass.sae.topk import TopKDictionary
-from segcompass.sae.untrained import UntrainedDictionary
+from segcompass.sae.untrained import UntrainedDictionary, fit_scale
 from segcompass.stages.score_concepts import Scores
 from segcompass.study.analysis import BootstrapSettings
 from segcompass.study.scoring import ScoreSettings
@@ -29,9 +34,38 @@ def scores() -> Scores:
     with torch.no_grad():
         trained.W_enc.copy_(torch.eye(6))
         trained.W_dec.copy_(torch.eye(6))
-        random.match_sparsity(torch.from_numpy(train.hidden), 1.0)
+    _draw(random, train)
     dictionaries = {"trained": trained.requires_grad_(False), "random": random.requires_grad_(False)}
     return Scores(train, val, dictionaries, SETTINGS, BootstrapSettings(samples=200, level=0.95, seed=0))
+
+
+def _draw(random: UntrainedDictionary, train: LabelledTokens) -> None:
+    hidden = torch.from_numpy(train.hidden)
+    sample = TypedSample(hidden, torch.zeros(len(hidden), dtype=torch.uint8), {0: 1.0})
+    random.match_sparsity(sample, {0: 1.0})
+    fit_scale(random, sample)
+
+
+def test_hidden_units_and_components_are_scored_beside_a_control_of_another_width() -> None:
+    train, val = drawn_tokens(images=30, seed=0), drawn_tokens(images=30, seed=1)
+    torch.manual_seed(0)
+    random, units, components = UntrainedDictionary(6, 9), NeuronDictionary(6, 1), PcaDictionary(6, 4)
+    _draw(random, train)
+    components.fit([torch.from_numpy(train.hidden)])
+    bootstrap = BootstrapSettings(samples=100, level=0.95, seed=0)
+    for dictionary in (units, components):
+        dictionaries: dict[str, Dictionary] = {"trained": dictionary.requires_grad_(False), "random": random.requires_grad_(False)}
+        scores = Scores(train, val, dictionaries, SETTINGS, bootstrap)
+        metrics = scores.metrics().set_index(["token_type", "metric"])
+        # Rows of either are orthogonal, so no row is like another; random ones are. Difference and interval are theirs.
+        coherence = metrics.loc[("all", "decoder_coherence_nearest")]
+        assert abs(coherence["trained"]) < 1e-5 and coherence["random"] > 0.2 and coherence["tells_trained_from_random"]
+        assert metrics.loc[("all", "l0"), "trained"] == (1 if dictionary is units else 4)
+        concepts = scores.every_concept()["concepts"]
+        assert concepts["dictionary"].value_counts().to_dict() == {"random": 9, "trained": dictionary.features}
+        purity = scores.purity().set_index(["value", "metric"])
+        if dictionary is units:  # the first three are the drawn colours
+            assert [purity.loc[(colour, "auroc"), "concept"] for colour in COLOURS] == [0, 1, 2]
 
 
 def test_planted_colours_are_pure_and_shuffled_ones_are_not(scores: Scores) -> None:
