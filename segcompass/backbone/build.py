@@ -17,6 +17,7 @@ from transformers.models.sam.configuration_sam import SamConfig, SamMaskDecoderC
 from transformers.models.sam.modeling_sam import SamModel
 
 from segcompass.backbone.prompt import DESCRIBE, REFERENCE, THINK_CLOSE, THINK_OPEN, prompt_parts
+from segcompass.numerics.finite import refuse_unfinite
 from segcompass.study.backbone import SegmenterSettings, VisionLanguageSettings
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>", THINK_OPEN, THINK_CLOSE, REFERENCE)
@@ -117,7 +118,13 @@ def build_sam(settings: SegmenterSettings) -> SamModel:
 
 
 def save_embedded(folder: Path, vlm: LlavaForConditionalGeneration, processor: LlavaProcessor, sam: SamModel) -> None:
-    """Writes `vlm/` and `sam/` as folders that `from_pretrained` of transformers loads."""
+    """Writes `vlm/` and `sam/` as folders that `from_pretrained` of transformers loads.
+
+    Raises:
+        InputError: a weight is not finite.
+    """
+    for part, model in (("vlm", vlm), ("sam", sam)):
+        refuse_unfinite(dict(model.named_parameters()), folder / part, "nothing of that kind is published; lower the learning rates")
     with torch.no_grad():
         vlm.save_pretrained(folder / "vlm")
         processor.save_pretrained(folder / "vlm")

@@ -11,18 +11,18 @@ channels, g embedding side, m side of low-resolution maps; B answers of a batch,
 import json
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from segcompass.backbone.interface import OTHER
-from segcompass.errors import InputError
+from segcompass.errors import damaged
+from segcompass.numerics.finite import Place, loaded_finite, narrowed, save_finite
 
 SHARD_ROWS = 1024
 """Answers, and images, of a shard."""
@@ -77,12 +77,24 @@ class AnswersWriter:
     def add_image(self, image: str, embedding: Tensor, valid: Tensor) -> None:
         """Adds an image: embedding [C, g, g], and where it lies in its maps, bool [m, m]."""
         self._places[image] = len(self._places)
-        self._images.append((embedding.to("cpu", self.dtype), valid.cpu()))
+        self._images.append((narrowed(embedding, self.dtype, lambda _: f"a value of the embedding of {image}"), valid.cpu()))
         if len(self._images) == SHARD_ROWS:
             self._write_images()
 
     def add(self, image: str, answer: CachedAnswer) -> None:
         """Adds an answer about an image that was added before."""
+
+        def said(place: Place) -> str:
+            return f"a hidden state at token {place[0]} of the prompt and answer about {image}"
+
+        answer = replace(
+            answer,
+            hidden=narrowed(answer.hidden, self.dtype, said),
+            reference_states=narrowed(
+                answer.reference_states, self.dtype, lambda place: f"a state of reference token {place[0]} about {image}"
+            ),
+            targets=narrowed(answer.targets, self.dtype, lambda _: f"a share of an object's pixels in {image}"),
+        )
         self._answers.append((answer, self._places[image]))
         if len(self._answers) == SHARD_ROWS:
             self._write_answers()
@@ -103,11 +115,11 @@ class AnswersWriter:
     def _write_answers(self) -> None:
         answers = [answer for answer, _ in self._answers]
         tensors = {
-            "hidden": torch.cat([answer.hidden for answer in answers]).to(self.dtype),
+            "hidden": torch.cat([answer.hidden for answer in answers]),
             "token_types": torch.cat([answer.token_types for answer in answers]),
             "tokens": torch.tensor([len(answer.hidden) for answer in answers], dtype=torch.int32),
-            "reference_states": torch.stack([answer.reference_states for answer in answers]).to(self.dtype),
-            "targets": torch.cat([answer.targets for answer in answers]).to(self.dtype),
+            "reference_states": torch.stack([answer.reference_states for answer in answers]),
+            "targets": torch.cat([answer.targets for answer in answers]),
             "objects": torch.tensor([len(answer.targets) for answer in answers], dtype=torch.int32),
             "image": torch.tensor([place for _, place in self._answers], dtype=torch.int32),
         }
@@ -122,7 +134,7 @@ class AnswersWriter:
 
     def _write(self, kind: str, tensors: dict[str, Tensor], rows: int) -> None:
         name = f"{kind}-{len(self._shards[kind]):05d}.safetensors"
-        save_file({key: value.contiguous() for key, value in tensors.items()}, self.folder / name)
+        save_finite({key: value.contiguous() for key, value in tensors.items()}, self.folder / name)
         self._shards[kind].append({"file": name, "rows": rows})
 
 
@@ -150,8 +162,8 @@ class CachedAnswers:
                 raise ValueError(f"{len(self._places)} names are given to {self._image_ends[-1]} images")
             self._answers = [_AnswerShard(folder / shard["file"], shard["rows"], self._image_ends[-1]) for shard in index["answers"]]
         except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            raise InputError(folder, "index.json and its shards", f"cannot be read ({error}); rerun the stage cache_answers") from error
-        self.device = device
+            raise damaged(folder, "index.json and its shards", f"cannot be read ({error})") from error
+        self.folder, self.device = folder, device
 
     def __len__(self) -> int:
         return self._answer_ends[-1]
@@ -166,11 +178,13 @@ class CachedAnswers:
             hidden[index, longest - len(answer.hidden) :] = answer.hidden
             types[index, longest - len(answer.hidden) :] = answer.token_types
         embeddings, valid = zip(*(self._image(place) for _, place in found), strict=True)
+        references, embedded = torch.stack([answer.reference_states for answer, _ in found]), torch.stack(embeddings)
+        loaded_finite({"hidden": hidden, "reference_states": references, "embeddings": embedded}, self.folder, "shards")
         return CachedBatch(
             hidden.to(self.device),
             types.to(self.device),
-            torch.stack([answer.reference_states for answer, _ in found]).to(self.device, torch.float32),
-            torch.stack(embeddings).to(self.device, torch.float32),
+            references.to(self.device, torch.float32),
+            embedded.to(self.device, torch.float32),
             torch.stack(valid).to(self.device),
             [answer.targets.to(self.device, torch.float32) for answer, _ in found],
         )

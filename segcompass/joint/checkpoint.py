@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from segcompass.backbone.load import load_segmenter, load_vlm
-from segcompass.errors import InputError
+from segcompass.errors import InputError, damaged
 from segcompass.joint.model import JointModel
+from segcompass.numerics.finite import loaded_finite, save_finite
 from segcompass.sae.checkpoint import load_dictionary
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
 from segcompass.study.joint import InterfaceSettings
@@ -22,7 +24,7 @@ def build_model(backbone: Path, sae: Path, interface: InterfaceSettings, runtime
 
 def save_run(model: JointModel, interface: InterfaceSettings, folder: Path) -> None:
     """Writes `model.safetensors` (what the run itself has made) and `interface.json`."""
-    save_file({name: value.detach().contiguous() for name, value in model.state().items()}, folder / "model.safetensors")
+    save_finite({name: value.detach().contiguous() for name, value in model.state().items()}, folder / "model.safetensors")
     (folder / "interface.json").write_text(interface.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
@@ -35,8 +37,9 @@ def load_run(run: Path, backbone: Path, sae: Path, runtime: RuntimeSettings, ans
     try:
         interface = InterfaceSettings.model_validate_json((run / "interface.json").read_text(encoding="utf-8"))
         trained = load_file(run / "model.safetensors")
-    except (OSError, ValueError) as error:
-        raise InputError(run, "model.safetensors, interface.json", f"are no run ({error}); rerun the stage train_joint") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise damaged(run, "model.safetensors, interface.json", f"are no run ({error})") from error
+    loaded_finite(trained, run, "model.safetensors")
     model = build_model(backbone, sae, interface, runtime, answer)
     own = model.state()
     if {name: value.shape for name, value in own.items()} != {name: value.shape for name, value in trained.items()}:

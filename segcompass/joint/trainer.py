@@ -32,6 +32,7 @@ from segcompass.joint.rewards import advantages, as_tensor, mask_reward
 from segcompass.joint.rollouts import Answers, answer
 from segcompass.joint.supervision import confidence_loss, heat_losses, mask_losses, matched_pairs, objects_at
 from segcompass.joint.validation import KeptWeights, Validation
+from segcompass.numerics.finite import check_step
 from segcompass.optimisation.processes import Processes
 from segcompass.optimisation.resume import ResumePoint
 from segcompass.optimisation.schedule import rate_factor
@@ -135,6 +136,7 @@ class JointTrainer:
             self.processes.average_gradients(trained)
         with self.clock("optimiser"):
             norms = {f"norm_{name}": _norm(parameters) for name, parameters in self.model.parts().items()}
+            check_step({"total": float(total.detach())} | norms, step, "joint.learning_rates")
             nn.utils.clip_grad_norm_(trained, self.settings.clip_norm)
             optimiser.step()
         names = ("policy", "kl", "heat_bce", "heat_dice", "mask_dice", "mask_focal", "confidence")
