@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from segcompass.activations.source import Tokens, TokenSource
-from segcompass.errors import InputError
+from segcompass.errors import damaged
+from segcompass.numerics.finite import save_finite, unfinite
 
 
 class CacheWriter:
@@ -63,7 +63,7 @@ class CacheWriter:
 
     def _write(self) -> None:
         name = f"shard-{len(self.index['shards']):05d}.safetensors"
-        save_file({key: value[: self.filled] for key, value in self.shard.items()}, self.folder / name)
+        save_finite({key: value[: self.filled] for key, value in self.shard.items()}, self.folder / name)
         self.index["shards"].append({"file": name, "tokens": self.filled})
         self.filled = 0
 
@@ -78,8 +78,8 @@ class CacheReader(TokenSource):
             self.index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
             with (folder / "owners.jsonl").open(encoding="utf-8") as lines:
                 images = [names.setdefault(image, image) for image in (json.loads(line)["image"] for line in lines)]
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(folder / "index.json", "", "is missing or damaged; rerun the stage cache_activations") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise damaged(folder, "index.json, owners.jsonl", f"are missing or damaged ({error})") from error
         super().__init__(int(self.index["hook_layer"]), int(self.index["width"]), images, held_out_fraction, seed)
         self._ends = list(accumulate(chunk["tokens"] for chunk in self.index["chunks"]))
         self._shard_ends = list(accumulate(shard["tokens"] for shard in self.index["shards"]))
@@ -113,6 +113,11 @@ class CacheReader(TokenSource):
     def _slice(self, path: Path, start: int, end: int) -> dict[str, Tensor]:
         try:
             with safe_open(path, "pt") as file:
-                return {name: file.get_slice(name)[start:end] for name in ("hidden", "owner", "position", "token_type")}
+                tokens = {name: file.get_slice(name)[start:end] for name in ("hidden", "owner", "position", "token_type")}
         except (OSError, SafetensorError) as error:
-            raise InputError(path, "", "is missing or damaged; rerun the stage cache_activations") from error
+            raise damaged(path.parent, path.name, f"is missing or damaged ({error})") from error
+        if found := unfinite(tokens["hidden"]):
+            (token, _), value = found
+            where = f"token {int(tokens['position'][token])} of line {int(tokens['owner'][token]) + 1} of owners.jsonl"
+            raise damaged(path.parent, path.name, f"holds {value}, a hidden state of layer {self.hook_layer} at {where}")
+        return tokens

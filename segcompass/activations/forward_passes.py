@@ -14,6 +14,7 @@ from segcompass.activations.source import Tokens, TokenSource
 from segcompass.backbone.interface import INSTRUCTION, THOUGHT, VISUAL, VisionLanguageModel
 from segcompass.datasets.artefact import data_root, each_sample
 from segcompass.datasets.images import read_image
+from segcompass.numerics.finite import Place, narrowed
 from segcompass.study.concepts import ActivationSettings
 
 
@@ -45,7 +46,11 @@ class ForwardPasses:
         return slice(number * self.settings.batch, (number + 1) * self.settings.batch)
 
     def tokens(self, number: int) -> Tokens:
-        """The tokens of a chunk, hidden states rounded to the cache's dtype."""
+        """The tokens of a chunk, hidden states rounded to the cache's dtype.
+
+        Raises:
+            InputError: a hidden state is not finite, or the cache's dtype cannot hold it.
+        """
         owners = self.owners(number)
         batch = self.expressions[owners]
         prompts = self.vlm.prompts([read_image(self.root / own.image, own.size) for own in batch], [own.text for own in batch])
@@ -58,8 +63,13 @@ class ForwardPasses:
             if not place or self.expressions[place - 1].image != own.image:
                 wanted[row] |= states.token_types[row] == VISUAL
         rows = wanted.nonzero()[:, 0].cpu()
+
+        def said(place: Place) -> str:
+            token, owner = int(states.order[wanted][place[0]]), batch[int(rows[place[0]])].sample_id
+            return f"a hidden state of layer {self.settings.hook_layer} at token {token} of {owner}"
+
         return {
-            "hidden": states.hidden[wanted].to("cpu", getattr(torch, self.settings.dtype)),
+            "hidden": narrowed(states.hidden[wanted], getattr(torch, self.settings.dtype), said),
             "owner": (owners.start + rows).to(torch.int32),
             "position": states.order[wanted].to("cpu", torch.int32),
             "token_type": states.token_types[wanted].to("cpu", torch.uint8),

@@ -17,6 +17,7 @@ from transformers.models.sam.configuration_sam import SamConfig, SamMaskDecoderC
 from transformers.models.sam.modeling_sam import SamModel
 
 from segcompass.backbone.prompt import DESCRIBE, REFERENCE, THINK_CLOSE, THINK_OPEN, prompt_parts
+from segcompass.numerics.finite import refuse_unfinite
 from segcompass.study.backbone import SegmenterSettings, VisionLanguageSettings
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>", THINK_OPEN, THINK_CLOSE, REFERENCE)
@@ -117,19 +118,27 @@ def build_sam(settings: SegmenterSettings) -> SamModel:
 
 
 def save_embedded(folder: Path, vlm: LlavaForConditionalGeneration, processor: LlavaProcessor, sam: SamModel) -> None:
-    """Writes `vlm/` and `sam/` as folders that `from_pretrained` of transformers loads."""
+    """Writes `vlm/` and `sam/` as folders that `from_pretrained` of transformers loads.
+
+    Raises:
+        InputError: a weight is not finite.
+    """
     save_vlm(folder / "vlm", vlm, processor)
     save_sam(folder / "sam", sam)
 
 
-@torch.no_grad()
 def save_vlm(folder: Path, vlm: LlavaForConditionalGeneration, processor: LlavaProcessor) -> None:
-    """Writes model and processor as one folder that `from_pretrained` loads."""
-    vlm.save_pretrained(folder)
+    """Writes model and processor as one folder that `from_pretrained` loads; see `save_embedded` for what it raises."""
+    _save(folder, vlm)
     processor.save_pretrained(folder)
 
 
-@torch.no_grad()
 def save_sam(folder: Path, sam: SamModel) -> None:
-    """Writes a SAM as a folder that `from_pretrained` loads."""
-    sam.save_pretrained(folder)
+    """Writes a SAM as a folder that `from_pretrained` loads; see `save_embedded` for what it raises."""
+    _save(folder, sam)
+
+
+@torch.no_grad()
+def _save(folder: Path, model: LlavaForConditionalGeneration | SamModel) -> None:
+    refuse_unfinite(dict(model.named_parameters()), folder, "nothing of that kind is published; lower the learning rates")
+    model.save_pretrained(folder)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from segcompass.backbone.token_types import INSTRUCTION, THOUGHT, VISUAL
-from segcompass.errors import InputError
+from segcompass.errors import InputError, damaged
 
 ARRAYS = ("hidden", "token_type", "image", "sample", "word", "boxes", "instance", "classes")
 
@@ -73,7 +73,15 @@ class LabelledTokens:
         return np.concatenate([np.zeros((len(self.classes), 0), bool), *columns], axis=1)
 
     def save(self, folder: Path, split: str) -> None:
-        """Writes the two files of a split."""
+        """Writes the two files of a split.
+
+        Raises:
+            InputError: a hidden state is not finite.
+        """
+        if not (finite := np.isfinite(self.hidden)).all():
+            token = int(np.argwhere(~finite)[0, 0])
+            problem = f"gives {self.hidden[~finite][0]} as a hidden state at token {token} of {self.images[self.image[token]]}"
+            raise InputError(None, "runtime.dtype", f"{problem}; compute in float32")
         save_file({name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}, folder / f"{split}.safetensors")
         rest = {"images": self.images, "samples": self.samples, "words": self.words, "attributes": self.attributes}
         (folder / f"{split}.json").write_text(json.dumps(rest), encoding="utf-8")
@@ -87,6 +95,10 @@ def load_labelled(folder: Path, split: str) -> LabelledTokens:
     """
     try:
         rest = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
-        return LabelledTokens(**load_file(folder / f"{split}.safetensors"), **rest)
+        tokens = LabelledTokens(**load_file(folder / f"{split}.safetensors"), **rest)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
-        raise InputError(folder / f"{split}.safetensors", "", "is missing or damaged; rerun the stage label_tokens") from error
+        raise damaged(folder, f"{split}.safetensors, {split}.json", f"are missing or damaged ({error})") from error
+    if not (finite := np.isfinite(tokens.hidden)).all():
+        token, column = np.argwhere(~finite)[0]
+        raise damaged(folder, f"{split}.safetensors: hidden", f"is {tokens.hidden[token, column]} at token {token}")
+    return tokens

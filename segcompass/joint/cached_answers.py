@@ -9,7 +9,7 @@ visual tokens of an image.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from segcompass.backbone.token_types import OTHER
-from segcompass.errors import InputError
+from segcompass.errors import InputError, damaged
 from segcompass.joint.reading import Policy
 from segcompass.joint.shards import ShardWriter, open_shards, read_index
-
-STAGE = "cache_answers"
+from segcompass.numerics.finite import narrowed
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,16 @@ class AnswersWriter:
             reference_states: [K, d].
             boxes: float [v, 4], of the image's visual tokens; kept once an image.
         """
-        row = {f"hidden.{layer}": states.to(self.dtype) for layer, states in hidden.items()}
-        self._answers.add(row | {"token_types": token_types, "ids": ids.int(), "reference_states": reference_states.to(self.dtype)})
+
+        def told(what: str) -> Callable[[Place], str]:
+            return lambda place: f"{what} {place[0]} of the prompt and answer of {owner.sample_id}"
+
+        row = {
+            f"hidden.{layer}": narrowed(states, self.dtype, told(f"a state after layer {layer} at token"))
+            for layer, states in hidden.items()
+        }
+        references = narrowed(reference_states, self.dtype, told("a state of reference token"))
+        self._answers.add(row | {"token_types": token_types, "ids": ids.int(), "reference_states": references})
         self._owners.append(owner)
         if owner.image not in self._images:
             self._images[owner.image] = len(self._images)
@@ -111,9 +118,9 @@ class CachedAnswers:
         Raises:
             InputError: the folder holds no whole cache, or none of that layer.
         """
-        index = read_index(folder, STAGE)
-        self._answers = open_shards(folder, index, "answers", STAGE)
-        self._boxes = open_shards(folder, index, "boxes", STAGE)
+        index = read_index(folder)
+        self._answers = open_shards(folder, index, "answers")
+        self._boxes = open_shards(folder, index, "boxes")
         try:
             lines = (folder / "owners.jsonl").read_text(encoding="utf-8").splitlines()
             self.owners = [Answered(**json.loads(line)) for line in lines]
@@ -125,10 +132,10 @@ class CachedAnswers:
             if unknown := {owner.image for owner in self.owners} - set(self._images):
                 raise ValueError(f"an answer is about {min(unknown)}, which is not listed")
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise InputError(folder, "index.json, owners.jsonl", f"are no whole cache ({error}); rerun the stage {STAGE}") from error
+            raise damaged(folder, "index.json, owners.jsonl", f"are no whole cache ({error})") from error
         if layer not in layers:
             raise InputError(folder, "layers", f"are {layers}, and the dictionary's is {layer}; name the answers of that layer")
-        self.layer, self.device = layer, device
+        self.folder, self.layer, self.device = folder, layer, device
         self.starts = self._answers.starts("token_types")
         """Place of each answer's first token among those of all answers, int64 [n + 1]."""
 
@@ -150,8 +157,10 @@ class CachedAnswers:
     def batch(self, rows: Sequence[int]) -> AnswerBatch:
         """The answers at `rows`."""
         places = [torch.arange(int(self.starts[row]), int(self.starts[row + 1])) for row in rows]
+        hidden = self._padded([self.hidden(row).float() for row in rows], 0.0)
+        loaded_finite({f"hidden.{self.layer}": hidden}, self.folder, "answers-*.safetensors")
         return AnswerBatch(
-            self._padded([self.hidden(row).float() for row in rows], 0.0),
+            hidden,
             self._padded([self.token_types(row) for row in rows], OTHER),
             self._padded([self._answers.get(row, "ids").long() for row in rows], 0),
             self.reference_states(rows),
@@ -160,7 +169,9 @@ class CachedAnswers:
 
     def reference_states(self, rows: Sequence[int]) -> Tensor:
         """[B, K, d], float32."""
-        return torch.stack([self._answers.get(row, "reference_states") for row in rows]).to(self.device, torch.float32)
+        states = torch.stack([self._answers.get(row, "reference_states") for row in rows])
+        loaded_finite({"reference_states": states}, self.folder, "answers-*.safetensors")
+        return states.to(self.device, torch.float32)
 
     def _padded(self, parts: list[Tensor], value: float) -> Tensor:
         return pad_sequence(parts, batch_first=True, padding_value=value, padding_side="left").to(self.device)

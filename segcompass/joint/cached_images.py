@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segcompass.errors import InputError
+from segcompass.errors import InputError, damaged
 from segcompass.joint.shards import ShardWriter, open_shards, read_index
-
-STAGE = "embed_images"
+from segcompass.numerics.finite import loaded_finite, narrowed
 
 
 class ImagesWriter:
@@ -28,12 +27,14 @@ class ImagesWriter:
     def add_image(self, image: str, embedding: Tensor, valid: Tensor) -> None:
         """Adds an image: embedding [C, g, g], and where it lies in its maps, bool [m, m]."""
         self._names["images"].append(image)
-        self._writers["images"].add({"embedding": embedding.to(self.dtype), "valid": valid})
+        narrow = narrowed(embedding, self.dtype, lambda _: f"a value of the embedding of {image}")
+        self._writers["images"].add({"embedding": narrow, "valid": valid})
 
     def add_targets(self, sample_id: str, targets: Tensor) -> None:
         """Adds a sample's objects as area fractions [G, m, m]."""
         self._names["targets"].append(sample_id)
-        self._writers["targets"].add({"targets": targets.to(self.dtype)})
+        narrow = narrowed(targets, self.dtype, lambda _: f"a share of an object's pixels of {sample_id}")
+        self._writers["targets"].add({"targets": narrow})
 
     def close(self, facts: dict[str, Any]) -> dict[str, int]:
         """Writes what is left, and the index with `facts`.
@@ -57,21 +58,21 @@ class CachedImages:
         Raises:
             InputError: the folder holds no whole cache, or that of another SAM.
         """
-        index = read_index(folder, STAGE)
-        self._images = open_shards(folder, index, "images", STAGE)
-        self._targets = open_shards(folder, index, "targets", STAGE)
+        index = read_index(folder)
+        self._images = open_shards(folder, index, "images")
+        self._targets = open_shards(folder, index, "targets")
         try:
             self._places = {kind: {name: place for place, name in enumerate(index["names"][kind])} for kind in ("images", "targets")}
             for kind, held in (("images", self._images), ("targets", self._targets)):
                 if len(self._places[kind]) != len(held):
                     raise ValueError(f"{len(self._places[kind])} names are given to {len(held)} {kind}")
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(folder, "index.json", f"is no index of images ({error}); rerun the stage {STAGE}") from error
+            raise damaged(folder, "index.json", f"is no index of images ({error})") from error
         if index.get("segmenter") != segmenter:
             raise InputError(
                 folder, "segmenter", f"is {index.get('segmenter')}, and the interface's {segmenter}; name the images of that one"
             )
-        self.device = device
+        self.folder, self.device = folder, device
 
     def __contains__(self, image: str) -> bool:
         return image in self._places["images"]
@@ -82,6 +83,7 @@ class CachedImages:
         side = self._images.get(places[0], "valid").shape[-1]
         embeddings = torch.stack([self._images.get(place, "embedding") for place in places])
         valid = torch.stack([self._images.get(place, "valid").view(side, side) for place in places])
+        loaded_finite({"embedding": embeddings}, self.folder, "images-*.safetensors")
         return embeddings.to(self.device, torch.float32), valid.to(self.device)
 
     def targets(self, sample_id: str) -> Tensor:

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from segcompass.backbone.load import load_segmenter, load_vlm
-from segcompass.errors import InputError
+from segcompass.errors import InputError, damaged
 from segcompass.joint.model import InterfaceModel, JointModel
 from segcompass.joint.reading import Policy
+from segcompass.numerics.finite import loaded_finite, save_finite
 from segcompass.sae.checkpoint import load_dictionary
 from segcompass.sae.dictionary import Dictionary
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
@@ -37,7 +39,7 @@ def build_joint(backbone: Path, sae: Path, settings: ModelSettings, runtime: Run
 
 def save_run(model: InterfaceModel, folder: Path) -> None:
     """Writes `model.safetensors` (what the run itself has made) and `interface.json`."""
-    save_file({name: value.detach().contiguous() for name, value in model.state().items()}, folder / "model.safetensors")
+    save_finite({name: value.detach().contiguous() for name, value in model.state().items()}, folder / "model.safetensors")
     facts = {"model": model.settings.model_dump(mode="json"), "policy": asdict(model.policy)}
     (folder / "interface.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
@@ -96,7 +98,7 @@ def described_run(run: Path) -> tuple[ModelSettings, Policy]:
         policy = Policy(**{key: int(value) for key, value in facts["policy"].items()})
         return ModelSettings.model_validate_json(json.dumps(facts["model"])), policy
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(run, "interface.json", f"describes no run ({error}); rerun the stage that trains it") from error
+        raise damaged(run, "interface.json", f"describes no run ({error})") from error
 
 
 def _restored(run: Path, model: Model) -> Model:
@@ -108,8 +110,9 @@ def _restore(run: Path, model: InterfaceModel, only: set[str] | None = None) -> 
     """Copies what a run holds, or of it `only` some; the policy's part stays as it is where the run has none."""
     try:
         trained = load_file(run / "model.safetensors")
-    except (OSError, ValueError) as error:
-        raise InputError(run, "model.safetensors", f"cannot be read ({error}); rerun the stage that trains it") from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise damaged(run, "model.safetensors", f"cannot be read ({error})") from error
+    loaded_finite(trained, run, "model.safetensors")
     policy = {name for name in model.state() if name.startswith("vlm.")}
     held = {name for name in trained if name.startswith("vlm.")}
     own = {name: value for name, value in model.state().items() if held or name not in policy}

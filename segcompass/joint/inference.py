@@ -21,6 +21,7 @@ from segcompass.joint.embeddings import Embeddings
 from segcompass.joint.model import InterfaceModel, JointModel, Segmentation
 from segcompass.joint.reading import Codes, Reading
 from segcompass.joint.rollouts import answer, read_answers, with_unreadable
+from segcompass.numerics.finite import refuse_unfinite
 from segcompass.protocols.no_target import confident_slots
 
 
@@ -82,7 +83,13 @@ class Segmenting:
         return self.interface_model.segment(reading, thoughts.embeddings, thoughts.valid)
 
     def predictions(self, thoughts: Thoughts, output: Segmentation) -> list[Prediction]:
-        """Predictions of the N samples."""
+        """Predictions of the N samples.
+
+        Raises:
+            InputError: a confidence or a mask is not finite, which would else count as "no target".
+        """
+        outputs = {"confidence": output.confidence, "mask logits": output.mask_logits}
+        refuse_unfinite(outputs, None, "its run cannot predict; train it again with lower learning rates, or compute in float32")
         found = []
         for index, size in enumerate(thoughts.sizes):
             confidences = output.confidence[index].detach().double().cpu().numpy()

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from segcompass.errors import InputError
+from segcompass.errors import damaged
 
 SHARD_ROWS = 1024
 """Rows of a shard."""
@@ -88,7 +88,7 @@ class ShardReader:
         return np.concatenate([[0], np.cumsum(np.concatenate([[], *lengths]), dtype=np.int64)]).astype(np.int64)
 
 
-def read_index(folder: Path, stage: str) -> dict[str, Any]:
+def read_index(folder: Path) -> dict[str, Any]:
     """The index of an artefact of shards.
 
     Raises:
@@ -99,11 +99,11 @@ def read_index(folder: Path, stage: str) -> dict[str, Any]:
         if not isinstance(index, dict):
             raise ValueError("is no object")
     except (OSError, ValueError) as error:
-        raise InputError(folder, "index.json", f"cannot be read ({error}); rerun the stage {stage}") from error
+        raise damaged(folder, "index.json", f"cannot be read ({error})") from error
     return index
 
 
-def open_shards(folder: Path, index: Mapping[str, Any], kind: str, stage: str) -> ShardReader:
+def open_shards(folder: Path, index: Mapping[str, Any], kind: str) -> ShardReader:
     """The shards that an index lists under `kind`.
 
     Raises:
@@ -112,4 +112,4 @@ def open_shards(folder: Path, index: Mapping[str, Any], kind: str, stage: str) -
     try:
         return ShardReader(folder, index[kind])
     except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-        raise InputError(folder, f"the shards of {kind}", f"cannot be read ({error}); rerun the stage {stage}") from error
+        raise damaged(folder, f"the shards of {kind}", f"cannot be read ({error})") from error

@@ -35,6 +35,7 @@ from segcompass.joint.rewards import advantages, as_tensor, live_groups, mask_re
 from segcompass.joint.rollouts import Answers, answer
 from segcompass.joint.supervision import confidence_loss, heat_losses, mask_losses, matched_pairs, objects_at
 from segcompass.joint.validation import KeptWeights, Validation
+from segcompass.numerics.finite import check_step
 from segcompass.optimisation.processes import Processes
 from segcompass.optimisation.resume import ResumePoint
 from segcompass.optimisation.schedule import rate_factor
@@ -140,6 +141,7 @@ class JointTrainer:
         with self.clock("optimiser"):
             parts = self.model.parts()
             norms = {f"norm_{name}": _norm(parameters) for name, parameters in parts.items()}
+            check_step({"total": float(total.detach())} | norms, step, "joint.learning_rates")
             others = [parameter for name, parameters in parts.items() if name != "language" for parameter in parameters]
             nn.utils.clip_grad_norm_(parts["language"], self.settings.clip_norm.language)
             nn.utils.clip_grad_norm_(others, self.settings.clip_norm.others)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from segcompass.numerics.finite import check_step
 from segcompass.optimisation.muon import Muon
 from segcompass.optimisation.resume import ResumePoint
 from segcompass.optimisation.schedule import rate_factor
@@ -46,11 +47,11 @@ def run_phase(name: str, settings: PhaseSettings, module: nn.Module, losses: Los
         total = torch.stack(list(parts.values())).sum()
         optimiser.zero_grad()
         total.backward()
-        nn.utils.clip_grad_norm_([parameter for _, parameter in trained], settings.clip_norm)
+        norm = nn.utils.clip_grad_norm_([parameter for _, parameter in trained], settings.clip_norm)
+        values = {"total": float(total.detach())} | {key: float(value.detach()) for key, value in parts.items()}
+        check_step(values | {"gradient norm": float(norm.detach())}, step, f"learning rates of the phase {name}")
         optimiser.step()
-        rows.append(
-            {"phase": name, "step": step, "total": float(total.detach())} | {key: float(value.detach()) for key, value in parts.items()}
-        )
+        rows.append({"phase": name, "step": step} | values)
         if (step + 1) % checkpoint_every == 0 or step + 1 == settings.steps:
             notes = {"seconds": spent + time.monotonic() - start}
             point.save(step + 1, module.state_dict(), optimiser, rows, notes)

@@ -24,7 +24,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
-from segcompass.errors import FULL, InputError
+from segcompass.errors import FULL, InputError, damaged
 from segcompass.instruction_set import is_pinned
 from segcompass.provenance.new_folder import open_to_readers
 from segcompass.provenance.processor import lacks_avx2, processor
@@ -143,14 +143,16 @@ def read_run(artefact: Path) -> dict[str, Any]:
     path = artefact / "run.json"
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise InputError(path, "", "is missing or damaged; rerun the stage that makes this folder") from error
+    except FileNotFoundError as error:
+        raise InputError(path, "", "is missing; name a folder that a stage has made, or start the pipeline, which makes it") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise damaged(artefact, "run.json", f"is damaged ({error})") from error
 
 
 def _frozen(path: Path, name: str) -> dict[str, Any]:
     try:
         frozen = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(path, "--params", "is not a frozen file; run `snakemake -n` to write it") from error
     if frozen.get("stage") != name:
         raise InputError(path, "stage", f"is `{frozen.get('stage')}`, but this is the stage `{name}`")
@@ -211,11 +213,26 @@ def _published(
         record |= {"seconds": round(time.perf_counter() - started, 2), "rows": stage.rows, "facts": stage.facts} | _environment()
         shutil.rmtree(partial / ".resume", ignore_errors=True)
         (partial / "claim.json").unlink()
+        _refuse_unfinite(partial, out)
         (partial / "run.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         open_to_readers(partial)
         _publish(partial, out)
     if not any(partial.parent.iterdir()):
         partial.parent.rmdir()
+
+
+def _refuse_unfinite(partial: Path, out: Path) -> None:
+    """JSON has no numbers that are not finite; Python writes them all the same, and other readers stop at them."""
+
+    def refused(value: str) -> None:
+        raise ValueError(value)
+
+    for path in sorted(partial.rglob("*.json")):
+        try:
+            json.loads(path.read_text(encoding="utf-8"), parse_constant=refused)
+        except ValueError as error:
+            place = out / path.relative_to(partial)
+            raise InputError(place, "", f"would hold {error}; nothing of that kind is published, so look at the stage's log") from error
 
 
 def _partial(out: Path) -> Path:

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from segcompass.errors import InputError, damaged
+from segcompass.numerics.finite import refuse_unfinite, save_finite
 from segcompass.sae.dense import DenseDictionary
 from segcompass.sae.dictionary import Dictionary
 from segcompass.sae.jumprelu import JumpReluDictionary
@@ -66,7 +67,7 @@ def save_dictionary(dictionary: Dictionary, folder: Path) -> None:
         },
     }
     weights = {name: value.detach().contiguous() for name, value in dictionary.weights().items()}
-    save_file(weights, folder / "sae_weights.safetensors")
+    save_finite(weights, folder / "sae_weights.safetensors")
     (folder / "cfg.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
 
 
@@ -117,6 +118,7 @@ def assembled(config: dict[str, Any], weights: dict[str, Tensor], where: Path) -
             problem = f"has shape {tuple(value.shape)} where the rest of the checkpoint asks for {shape}; they are of two dictionaries"
             raise InputError(where, name, problem)
     dictionary, folded = _empty(config), _folded(config, weights)
+    refuse_unfinite(folded, where, "take a whole copy of it, or another dictionary")
     for name, value in dictionary.weights().items():
         value.copy_(folded[name])
     return dictionary.requires_grad_(False).eval()
@@ -124,8 +126,8 @@ def assembled(config: dict[str, Any], weights: dict[str, Tensor], where: Path) -
 
 def hook_layer(config: dict[str, Any], folder: Path) -> int:
     """l, counted from 1, of a checkpoint's config: our own key, else from SAELens's name of the hook."""
-    metadata = config.get("metadata", config)
-    name = str(metadata.get("hook_name"))
+    metadata = config.get("metadata")
+    name = str((metadata if isinstance(metadata, dict) else config).get("hook_name"))
     for pattern, offset in HOOK_NAMES.items():
         if found := re.fullmatch(pattern, name):
             return int(found[1]) + offset

@@ -40,9 +40,9 @@ class _Sums:
         if self.deviation is None or self.used is None:
             raise ValueError("no token was added")
         spread = self.squares - float(self.deviation.square().sum()) / self.tokens
-        return {
+        explained = {"explained_variance": 1 - self.error / spread} if spread > 0 else {}
+        return explained | {
             "tokens": float(self.tokens),
-            "explained_variance": 1 - self.error / spread if spread > 0 else float("nan"),
             "mse": self.error / self.tokens,
             "l0": self.active / self.tokens,
             "dead_fraction": float((~self.used).float().mean()),
@@ -61,7 +61,7 @@ def held_out_metrics(dictionary: Dictionary, held_out: Iterable[dict[str, Tensor
     """Explained variance, squared error, L0 and dead fraction, for all tokens and per token type.
 
     Explained variance is 1 - sum of squared errors / sum of squared deviations from the mean of the same tokens; the dead fraction is the
-    share of concepts that no token activates.
+    share of concepts that no token activates. Tokens that are all alike have no deviations, and no explained variance.
 
     Args:
         dictionary: reads raw activations.

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from segcompass.activations.source import TokenSource
 from segcompass.activations.stream import TokenStream
 from segcompass.errors import InputError
+from segcompass.numerics.finite import check_step
 from segcompass.optimisation.processes import Processes
 from segcompass.optimisation.resume import ResumePoint
 from segcompass.optimisation.schedule import rate_factor
@@ -53,10 +54,11 @@ class Trainer:
         processes.average(buffer for buffer in dictionary.buffers() if buffer.is_floating_point())
         dictionary.count_silent(uses, len(x))
         dictionary.before_step()
-        nn.utils.clip_grad_norm_(dictionary.parameters(), settings.clip_norm)
+        norm = nn.utils.clip_grad_norm_(dictionary.parameters(), settings.clip_norm)
+        row: dict[str, Any] = {"step": step} | dict(zip(losses, means.tolist(), strict=True))
+        check_step(row | {"gradient norm": float(norm.detach())}, step, "sae_training.learning_rate")
         self.optimiser.step()
         dictionary.after_step()
-        row = {"step": step} | dict(zip(losses, means.tolist(), strict=True))
         return row | {"l0": float(uses.sum()) / len(x)}
 
 

@@ -13,6 +13,7 @@ from segcompass.backbone.interface import INSTRUCTION, THOUGHT, VISUAL
 from segcompass.datasets.artefact import manifest
 from segcompass.datasets.masks import empty
 from segcompass.datasets.samples import Sample, write_samples
+from segcompass.errors import InputError
 from segcompass.sae.metrics import held_out_metrics
 from segcompass.sae.topk import TopKDictionary
 from segcompass.sae.training import train
@@ -132,3 +133,22 @@ def test_training_on_the_fly_killed_and_resumed_ends_with_the_same_bytes(data: P
     resumed, rest = run("killed", 1000)
     assert rest < computed, "and did not begin again"
     assert all(torch.equal(value, whole[key]) for key, value in resumed.items())
+
+
+def test_a_state_that_the_cache_cannot_hold_is_named_by_layer_token_and_sample(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = passes(data, "float16")
+    lower = made.vlm.lower
+
+    def overflowing(*given: object) -> object:
+        states = lower(*given)
+        row, token = (states.token_types == INSTRUCTION).nonzero()[0].tolist()
+        states.hidden[row, token, 0] = -1e5
+        return states
+
+    monkeypatch.setattr(made.vlm, "lower", overflowing)
+    first = made.expressions[0].sample_id
+    with pytest.raises(
+        InputError, match=rf"float16, which cannot hold -100000, a hidden state of layer 2 at token \d+ of {first}; set it to"
+    ):
+        made.tokens(0)
+    assert passes(data, "bfloat16").tokens(0)["hidden"].dtype == torch.bfloat16

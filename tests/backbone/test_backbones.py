@@ -105,9 +105,9 @@ def test_a_missing_or_foreign_checkpoint_is_one_sentence(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"config\.json"):
         load_segmenter(tmp_path, study.runtime)
     (tmp_path / "config.json").write_text('{"model_type": "mistral"}')
-    with pytest.raises(InputError, match="model_type: is 'mistral'; known here: llava, qwen2_5_vl"):
+    with pytest.raises(InputError, match="model_type: is 'mistral'; take a model of llava, qwen2_5_vl"):
         load_vlm(tmp_path, study.runtime, study.answer)
-    with pytest.raises(InputError, match="known here: sam"):
+    with pytest.raises(InputError, match="take a model of sam"):
         load_segmenter(tmp_path, study.runtime)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match="cannot be read"):

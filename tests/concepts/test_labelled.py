@@ -33,9 +33,9 @@ def test_files_give_back_what_was_saved_and_damage_is_one_sentence(tmp_path: Pat
     assert all(np.array_equal(getattr(found, name), getattr(tokens, name)) for name in ARRAYS)
     assert (found.images, found.samples, found.words, found.attributes) == (tokens.images, tokens.samples, tokens.words, tokens.attributes)
     (tmp_path / "val.safetensors").write_bytes(b"\0" * 20)
-    with pytest.raises(InputError, match="rerun the stage label_tokens"):
+    with pytest.raises(InputError, match=r"val.safetensors, val.json: are missing or damaged"):
         load_labelled(tmp_path, "val")
-    with pytest.raises(InputError, match="train"):
+    with pytest.raises(InputError, match=r"train"):
         load_labelled(tmp_path, "train")
 
 
