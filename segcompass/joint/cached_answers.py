@@ -9,7 +9,7 @@ visual tokens of an image.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from segcompass.backbone.token_types import OTHER
 from segcompass.errors import InputError, damaged
 from segcompass.joint.reading import Policy
 from segcompass.joint.shards import ShardWriter, open_shards, read_index
-from segcompass.numerics.finite import narrowed
+from segcompass.numerics.finite import loaded_finite, narrowed
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,11 @@ class AnswersWriter:
             boxes: float [v, 4], of the image's visual tokens; kept once an image.
         """
 
-        def told(what: str) -> Callable[[Place], str]:
-            return lambda place: f"{what} {place[0]} of the prompt and answer of {owner.sample_id}"
+        def kept(states: Tensor, what: str) -> Tensor:
+            return narrowed(states, self.dtype, lambda place: f"{what} {place[0]} of the prompt and answer of {owner.sample_id}")
 
-        row = {
-            f"hidden.{layer}": narrowed(states, self.dtype, told(f"a state after layer {layer} at token"))
-            for layer, states in hidden.items()
-        }
-        references = narrowed(reference_states, self.dtype, told("a state of reference token"))
+        row = {f"hidden.{layer}": kept(states, f"a state after layer {layer} at token") for layer, states in hidden.items()}
+        references = kept(reference_states, "a state of reference token")
         self._answers.add(row | {"token_types": token_types, "ids": ids.int(), "reference_states": references})
         self._owners.append(owner)
         if owner.image not in self._images:
