@@ -27,7 +27,8 @@ FLAGS = {
 
 def work(stage: Stage) -> None:
     """Fills `<table>.csv`, `.md`, `.tex` and `.html`, and `tests.csv`, one row a test of every family."""
-    params, level = stage.params, stage.params["bootstrap"]["level"]
+    params = stage.params
+    level = params["bootstrap"]["level"]
     records = read_runs(stage.collections["evaluate"], params["runs"], params["splits"])
     summary = over_seeds(run_metrics(records))
     metrics = {folder.name: json.loads((folder / "metrics.json").read_text(encoding="utf-8")) for folder in stage.collections["sae"]}

@@ -68,9 +68,13 @@ def untrained(study: Study, sae: str) -> bool:
 
 
 def sae_layer(study: Study, sae: str) -> int:
-    """The layer whose hidden states a dictionary is trained on."""
+    """The layer whose hidden states a dictionary is trained on; a KeyError if the study has none of the name."""
     swept = study.swept()
-    return swept[sae].hook_layer if sae in swept else study.activations.hook_layer
+    if sae in swept:
+        return swept[sae].hook_layer
+    if sae not in study.saes:
+        raise KeyError(sae)
+    return study.activations.hook_layer
 
 
 def scored_saes(study: Study) -> list[str]:
@@ -244,7 +248,7 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
                 "bootstrap": analysis["bootstrap"],
                 "confidence_threshold": raw["evaluation"]["confidence_threshold"],
                 "batch": raw["evaluation"]["batch"],
-            } | model
+            } | machine
         case "correlate":
             correlation = {key: value for key, value in analysis["correlation"].items() if key != "variants"}
             return {
