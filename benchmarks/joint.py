@@ -1,11 +1,11 @@
 """Joint training: prompts a second of a whole step against the plain step (benchmarks/plain/joint_step.py).
 
 The shipped embedded backbone, the default study's variant `full` with its prompts, group, interface and learning rates, on training scenes
-of the embedded world that are rendered here. The dictionary has the study's width and k, so codes are as sparse as the study's; its
-directions are untrained, which costs the same. A step is reading its batch, sampling, losses, backward pass and optimiser. Both sides
-begin with equal weights and take the same batches in turn; the first, which warms up, compares their losses, and rates are medians of the
-others. SAM's embeddings of the images are ready on both sides: the study's runs read them from the cached answers, the paper's release
-from disk.
+of the embedded world that are rendered here. The dictionary has the width and k of the study's top-k one, so codes are as sparse as its;
+its directions and the interface are untrained, which costs the same. A step is reading its batch, sampling, losses, backward pass and
+optimiser. Both sides begin with equal weights and take the same batches in turn; the first, which warms up, compares their losses, and
+rates are medians of the others. SAM's embeddings of the images are ready on both sides: the study's runs read them from the cached images,
+the paper's release from disk.
 """
 
 import argparse
@@ -28,8 +28,7 @@ from segcompass.backbone.interface import OTHER
 from segcompass.backbone.load import load_segmenter, load_vlm
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.datasets.artefact import LearningData
-from segcompass.joint.batches import Batch, TrainingPrompts
-from segcompass.joint.interface import ConceptInterface
+from segcompass.joint.batches import Batch, TrainingPrompts, training_prompts
 from segcompass.joint.model import JointModel
 from segcompass.joint.trainer import JointTrainer
 from segcompass.provenance.stage import Stage
@@ -82,13 +81,14 @@ class Clock:
 
 
 def joint_model(study: Study) -> JointModel:
-    """The model of the variant `full` with an untrained dictionary."""
-    settings = study.saes[study.joint.interface.sae]
+    """The model of the variant `full` with an untrained dictionary and interface."""
+    settings = study.saes["topk"]
     assert isinstance(settings, TopK)
     vlm = load_vlm(SHIPPED / "vlm", study.runtime, study.answer)
     dictionary = TopKDictionary(vlm.hidden_width, settings.width, settings.k)
     dictionary.hook_layer = study.activations.hook_layer
-    return JointModel(vlm, load_segmenter(SHIPPED / "sam", study.runtime), dictionary, study.joint.interface, study.answer.slots)
+    interface = study.interface_variant(study.joint.interface).model
+    return JointModel(vlm, load_segmenter(SHIPPED / "sam", study.runtime), dictionary, interface, study.answer.max_thought_tokens)
 
 
 def write_data(study: Study, folder: Path) -> None:
@@ -102,7 +102,9 @@ def step_of(
     model: JointModel, study: Study, prompts: TrainingPrompts, clock: Clock, losses: Callable[[Batch, int], dict[str, Tensor]]
 ) -> Step:
     """A function that makes one step of training by some losses."""
-    optimiser, size = model.optimiser(study.joint.learning_rates), study.joint.prompts
+    optimiser, size, norms = model.optimiser(study.joint.learning_rates), study.joint.prompts, study.joint.clip_norm
+    parts = model.parts()
+    others = [parameter for name, part in parts.items() if name != "language" for parameter in part]
 
     def make_step(step: int) -> dict[str, Tensor]:
         with clock.phase("images and targets"):
@@ -114,7 +116,8 @@ def step_of(
             optimiser.zero_grad()
             total.backward()
         with clock.phase("optimiser"):
-            nn.utils.clip_grad_norm_(list(model.trained().values()), study.joint.clip_norm)
+            nn.utils.clip_grad_norm_(parts["language"], norms.language)
+            nn.utils.clip_grad_norm_(others, norms.others)
             optimiser.step()
         return {name: loss.detach() for name, loss in found.items()}
 
@@ -125,13 +128,12 @@ def our_step(model: JointModel, study: Study, prompts: TrainingPrompts, clock: C
     """The trainer's step, its phases watched from outside."""
     trainer = JointTrainer(model, None, study.joint, study.answer, study.evaluation.confidence_threshold, 0)
     vlm, segmenter, interface = model.vlm, model.segmenter, model.interface
-    assert isinstance(interface, ConceptInterface)
     clock.watch(vlm, "prompts", "prompts")
     clock.watch(vlm, "generate", "sampling")
     clock.watch(vlm, "lower", "policy pass")
     clock.watch(vlm, "upper", "policy pass", "reference pass")
     clock.watch(vlm, "answer_log_probs", "policy pass", "reference pass")
-    clock.watch(model, "codes", "codes and codebook")
+    clock.watch(model, "codes_of", "codes and codebook")
     clock.watch(interface.codebook, "forward", "codes and codebook")
     clock.watch(interface.mapper, "forward", "slot mapper")
     clock.watch(segmenter, "decode", "SAM decoding", "SAM decoding without gradient")
@@ -162,7 +164,7 @@ def sizes(model: JointModel, study: Study, batch: Batch) -> dict[str, float]:
     rollouts = vlm.generate(prompts, policy.group, policy.temperature, study.answer.longest, torch.Generator().manual_seed(0))
     states = vlm.rollout_states(prompts, rollouts)
     answers = {(row // policy.group, tuple(ids)) for row, ids in enumerate(rollouts.answers.tolist())}
-    active = (model.codes(states)[states.token_types != OTHER] != 0).sum(-1)
+    active = (model.codes_of(states.hidden, states.token_types)[states.token_types != OTHER] != 0).sum(-1)
     return {"active_concepts": float(active.float().mean()), "distinct_answers": len(answers) / len(rollouts.answers)}
 
 
@@ -190,7 +192,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder)
         write_data(study, data)
-        prompts = TrainingPrompts(LearningData(data), study.joint.benchmarks, model.segmenter, seed=0)
+        learning = LearningData(data)
+        order = training_prompts(learning, study.answers.benchmarks, seed=0)
+        prompts = TrainingPrompts(learning, order, len(order.samples), model.segmenter, seed=0)
         batches = [prompts.batch(step, study.joint.prompts) for step in range(given.steps + 1)]  # embeds every image
         measured = sizes(model, study, batches[0])
         clocks = {"ours": Clock(), "plain": Clock()}

@@ -43,13 +43,20 @@ def tiny_sam(seed: int = 0) -> SamSegmenter:
     return SamSegmenter(build_sam(backbone.sam)).eval()
 
 
+def tiny_dictionary() -> TopKDictionary:
+    """An untrained dictionary for the hidden states of `tiny_vlm`."""
+    backbone = micro_study().backbone
+    assert isinstance(backbone, EmbeddedBackbone)
+    dictionary = TopKDictionary(backbone.vlm.language.width, 64, 4, 0.0, 1000)
+    dictionary.hook_layer = 2
+    return dictionary
+
+
 def tiny_joint(settings: ModelSettings | None = None, seed: int = 0) -> JointModel:
     """The joint model of the micro study, its dictionary untrained."""
     study = micro_study()
     vlm, sam = tiny_vlm(seed), tiny_sam(seed)
-    dictionary = TopKDictionary(vlm.hidden_width, 64, 4, 0.0, 1000)
-    dictionary.hook_layer = 2
-    return JointModel(vlm, sam, dictionary, settings or study.interface.model, study.answer.max_thought_tokens)
+    return JointModel(vlm, sam, tiny_dictionary(), settings or study.interface.model, study.answer.max_thought_tokens)
 
 
 def pictures(count: int, seed: int = 0) -> list[np.ndarray]:

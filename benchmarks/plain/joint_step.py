@@ -4,8 +4,8 @@ Sampling is transformers' `generate` over every prompt repeated G times. Then th
 language model twice, once for the policy's log-probabilities and once more, with `output_hidden_states`, for the states at the hook and of
 the reference tokens, and a third time through a second whole model, the reference. Codes are dense on every token, the codebook is a
 dense product, slots are decoded one after the other, and losses are means over single masks. Shared with the trainer are pure functions
-that have tests of their own: policy loss and KL, rewards, matching, the form of answers. Only the paper's model is written here, not the
-variants that cut it.
+that have tests of their own: policy loss and KL, mask reward, matching, the form of answers. Of the interfaces only the paper's is written
+here, not the variants that cut it; of the policy's keys all but the null twin of permuted rewards.
 
 Shape letters: B prompts, G rollouts a prompt, N = B * G, P prompt tokens, A answer tokens, T = P + A, K slots, F concepts, q query width,
 d width of the language model, V vocabulary, C channels and g side of the image embedding, H heads of the slot mapper, m side of masks.
@@ -25,12 +25,12 @@ from segcompass.backbone.prompt import canonical, status_of
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.split import SplitModel
 from segcompass.joint.batches import Batch
-from segcompass.joint.codebook import PROMPT_LOGIT, QueryCodebook
+from segcompass.joint.codebook import PROMPT_LOGIT, QuerySlots
 from segcompass.joint.grpo import low_variance_kl, policy_loss
-from segcompass.joint.interface import ConceptInterface
 from segcompass.joint.matching import match, soft_iou
 from segcompass.joint.model import PADDING_LOGIT, JointModel, Segmentation
-from segcompass.joint.rewards import advantages, as_tensor, mask_reward
+from segcompass.joint.rewards import mask_reward
+from segcompass.joint.tokens import ConceptTokens
 from segcompass.study.joint import JointSettings
 
 
@@ -47,13 +47,15 @@ class Sampled:
 
 
 class PlainTrainer:
-    """Losses of a joint model whose variant is `full`."""
+    """Losses of a joint model with the paper's interface."""
 
     def __init__(self, model: JointModel, settings: JointSettings, longest: int, confidence_threshold: float) -> None:
         assert isinstance(model.vlm, SplitModel) and isinstance(model.segmenter, SamSegmenter)
-        assert isinstance(model.interface, ConceptInterface) and isinstance(model.interface.codebook, QueryCodebook)
+        tokens, slots = model.interface.codebook.tokens, model.interface.codebook.slots
+        assert isinstance(tokens, ConceptTokens) and isinstance(slots, QuerySlots) and settings.policy.rewards == "own"
         self.vlm, self.sam, self.dictionary = model.vlm, model.segmenter.model, model.dictionary
-        self.codebook, self.mapper = model.interface.codebook, model.interface.mapper
+        self.tokens, self.slots, self.mapper = tokens, slots, model.interface.mapper
+        self.centring, self.parts = model.interface.reference_centring, model.parts()
         self.settings, self.longest, self.confidence_threshold = settings, longest, confidence_threshold
         self.reference = copy.deepcopy(model.vlm.model).requires_grad_(False)
 
@@ -102,13 +104,45 @@ class PlainTrainer:
         output = self.segment(prompts, formed, states, embeddings, valid)
 
         targets = [objects for objects in batch.targets for _ in range(policy.group)]
-        masks = self.mask_rewards(output, targets, valid) * well_formed
-        rewards = policy.reward.format * well_formed + policy.reward.mask * masks
-        advantage = as_tensor(advantages(rewards.reshape(-1, policy.group)))
-        return {
-            "policy": policy.weight * policy_loss(log_probs, sampled.log_probs, advantage, sampled.mask, policy.clip),
-            "kl": policy.kl * low_variance_kl(log_probs, reference, sampled.mask),
-        } | self.segmentation_losses(output, targets, valid)
+        rewards = self.rewards(well_formed, self.mask_rewards(output, targets, valid))
+        found = {"kl": policy.kl * low_variance_kl(log_probs, reference, sampled.mask)} | self.segmentation_losses(output, targets, valid)
+        if policy.weight:
+            advantage, rows = self.advantages(rewards)
+            parts = (part[rows] for part in (log_probs, sampled.log_probs, advantage, sampled.mask))
+            found["policy"] = policy.weight * policy_loss(*parts, policy.clip, torch.ones(len(rows), dtype=torch.bool))
+        return found
+
+    def rewards(self, well_formed: np.ndarray, masks: np.ndarray) -> np.ndarray:
+        """Rewards [N] of answers that are well-formed or not, float [N], and whose masks earn `masks` [N]."""
+        reward = self.settings.policy.reward
+        earned = [0.0 if reward.gated and not ok else mask**reward.mask_power for ok, mask in zip(well_formed, masks, strict=True)]
+        return np.array([reward.format * ok + reward.mask * mask for ok, mask in zip(well_formed, earned, strict=True)])
+
+    def advantages(self, rewards: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Advantages [N] of rewards [N], and the rollouts that the policy's loss is a mean over, int64 [n]."""
+        policy = self.settings.policy
+        found, rows = [], []
+        for start in range(0, len(rewards), policy.group):
+            own = rewards[start : start + policy.group]
+            spread = own.std(ddof=1) if policy.group > 1 else 0.0
+            if policy.advantages == "centred":
+                found += list(own - own.mean())
+            else:
+                found += list((own - own.mean()) / (spread + 1e-4) if spread > 1e-6 else 0 * own)
+            if not policy.live_groups or own.max() - own.min() > 1e-6:
+                rows += list(range(start, start + policy.group))
+        return torch.tensor(found, dtype=torch.float32), torch.tensor(rows, dtype=torch.long)
+
+    @torch.no_grad()
+    def clip_gradients(self) -> None:
+        """Scales the policy's gradients, and those of the rest together, down to their greatest norms."""
+        norms = self.settings.clip_norm
+        others = [parameter for name, part in self.parts.items() if name != "language" for parameter in part]
+        for parameters, greatest in ((self.parts["language"], norms.language), (others, norms.others)):
+            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+            norm = float(torch.cat([gradient.flatten() for gradient in gradients]).norm()) if gradients else 0.0
+            for gradient in gradients:
+                gradient *= min(1.0, greatest / (norm + 1e-6))
 
     def log_probs(self, model: Any, prompts: Prompts, sampled: Sampled) -> Tensor:
         """Log-probabilities [N, A] of answers under the policy or the reference."""
@@ -146,13 +180,14 @@ class PlainTrainer:
         read[:, answers_from:] |= formed == self.vlm.think_close_id
         with torch.no_grad():
             codes = self.dictionary.encode(states[self.vlm.hook_layer])
-        tokens = (codes * (codes.abs() >= self.codebook.threshold)) @ self.codebook.rows
-        queries = self.codebook.queries.expand(len(tokens), -1, -1)
+        tokens = (codes * (codes.abs() >= self.tokens.threshold)) @ self.tokens.rows
+        queries = self.slots.queries.expand(len(tokens), -1, -1)
         logits = torch.zeros(len(tokens), queries.shape[1] + read.shape[1])
         logits[:, queries.shape[1] : queries.shape[1] + answers_from] = PROMPT_LOGIT
         logits[:, queries.shape[1] :][~read] = -torch.inf
-        slots = self.codebook.encoder(torch.cat([queries, tokens], 1), src_key_padding_mask=logits)[:, : queries.shape[1]]
-        reference_states = states[-1][:, answers_from:][formed == self.vlm.reference_id].view(*slots.shape[:2], -1)
+        slots = self.slots.encoder(torch.cat([queries, tokens], 1), src_key_padding_mask=logits)[:, : queries.shape[1]]
+        reference_states = states[-1][:, answers_from:][formed == self.vlm.reference_id].view(len(tokens), self.vlm.special.slots, -1)
+        reference_states.register_hook(lambda gradient: self.settings.segmentation_gradient * gradient)
         parts = [self.one_slot(slots[:, k], reference_states[:, k], embeddings, valid) for k in range(slots.shape[1])]
         heat, confidence, masks = (torch.stack(part, 1) for part in zip(*parts, strict=True))
         return Segmentation(heat, confidence, masks)
@@ -160,7 +195,7 @@ class PlainTrainer:
     def one_slot(self, slot: Tensor, reference_state: Tensor, embeddings: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Heat-map logits [N, m, m], confidence logits [N] and mask logits [N, m, m] of one slot [N, q] and its r_k [N, d]."""
         mapper = self.mapper
-        fused = mapper.fuse(torch.cat([mapper.slot(slot), mapper.reference_centring(reference_state)], -1))
+        fused = mapper.fuse(torch.cat([mapper.slot(slot), self.centring(reference_state)], -1))
         query = fused.view(len(fused), mapper.heads, mapper.head_width, 1, 1)
         keys = mapper.image(mapper.embedding_whitening(embeddings.movedim(1, -1)).movedim(-1, 1)).unflatten(
             1, (mapper.heads, mapper.head_width)

@@ -194,8 +194,16 @@ class JointTrainer:
         earned = masks**policy.reward.mask_power * (format_reward if policy.reward.gated else 1.0)
         rewards = policy.reward.format * format_reward + policy.reward.mask * earned
         if policy.rewards == "permuted":
-            rewards = np.random.default_rng([self.seed, step, self.processes.rank]).permutation(rewards)
+            rewards = self._permuted(rewards, step)
         return np.asarray(rewards.reshape(-1, policy.group))
+
+    def _permuted(self, rewards: np.ndarray, step: int) -> np.ndarray:
+        """This process's rewards [N] after a permutation over the rollouts of all processes."""
+        own = slice(self.processes.rank * len(rewards), (self.processes.rank + 1) * len(rewards))
+        everyone = np.zeros(self.processes.count * len(rewards))
+        everyone[own] = rewards
+        everyone = self.processes.total(torch.from_numpy(everyone).to(self.model.vlm.device)).cpu().numpy()
+        return np.random.default_rng([self.seed, step]).permutation(everyone)[own]
 
     def _thoughts(self, answers: Answers, gold: list[str | None]) -> Row:
         """Shares of all rollouts: those whose thought is right, those that consider, and those whose truth is known."""

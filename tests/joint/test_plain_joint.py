@@ -5,10 +5,12 @@ sides add up in different orders, so an entry far below the largest has no five 
 cancels (biases of keys, which softmax does not see), `ROUNDING` is what may be left of it: a few last bits of a loss near one.
 Trained parts are moved away from the reference, and old log-probabilities from new ones: without that, KL term and clipping would be
 nothing on both sides.
+Both readings of the study's keys are compared: those of the default study, and those of the paper.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,9 +24,9 @@ from segcompass.joint.batches import Batch
 from segcompass.joint.model import JointModel
 from segcompass.joint.trainer import JointTrainer
 from segcompass.sae.topk import TopKDictionary
+from segcompass.study.experiments import changed
 from segcompass.study.joint import JointSettings
 from segcompass.study.load import load_study
-from segcompass.study.study import changed
 from tests.tiny import pictures
 
 pytestmark = pytest.mark.numerical
@@ -38,23 +40,38 @@ THOUGHTS = ["the red ring left", "a ring", "the red ring left", "", "blue disc a
 MALFORMED = ["<think> red", "red </think> <REF_POS> <REF_POS>", "<REF_POS> " * 7]
 
 
-@pytest.fixture
-def pair() -> "Pair":
-    return Pair()
+KEYS = {
+    "default": {},
+    "paper": {
+        "segmentation_gradient": 1.0,
+        "policy.advantages": "scaled",
+        "policy.live_groups": False,
+        "policy.reward.gated": True,
+    },
+    "between": {"segmentation_gradient": 0.25, "policy.reward.mask_power": 2.0, "policy.reward.format": 0.0, "policy.reward.mask": 1.0},
+    "seg_only": {"policy.weight": 0.0, "segmentation_gradient": 0.5},
+}
+"""What differs from the section `joint` of the default study."""
+
+
+@pytest.fixture(params=KEYS)
+def pair(request: pytest.FixtureRequest) -> "Pair":
+    return Pair(KEYS[request.param])
 
 
 class Pair:
     """The shipped backbone with a dictionary as sparse as the study's, driven by the trainer and plainly."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: dict[str, object]) -> None:
         study = load_study(STUDY)
-        raw = changed(study.joint.model_dump(mode="json"), {"policy.group": GROUP, "interface.threshold": 0.5})
+        raw = changed(study.joint.model_dump(mode="json"), {"policy.group": GROUP, **keys})
         settings = JointSettings.model_validate(raw)
+        interface = study.interface_variant(settings.interface).model.model_copy(update={"threshold": 0.5})
         torch.manual_seed(0)
         self.vlm, segmenter = load_vlm(SHIPPED / "vlm", study.runtime, study.answer), load_segmenter(SHIPPED / "sam", study.runtime)
         dictionary = TopKDictionary(self.vlm.hidden_width, study.saes["topk"].width, study.saes["topk"].k)
         dictionary.hook_layer = study.activations.hook_layer
-        self.model = JointModel(self.vlm, segmenter, dictionary, settings.interface, study.answer.slots)
+        self.model = JointModel(self.vlm, segmenter, dictionary, interface, study.answer.max_thought_tokens)
         self.ours = JointTrainer(self.model, None, settings, study.answer, CONFIDENT, 0)  # type: ignore[arg-type]
         self.plain = PlainTrainer(self.model, settings, study.answer.longest, CONFIDENT)
         with torch.no_grad():
@@ -85,7 +102,8 @@ class Pair:
         return {name: parameter.grad.clone() for name, parameter in self.model.trained().items() if parameter.grad is not None}
 
     def assert_equal(self, ours: dict[str, Tensor], plain: dict[str, Tensor]) -> None:
-        assert ours.keys() == plain.keys() == {"policy", "kl", "confidence", "heat_bce", "heat_dice", "mask_dice", "mask_focal"}
+        names = {"kl", "confidence", "heat_bce", "heat_dice", "mask_dice", "mask_focal"}
+        assert ours.keys() == plain.keys() == names | ({"policy"} if self.ours.settings.policy.weight else set())
         for name, loss in ours.items():
             assert abs(float(loss.detach() - plain[name].detach())) <= TOLERANCE, name
         own, expected = self.gradients(ours), self.gradients(plain)
@@ -124,5 +142,28 @@ def test_given_answers_teach_the_same(pair: Pair, malformed: int, monkeypatch: p
     answers = pair.fix(texts, monkeypatch)
     ours, row = pair.ours.losses(pair.batch, 0)
     assert row["reward_format"] == pytest.approx(1 - malformed / len(texts))
-    assert row["reward_spread"] > 0 and row["clip_fraction"] > 0 and float(ours["kl"].detach()) > 0
+    assert row["reward_spread"] > 0 and row["clip_fraction"] > 0 and float(ours["kl"].detach()) > 0 and row["live_groups"] > 0
     pair.assert_equal(ours, pair.plain.losses(pair.batch, pair.repeated, answers))
+
+
+@pytest.mark.parametrize("norms", [(0.02, 0.05), (0.02, 1e9), (1e9, 0.05)], ids=["both", "the policy", "the others"])
+def test_gradients_are_clipped_as_plainly(norms: tuple[float, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair({"clip_norm.language": norms[0], "clip_norm.others": norms[1], "warmup_fraction": 0.0})
+    answers = pair.fix([answer_text(thought, 4) + "</s>" for thought in THOUGHTS], monkeypatch)
+    pair.ours.prompts = SimpleNamespace(batch=lambda step, size: pair.batch)  # type: ignore[assignment]
+    before = {name: value.detach().clone() for name, value in pair.model.trained().items()}
+    expected = pair.gradients(pair.plain.losses(pair.batch, pair.repeated, answers))
+    pair.plain.clip_gradients()
+    clipped = {name: value.grad.clone() for name, value in pair.model.trained().items() if value.grad is not None}
+    row = pair.ours._step(0, torch.optim.SGD(list(pair.model.trained().values()), lr=1.0))
+    language = {name for name in clipped if name.startswith("vlm.")}
+    for own, greatest in ((language, norms[0]), (set(clipped) - language, norms[1])):
+        whole, left = (torch.cat([part[name].flatten() for name in own]).norm() for part in (expected, clipped))
+        assert float(left) == pytest.approx(min(float(whole), greatest), rel=1e-3) and float(whole) > 0.1
+    assert row["norm_language"] == pytest.approx(float(torch.cat([expected[name].flatten() for name in language]).norm()), rel=1e-4)
+    for name, value in pair.model.trained().items():
+        moved = before[name] - value.detach()
+        wanted = clipped.get(name, torch.zeros_like(moved))
+        # The difference of two weights has the rounding of the weights themselves.
+        rounding = 2 * torch.finfo(torch.float32).eps * float(before[name].abs().max())
+        assert float((moved - wanted).abs().max()) <= TOLERANCE * float(wanted.abs().max()) + ROUNDING + rounding, name
