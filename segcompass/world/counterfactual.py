@@ -7,8 +7,8 @@ The scenes. A pair has an attribute and two of its values, u and v, and three ob
 * the *lone* object, which has u in the first scene and v in the second one: the only difference. It is told from every other object by
   words that leave the attribute out.
 
-Other objects fill the scene up and fit none of the pair's words. Both pictures are painted with the same random numbers, so they are equal
-to the pixel outside the outlines that the lone object has in the two scenes.
+Other objects fill the scene up and fit none of the pair's words. Both pictures are painted with the same random numbers and are equal to
+the pixel outside the masks that the lone object has in the two scenes (`pictures`).
 
 Why three objects. One edit adds one object to what a phrase fits or takes one away, so no phrase means one object before it and another
 one after it. A swap needs two objects whose descriptions differ in the attribute alone, else the edited thought contradicts itself.
@@ -48,6 +48,7 @@ from segcompass.datasets.pairs import Kind
 from segcompass.study.data import LEAST_OBJECTS, MOST_PAIRS, WorldSettings
 from segcompass.world.instructions import Expression, matching
 from segcompass.world.lexicon import ATTRIBUTES, PLACES, place_of
+from segcompass.world.render import as_jpeg, draw_chance, paint
 from segcompass.world.scene import RADIUS, Scene, SceneObject, draw_object, fits, outline, seen, stands_apart
 from segcompass.world.thoughts import thought
 
@@ -130,6 +131,27 @@ class _Placed:
     """bool [height, width] each, as if nothing were in front of it."""
     cast: int | None
     """Who of the cast it is; None for an object that fills the scene up."""
+
+
+def pictures(pair: ScenePair, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both pictures, uint8 [height, width, 3].
+
+    As JPEG files they would differ around the edited object, over whole blocks; without any compression they would be unlike all that the
+    backbone has seen (its thoughts were right 2 % less often). So each is the decoded JPEG of the scene without the edited object, and
+    within that object's visible mask the decoded JPEG of the scene with it.
+    """
+    chance = draw_chance(pair.scenes[0], np.random.default_rng([seed, pair.scenes[0].scene_id, 1]))
+    others = [index for index in range(len(pair.scenes[0].objects)) if index != pair.edited]
+    bare = as_jpeg(paint(_only(pair.scenes[0], others), chance.only(others)))
+    first, second = (np.where(scene.visible[pair.edited][..., None], as_jpeg(paint(scene, chance)), bare) for scene in pair.scenes)
+    return first, second
+
+
+def _only(scene: Scene, kept: list[int]) -> Scene:
+    """The scene with some of its objects alone, which keep their ids."""
+    objects = tuple(scene.objects[index] for index in kept)
+    full = np.stack([outline(item, scene.height, scene.width) for item in objects])
+    return replace(scene, objects=objects, visible=seen(full))
 
 
 def varied_attributes(settings: WorldSettings) -> list[str]:

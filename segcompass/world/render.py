@@ -1,8 +1,10 @@
 """Draws a scene: gradient and noise backgrounds, jittered colours, stripes and dots."""
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from segcompass.world.lexicon import COLOURS
 from segcompass.world.scene import Scene, SceneObject
@@ -26,6 +28,10 @@ class Chance:
     grains: tuple[np.ndarray, ...]
     """Noise of each object's surface, float [height, width, 3]."""
 
+    def only(self, kept: list[int]) -> "Chance":
+        """The random numbers of the picture with some of its objects alone."""
+        return Chance(self.background, tuple(self.tints[index] for index in kept), tuple(self.grains[index] for index in kept))
+
 
 def render(scene: Scene, generator: np.random.Generator) -> np.ndarray:
     """uint8 [height, width, 3]; each object covers exactly its visible mask."""
@@ -47,6 +53,13 @@ def paint(scene: Scene, chance: Chance) -> np.ndarray:
         shade = np.where(_pattern(item, *np.nonzero(mask)), 0.55, 1.0)
         image[mask] = base * shade[:, None] + grain[mask]
     return np.asarray(image.clip(0, 255).round().astype(np.uint8))
+
+
+def as_jpeg(picture: np.ndarray) -> np.ndarray:
+    """A picture as it comes back from a file of the data set, uint8 [height, width, 3]."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return np.asarray(Image.open(buffer))
 
 
 def _background(height: int, width: int, generator: np.random.Generator) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Writes counterfactual pairs: pictures, annotations in gRefCOCO's format, and which samples of the two pictures belong together.
 
-Pictures are PNG, not JPEG as the benchmarks' are: compression spreads an edit over its blocks, and pairs must be equal to the pixel
-outside the edited object. One folder an attribute keeps what is held at once small.
+Files are PNG, which keeps pictures equal to the pixel outside the edited object: JPEG would spread the edit over its blocks.
+One folder an attribute keeps what is held at once small.
 """
 
 import zlib
@@ -10,15 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from segcompass.datasets.pairs import CounterfactualPair, Side, pair_row
 from segcompass.datasets.splits import COUNTERFACTUALS
 from segcompass.study.data import WorldSettings
-from segcompass.world.counterfactual import ROWS, ScenePair, draw_pair, varied_attributes
-from segcompass.world.render import draw_chance, paint
+from segcompass.world.counterfactual import ROWS, ScenePair, draw_pair, pictures, varied_attributes
 from segcompass.world.scene import Scene
 from segcompass.world.write_coco import Ref, image_path, sentence_ids, write_grefs, write_instances
 from segcompass.world.write_truth import gold_row, scene_row
@@ -57,11 +55,10 @@ def write_pairs(root: Path, settings: WorldSettings) -> Iterator[WrittenPairs]:
 
 
 def _write_pictures(root: Path, pair: ScenePair, seed: int) -> None:
-    chance = draw_chance(pair.scenes[0], np.random.default_rng([seed, pair.scenes[0].scene_id, 1]))
-    for scene in pair.scenes:
+    for scene, picture in zip(pair.scenes, pictures(pair, seed), strict=True):
         path = root / image_path(scene, SUFFIX)
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(paint(scene, chance)).save(path, compress_type=zlib.Z_HUFFMAN_ONLY)  # noise has no repeats to look for
+        Image.fromarray(picture).save(path, compress_type=zlib.Z_HUFFMAN_ONLY)  # noise has no repeats to look for
 
 
 def _add(rows: WrittenPairs, refs: list[Ref], pair: ScenePair, name: str) -> None:

@@ -4,14 +4,12 @@ The backbone is trained on scenes of its own, drawn from the same world with oth
 that saw 8,000 scenes twelve times named shape and place of a new object 7 % less often than of an old one.
 """
 
-import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
@@ -22,7 +20,7 @@ from segcompass.datasets.masks import decode
 from segcompass.study.data import WorldSettings
 from segcompass.world.hasty import HastyAnswer, hasty_answer
 from segcompass.world.lexicon import COLOURS, PATTERNS, PLACES, SHAPES, SIZES
-from segcompass.world.render import JPEG_QUALITY, render
+from segcompass.world.render import as_jpeg, render
 from segcompass.world.scene import draw_scene
 from segcompass.world.splits import expressions, implicit_expressions
 from segcompass.world.thoughts import caption
@@ -87,13 +85,6 @@ def draw_training_scenes(world: WorldSettings, count: int, seed: int) -> list[Tr
         attributes = [asdict(item) | {"place": scene.place(item)} for item in scene.objects]
         found.append(_training_scene("", picture, caption(scene), texts, labels, attributes))
     return found
-
-
-def as_jpeg(picture: np.ndarray) -> np.ndarray:
-    """A picture as it comes back from the data artefact's files."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return np.asarray(Image.open(buffer))
 
 
 def read_scenes(data: Path, split: str) -> list[TrainingScene]:
