@@ -52,7 +52,7 @@ def test_other_code_is_refused(chain: tuple[list[Path], dict]) -> None:
 def test_a_missing_artefact_is_refused(chain: tuple[list[Path], dict]) -> None:
     refused((chain[0][:1], chain[1]), "not given")
     (chain[0][1] / "run.json").unlink()
-    refused(chain, "missing or damaged")
+    refused(chain, "is missing; name a folder")
 
 
 def test_an_input_that_was_made_anew_is_refused(chain: tuple[list[Path], dict]) -> None:
