@@ -1,5 +1,7 @@
 # Two commands for a fresh machine: `make reproduce` and `make test`. Each makes the environment first.
 # `make study STUDY=mine` builds params/mine.yaml, `make resume STUDY=mine` goes on after a killed run; without STUDY it is the default one.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3.11
 STUDY ?= default
 VENV := .venv
@@ -7,6 +9,8 @@ STAMP := $(VENV)/installed-from-lock
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONHASHSEED := 0
 SNAKEMAKE := snakemake --cores all --use-conda
+# A line a finished job, with what is left; the whole text goes to logs/snakemake.log.
+PROGRESS := 2>&1 | python workflow/scripts/progress.py
 
 .PHONY: env reproduce study smoke test numerical lint bench resume
 
@@ -20,13 +24,13 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $(STAMP)
 
 reproduce: env
-	$(SNAKEMAKE) reproduce_all
+	$(SNAKEMAKE) reproduce_all $(PROGRESS)
 
 study: env
-	$(SNAKEMAKE) reproduce_all --config study=$(STUDY)
+	$(SNAKEMAKE) reproduce_all --config study=$(STUDY) $(PROGRESS)
 
 smoke: env
-	$(SNAKEMAKE) smoke
+	$(SNAKEMAKE) smoke $(PROGRESS)
 
 # A file's tests share what they build, so a worker takes whole files, in the order of tests/conftest.py: the longest first.
 PYTEST := pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -52,4 +56,4 @@ bench: env
 # After a killed run: frees Snakemake's lock; jobs left running are waited for by their restarted twins.
 resume: env
 	snakemake --unlock --config study=$(STUDY)
-	$(SNAKEMAKE) reproduce_all --config study=$(STUDY)
+	$(SNAKEMAKE) reproduce_all --config study=$(STUDY) $(PROGRESS)

@@ -91,7 +91,7 @@ def summary_page(
 
 
 def shown_figures(folder: Path) -> list[str]:
-    """Image, caption and links of every drawn figure of the folder; photographs have no purity, the paper's training no warm-up."""
+    """Image, caption and links of every drawn figure of the folder; photographs have no purity, untrained interfaces no curve."""
     return [
         f"![{name}](figures/{name}.png)\n\n{caption('figure', name)} ([PDF](figures/{name}.pdf), [CSV](figures/{name}.csv))"
         for name in FIGURES
