@@ -40,7 +40,8 @@ def test_a_given_thought_is_what_the_interface_reads() -> None:
     own = predictor.think(pictures(2), TEXTS)
     given = predictor.read(pictures(2), TEXTS, GOLD)
     assert given.status == ["ok", "ok"] and all(thought_is_right(text, gold) for text, gold in zip(given.texts, GOLD, strict=True))
-    assert given.reference_states.shape == own.reference_states.shape == (2, SLOTS, own.reference_states.shape[-1])
+    states = [thoughts.reading.reference_states for thoughts in (given, own)]
+    assert states[0].shape == states[1].shape == (2, SLOTS, predictor.model.vlm.hidden_width)
     assert torch.equal(given.embeddings, own.embeddings) and given.texts == [predictor.written(gold) for gold in GOLD]
     with torch.no_grad():
         assert not torch.allclose(predictor.segment(given).heat, predictor.segment(own).heat)

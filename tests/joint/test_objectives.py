@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from segcompass.joint.grpo import clip_fraction, low_variance_kl, policy_loss, token_mean
 from segcompass.joint.losses import dice, focal, masked_bce
 from segcompass.joint.matching import match, soft_iou
-from segcompass.joint.rewards import advantages, mask_reward
+from segcompass.joint.rewards import LEAST_SPREAD, advantages, as_tensor, live_groups, mask_reward
 from segcompass.joint.supervision import confidence_loss, heat_losses, mask_losses, matched_pairs
-from segcompass.study.joint import SegmentationSettings
+from segcompass.study.interface import SegmentationSettings
 
 
 def grid(*rows: list[float]) -> torch.Tensor:
@@ -75,16 +75,41 @@ def test_mask_reward_of_two_objects_is_padded_by_the_greater_number() -> None:
 
 def test_advantages_by_hand() -> None:
     # (0, 1): mean 1/2, sample deviation sqrt(1/2); a group without spread teaches nothing.
-    found = advantages(np.array([[0.0, 1.0], [0.4, 0.4]]))
+    rewards = np.array([[0.0, 1.0], [0.4, 0.4]])
+    found = advantages(rewards, scaled=True)
     assert found[0] == pytest.approx(np.array([-0.5, 0.5]) / (math.sqrt(0.5) + 1e-4))
     assert (found[1] == 0).all()
+    centred = advantages(rewards, scaled=False)
+    assert centred[0].tolist() == [-0.5, 0.5] and centred[1] == pytest.approx(np.zeros(2))
 
 
-@given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
-def test_advantages_sum_to_zero_and_keep_the_order(rewards: list[float]) -> None:
-    found = advantages(np.array([rewards]))[0]
+def test_a_small_spread_is_blown_up_where_advantages_are_scaled_and_nowhere_else() -> None:
+    # 0.001 apart: deviation 0.001 / sqrt(2), to which 1e-4 is added.
+    scaled, centred = (advantages(np.array([[0.5, 0.501]]), scaled)[0] for scaled in (True, False))
+    assert scaled[1] == pytest.approx(0.0005 / (0.001 / math.sqrt(2) + 1e-4)) and centred[1] == pytest.approx(0.0005)
+
+
+def test_a_rollout_alone_has_no_advantage() -> None:
+    for scaled in (True, False):
+        assert advantages(np.array([[0.7], [0.1]]), scaled).tolist() == [[0.0], [0.0]]
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=8), st.booleans())
+def test_advantages_sum_to_zero_and_keep_the_order(rewards: list[float], scaled: bool) -> None:
+    found = advantages(np.array([rewards]), scaled)[0]
     assert abs(found.sum()) < 1e-6
     assert all(found[i] <= found[j] + 1e-9 for i in range(len(rewards)) for j in range(len(rewards)) if rewards[i] <= rewards[j])
+
+
+def test_groups_are_live_where_their_rewards_differ() -> None:
+    rewards = np.array([[0.3, 0.3, 0.3], [0.3, 0.3, 0.4], [0.1 + 0.2, 0.3, 0.3], [0.0, 2 * LEAST_SPREAD, 0.0]])
+    assert live_groups(rewards).tolist() == [False, True, False, True], "what differs by rounding alone does not"
+    assert live_groups(np.array([[0.5], [0.1]])).tolist() == [False, False]
+
+
+def test_advantages_are_given_to_the_rollouts_prompt_by_prompt() -> None:
+    found = as_tensor(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    assert found.tolist() == [1.0, 2.0, 3.0, 4.0] and found.dtype == torch.float32
 
 
 def test_policy_loss_clips_by_hand() -> None:
@@ -92,7 +117,8 @@ def test_policy_loss_clips_by_hand() -> None:
     new = torch.log(torch.tensor([[2.0, 1.0], [2.0, 1.0]]))
     mask = torch.tensor([[True, True], [True, False]])
     # First answer, A = 1: min(2, 1.2) = 1.2 and 1, mean 1.1. Second, A = -1: min(-2, -1.2) = -2, the other token is padding.
-    loss = policy_loss(new, old, torch.tensor([1.0, -1.0]), mask, 0.2)
+    everyone = torch.tensor([True, True])
+    loss = policy_loss(new, old, torch.tensor([1.0, -1.0]), mask, 0.2, everyone)
     assert loss == pytest.approx(-(1.1 - 2.0) / 2)
     # One of two tokens outside the clip range, and one of one.
     assert clip_fraction(new, old, mask, 0.2) == pytest.approx((0.5 + 1.0) / 2)
@@ -100,8 +126,29 @@ def test_policy_loss_clips_by_hand() -> None:
 
 def test_policy_gradient_at_ratio_one_is_that_of_reinforce() -> None:
     log_probs = torch.tensor([[-0.3, -0.7]], requires_grad=True)
-    policy_loss(log_probs, log_probs.detach(), torch.tensor([2.0]), torch.ones(1, 2, dtype=torch.bool), 0.2).backward()
+    one = torch.tensor([True])
+    policy_loss(log_probs, log_probs.detach(), torch.tensor([2.0]), torch.ones(1, 2, dtype=torch.bool), 0.2, one).backward()
     assert torch.allclose(log_probs.grad, torch.tensor([[-1.0, -1.0]]))  # -A / tokens
+
+
+def test_the_policys_loss_is_a_mean_over_the_sequences_that_are_counted() -> None:
+    log_probs = torch.tensor([[-0.3, -0.7], [-0.1, -0.2], [-0.5, -0.9]], requires_grad=True)
+    mask, advantage = torch.tensor([[True, True], [True, False], [True, True]]), torch.tensor([2.0, 4.0, -1.0])
+    counted = torch.tensor([True, False, True])
+    loss = policy_loss(log_probs, log_probs.detach(), advantage, mask, 0.2, counted)
+    assert loss.detach() == pytest.approx(-(2.0 - 1.0) / 2), "at ratio 1 a sequence is worth its advantage"
+    loss.backward()
+    # Of two counted sequences each token has -A / tokens / 2.
+    assert torch.allclose(log_probs.grad, torch.tensor([[-0.5, -0.5], [0.0, 0.0], [0.25, 0.25]]))
+    alone = policy_loss(log_probs[[0, 2]], log_probs[[0, 2]].detach(), advantage[[0, 2]], mask[[0, 2]], 0.2, torch.ones(2).bool())
+    assert loss.detach() == pytest.approx(float(alone.detach()))
+
+
+def test_a_policy_of_which_nothing_is_counted_loses_nothing() -> None:
+    log_probs = torch.tensor([[-0.3, -0.7]], requires_grad=True)
+    loss = policy_loss(log_probs, log_probs.detach() - 1.0, torch.tensor([2.0]), torch.ones(1, 2).bool(), 0.2, torch.tensor([False]))
+    loss.backward()
+    assert float(loss.detach()) == 0.0 and log_probs.grad.tolist() == [[0.0, 0.0]]
 
 
 def test_low_variance_kl_by_hand_and_never_negative() -> None:

@@ -23,7 +23,7 @@ from tests.workflow.project import ROOT, command
 
 TWO_PROCESSES = ("accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
 TEST_SPLITS = ("test", "testA", "testB")
-FILES = ("model.safetensors", "curves.csv", "validation.csv")
+FILES = ("model.safetensors", "interface.json", "curves.csv", "validation.csv")
 
 
 def test_learning_data_refuses_every_split_but_train_and_val(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def trained(artefacts: Path, data: Path, out: Path, launch: tuple[str, ...] = ("
     params = out.with_suffix(".json")
     params.write_text(json.dumps(frozen_contents(micro_study(), ROOT)[Job("train_joint", (("variant", "full"), ("seed", "0")))]))
     inputs = ["--data", str(data), "--backbone", str(artefacts / "backbone"), "--sae", str(artefacts / "sae")]
-    inputs += ["--answers", str(artefacts / "answers")]
+    inputs += ["--images", str(artefacts / "images" / "training"), "--interface", str(artefacts / "interface")]
     command(ROOT, *launch, "-m", "segcompass.stages.train_joint", "--params", str(params), *inputs, "--out", str(out))
     return out
 
@@ -123,8 +123,11 @@ def test_two_processes_publish_the_run_of_one(artefacts: Path, whole: Path, tmp_
 def test_a_run_leaves_its_curves_its_validations_and_its_seconds(whole: Path) -> None:
     curve, validation = (list(csv.DictReader((whole / f"{name}.csv").open())) for name in ("curves", "validation"))
     assert [row["step"] for row in curve] == ["0", "1"] and [row["step"] for row in validation] == ["0", "1", "2"]
-    assert all(0 <= float(row["thought_accuracy"]) <= 1 and float(row["kl_to_reference"]) >= 0 for row in curve)
-    assert all(0 <= float(row[name]) <= 1 for row in validation for name in ("gIoU", "thought_accuracy", "valid_answers"))
+    shares = ("thought_accuracy", "considered", "live_groups", "reward", "reward_format")
+    assert all(0 <= float(row[name]) <= 1 for row in curve for name in shares) and all(float(row["kl_to_reference"]) >= 0 for row in curve)
+    measures = ("gIoU", "thought_accuracy", "considered", "valid_answers", "N-acc")
+    assert list(validation[0]) == ["step", *measures]
+    assert all(0 <= float(row[name]) <= 1 for row in validation for name in measures if row[name])
     facts = json.loads((whole / "run.json").read_text())["facts"]
-    phases = {"warm_up", "batch", "sampling", "policy", "masks", "reference", "backward", "optimiser", "validation"}
+    phases = {"batch", "sampling", "policy", "masks", "reference", "backward", "optimiser", "validation"}
     assert facts["kept_step"] == 2 and set(facts["seconds_per_phase"]) == phases and min(facts["seconds_per_phase"].values()) >= 0
