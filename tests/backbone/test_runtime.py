@@ -85,7 +85,7 @@ def test_bfloat16_is_the_arithmetic_and_trained_weights_stay_float32(folder: Pat
     assert {value.dtype for value in vlm.parameters() if not value.requires_grad} == {torch.bfloat16}
     dictionary = TopKDictionary(vlm.hidden_width, 64, 4)
     dictionary.hook_layer = 1
-    model = JointModel(vlm, sam, dictionary, micro_study().joint.interface, SLOTS)
+    model = JointModel(vlm, sam, dictionary, micro_study().interface.model, micro_study().answer.max_thought_tokens)
     assert {value.dtype for value in model.trained().values()} == {torch.float32}
     prompts = vlm.prompts(pictures(2), TEXTS)
     answers = answer(vlm, prompts, 2, 0.7, 8, torch.Generator().manual_seed(0))
@@ -94,7 +94,7 @@ def test_bfloat16_is_the_arithmetic_and_trained_weights_stay_float32(folder: Pat
     last = vlm.upper(states)
     inputs = sam.inputs(pictures(2))
     embeddings, valid = (part.repeat_interleave(2, 0) for part in (sam.embed(inputs), inputs.valid))
-    output = model.segment(model.codes(states), states, model.vlm.reference_states(last, states), embeddings, valid)
+    output = model.segment(model.reading(states, model.vlm.reference_states(last, states)), embeddings, valid)
     log_probs = vlm.answer_log_probs(last, states, 0.7)
     assert {part.dtype for part in (output.heat, output.mask_logits, output.confidence_logits, log_probs)} == {torch.float32}
     (output.mask_logits.mean() + log_probs.mean()).backward()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segcompass.study.data import SceneCounts, WorldSettings
+from segcompass.study.data import CounterfactualSettings, SceneCounts, WorldSettings
 from segcompass.world.hasty import hasty_answer
 from segcompass.world.instructions import Expression
 from segcompass.world.scene import Scene, SceneObject, draw_scene
@@ -30,6 +30,7 @@ SETTINGS = WorldSettings(
     patterns=True,
     occlusion=True,
     shuffle_masks=False,
+    counterfactuals=CounterfactualSettings(pairs=0, splits=["val"]),
 )
 SEEN = np.ones((1, 1, 1), bool)
 """Nothing here looks at pixels."""
