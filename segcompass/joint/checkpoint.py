@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -97,6 +98,9 @@ def described_run(run: Path) -> tuple[ModelSettings, Policy]:
         facts: dict[str, Any] = json.loads((run / "interface.json").read_text(encoding="utf-8"))
         policy = Policy(**{key: int(value) for key, value in facts["policy"].items()})
         return ModelSettings.model_validate_json(json.dumps(facts["model"])), policy
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise damaged(run, "interface.json", f"describes no run ({'.'.join(map(str, first['loc']))}: {first['msg']})") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(run, "interface.json", f"describes no run ({error})") from error
 

@@ -80,6 +80,30 @@ def test_hook_states_are_the_outputs_of_block_l_and_the_halves_make_the_whole(vl
             assert same_sums(vlm.model.lm_head(last)[keep], whole.logits[keep], WIDEST, vlm.depth), layer
 
 
+@pytest.mark.parametrize("group", [1, 3])
+def test_one_pass_over_several_layers_gives_what_a_pass_to_each_gives(vlm: SplitModel, group: int) -> None:
+    count = 3 // group
+    prompts = vlm.prompts(pictures(count), TEXTS[:count])
+    ids, mask = well_formed(vlm)
+    tokens: list[int] = []
+    hooks = [block.register_forward_hook(lambda module, given, out: tokens.append(out.shape[1])) for block in vlm.language.layers]
+    vlm.freeze_up_to(vlm.depth)
+    found = vlm.passes(prompts, ids, mask, range(1, vlm.depth + 1))
+    assert len(tokens) == vlm.depth, "each block runs once"
+    for hook in hooks:
+        hook.remove()
+    assert [states.group for states in found] == [group] * vlm.depth
+    for layer, states in enumerate(found, 1):
+        (alone,) = vlm.passes(prompts, ids, mask, [layer])
+        assert same_sums(states.hidden[states.mask], alone.hidden[alone.mask], WIDEST, layer), layer
+        for name in ("mask", "token_types", "positions", "ids"):
+            assert torch.equal(getattr(states, name), getattr(alone, name))
+        vlm.freeze_up_to(layer)
+        assert torch.equal(vlm.lower(prompts, ids, mask).hidden, alone.hidden)
+        assert not states.hidden.requires_grad and states.prompt_length == alone.prompt_length == prompts.ids.shape[1]
+    assert not torch.allclose(found[0].hidden, found[1].hidden)
+
+
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_answers_packed_behind_one_prompt_are_those_behind_repeated_prompts(vlm: SplitModel, attention: str) -> None:
     vlm.language.config._attn_implementation = attention

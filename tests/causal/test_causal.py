@@ -1,5 +1,6 @@
 """The causal battery on a model whose truth is known: one planted concept carries the mask, the others do not."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,11 +8,12 @@ import pandas as pd
 import torch
 
 from segcompass.backbone.interface import THOUGHT
-from segcompass.causal.attribution import contributions, slot_score
+from segcompass.causal.attribution import contributions, dense_codes, slot_score
 from segcompass.causal.edits import matched_random, top_concepts, zeroed
 from segcompass.causal.effects import COLUMNS, effect, summarised
 from segcompass.joint.inference import Predictor
 from segcompass.joint.model import Segmentation
+from segcompass.joint.reading import Reading
 from tests.tiny import micro_study, pictures, tiny_joint
 
 PLANTED = 5
@@ -31,7 +33,9 @@ def planted(samples: int, null: bool = False) -> SimpleNamespace:
     generator = torch.Generator().manual_seed(0)
     codes = torch.rand(samples, 6, 40, generator=generator) * (torch.rand(samples, 6, 40, generator=generator) < 0.4)
     codes[..., PLANTED] = 0.0 if null else 0.3
-    return SimpleNamespace(codes=codes, valid=torch.ones(samples, 4, 4, dtype=torch.bool))
+    types = torch.full((samples, 6), THOUGHT, dtype=torch.uint8)
+    reading = Reading(codes, types, types.long(), torch.zeros(samples, 1, 8))
+    return SimpleNamespace(reading=reading, codes=codes, valid=torch.ones(samples, 4, 4, dtype=torch.bool))
 
 
 def run_battery(null: bool) -> pd.DataFrame:
@@ -114,8 +118,20 @@ def test_the_sham_edit_leaves_a_real_model_bit_for_bit() -> None:
     predictor = Predictor(tiny_joint().eval(), micro_study().answer.longest, 0.5)
     with torch.no_grad():
         thoughts = predictor.think(pictures(2), ["left red ring", "white disc"])
-        before, after = predictor.segment(thoughts), predictor.segment(thoughts, zeroed(thoughts.codes, [[], []]))
+        before, after = predictor.segment(thoughts), predictor.segment(thoughts, zeroed(dense_codes(thoughts), [[], []]))
     assert torch.equal(before.mask_logits, after.mask_logits) and torch.equal(before.confidence_logits, after.confidence_logits)
     contribution = contributions(predictor, thoughts, [[0], [1]])
-    assert contribution.shape == thoughts.codes.shape[::2] and contribution.abs().sum() > 0
-    assert (thoughts.states.token_types == THOUGHT).any()
+    assert contribution.shape == dense_codes(thoughts).shape[::2] and contribution.abs().sum() > 0
+    assert thoughts.reading.thought.any()
+
+
+def test_concepts_that_an_interface_does_not_read_contribute_nothing() -> None:
+    """Tokens of the thought, to one that is not shown them; what it does read contributes."""
+    settings = micro_study().interface.model.model_copy(update={"thought_codes": False, "reference_state": False})
+    predictor = Predictor(tiny_joint(settings).eval(), micro_study().answer.longest, 0.5)
+    with torch.no_grad():
+        thoughts = predictor.think(pictures(2), ["left red ring", "white disc"])
+    codes, thought = dense_codes(thoughts), thoughts.reading.thought[..., None]
+    for shown, reads in ((codes * thought, False), (codes * ~thought, True)):
+        alone = replace(thoughts, reading=replace(thoughts.reading, codes=shown))
+        assert bool(contributions(predictor, alone, [[0], [1]]).abs().sum() > 0) == reads

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
+from safetensors.torch import load_file, save_file
 
 from segcompass.backbone.build import save_embedded
 from segcompass.cli import main
-from segcompass.commands.predict import on_device
+from segcompass.commands.predict import load_predictor, on_device
 from segcompass.datasets.masks import decode
 from segcompass.joint.checkpoint import save_run
 from segcompass.sae.checkpoint import save_dictionary
@@ -29,16 +30,14 @@ def run(tmp_path: Path) -> Path:
         folder.mkdir(parents=True)
         record = {"stage": "train_joint", "fingerprint": stage, "params": {}, "inputs": {"a": "backbone", "b": "sae/topk"}}
         record["params"] = {
-            "joint": study.joint.model_dump(mode="json"),
             "runtime": study.runtime.model_dump(mode="json"),
-            "answer": study.answer.model_dump(mode="json"),
             "confidence_threshold": 0.01,
             "threads": 1,
         }
         (folder / "run.json").write_text(json.dumps(record))
     save_embedded(folders["backbone"], model.vlm.model, model.vlm.processor, model.segmenter.model)
     save_dictionary(model.dictionary, folders["sae/topk"])
-    save_run(model, study.joint.interface, folders["joint/full/seed0"])
+    save_run(model, folders["joint/full/seed0"])
     return folders["joint/full/seed0"]
 
 
@@ -192,3 +191,41 @@ def test_a_place_that_cannot_be_written_is_found_out_before_the_model_is_loaded(
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 3 and all("--out: cannot be written" in line for line in said) and "No space left on device" in said[2]
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_of_the_interface_experiment_thinks_with_the_backbones_own_policy(run: Path, image: Path, tmp_path: Path) -> None:
+    """It holds no policy and no threshold of its own: the backbone's and one half stand in, and `--threshold` names another."""
+    assert predict(run, image, tmp_path / "joint") == 0
+    place = run.parents[2] / "interface" / "reference" / "seed0"
+    place.mkdir(parents=True)
+    for name in ("model.safetensors", "interface.json"):
+        (place / name).write_bytes((run / name).read_bytes())
+    tensors = load_file(place / "model.safetensors")
+    policy = [name for name in tensors if name.startswith("vlm.")]
+    assert policy, "a run of joint training holds its policy"
+    save_file({name: value for name, value in tensors.items() if name not in policy}, place / "model.safetensors")
+    record = json.loads((run / "run.json").read_text()) | {"stage": "train_interface"}
+    del record["params"]["confidence_threshold"]
+    (place / "run.json").write_text(json.dumps(record))
+    assert load_predictor(place, None).confidence_threshold == 0.5 and load_predictor(run, None).confidence_threshold == 0.01
+    assert load_predictor(place, 0.3).confidence_threshold == load_predictor(run, 0.3).confidence_threshold == 0.3
+    assert predict(place, image, tmp_path / "interface", "--threshold", "0.01") == 0
+    one, other = (json.loads((tmp_path / name / "prediction.json").read_text()) for name in ("joint", "interface"))
+    assert one == other, "the run's policy is that of the backbone here, and so are its masks"
+
+
+def test_a_folder_of_another_stage_is_refused(run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = json.loads((run / "run.json").read_text()) | {"stage": "evaluate_joint"}
+    (run / "run.json").write_text(json.dumps(record))
+    assert predict(run, image, tmp_path / "out") == 2
+    assert "stage: is `evaluate_joint`; name a folder of train_joint or train_interface" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"model": {}, "policy": {"vocabulary": 1, "slots": 1, "longest": 1}}'])
+def test_a_damaged_description_is_one_sentence(
+    run: Path, image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    (run / "interface.json").write_text(content)
+    assert predict(run, image, tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert "interface.json: describes no run" in error and error.count("\n") == 1 and len(error) < 500 and not (tmp_path / "out").exists()

@@ -4,17 +4,19 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import ExifTags, Image
-from segcompass.stages.evaluate import Evaluator
 
+from segcompass.backbone.build import save_embedded
 from segcompass.backbone.instruction import TOO_LONG, UNKNOWN
 from segcompass.datasets.masks import encode
 from segcompass.datasets.samples import Sample, write_samples
-from segcompass.joint.inference import Predictor
+from segcompass.joint.checkpoint import save_run
 from segcompass.protocols.records import read_records
 from segcompass.provenance.stage import Stage
+from segcompass.sae.checkpoint import save_dictionary
 from segcompass.sae.topk import TopKDictionary
+from segcompass.stages import evaluate_joint
+from segcompass.study.jobs import Job, stage_params
 from tests.tiny import micro_study, pictures, tiny_joint
 
 TEXTS = {
@@ -29,7 +31,7 @@ TEXTS = {
 """Text -> the status that it must have; None where the answer decides."""
 
 
-def test_no_text_and_no_picture_ends_an_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_text_and_no_picture_ends_an_evaluation(tmp_path: Path) -> None:
     data, target = tmp_path / "data", np.zeros((96, 128), bool)
     target[:40] = True
     (data / "root").mkdir(parents=True)
@@ -40,12 +42,23 @@ def test_no_text_and_no_picture_ends_an_evaluation(tmp_path: Path, monkeypatch: 
     rle = encode(target)
     samples = [Sample(f"s{n}", "a.png", 96, 128, text, False, rle, None, (rle,)) for n, text in enumerate(TEXTS)]
     write_samples(samples, data / "manifests" / "refcoco" / "val.jsonl")
-    study, model = micro_study(), tiny_joint().requires_grad_(False).eval()
-    monkeypatch.setattr(model.vlm, "longest_answer", study.answer.longest)
-    stage = Stage("evaluate", {}, {"variant": "full", "seed": "0"}, tmp_path / "out", {"data": data}, {})
-    control = TopKDictionary(model.vlm.hidden_width, 64, 4, 0.0, 1000).requires_grad_(False)
-    evaluator = Evaluator(Predictor(model, study.answer.longest, 0.5), control, study.evaluation, stage)
-    assert evaluator.run("refcoco", "val") == len(TEXTS)
+    model = tiny_joint()
+    save_embedded(tmp_path / "backbone", model.vlm.model, model.vlm.processor, model.segmenter.model)
+    control = TopKDictionary(model.vlm.hidden_width, 64, 4, 0.0, 1000)
+    control.hook_layer = model.dictionary.hook_layer
+    for name, dictionary in (("sae", model.dictionary), ("control", control)):
+        (tmp_path / name).mkdir()
+        save_dictionary(dictionary, tmp_path / name)
+    for name in ("run", "out"):
+        (tmp_path / name).mkdir()
+    save_run(model, tmp_path / "run")
+    job = Job("evaluate_joint", (("variant", "full"), ("seed", "0")))
+    params = stage_params(micro_study(), job)
+    params["evaluation"] |= {"splits": {"refcoco": ["val"]}}
+    inputs = {name: tmp_path / name for name in ("data", "backbone", "sae", "run")} | {"control-sae": tmp_path / "control"}
+    stage = Stage(job.stage, params, dict(job.wildcards), tmp_path / "out", inputs, {})
+    evaluate_joint.work(stage)
+    assert stage.rows == {"refcoco/val": len(TEXTS)}
     records = read_records(tmp_path / "out" / "refcoco" / "val" / "records.csv")
     assert list(records["text"]) == list(TEXTS)
     for (text, status), found in zip(TEXTS.items(), records.to_dict("records"), strict=True):
