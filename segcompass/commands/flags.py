@@ -17,3 +17,18 @@ def add_whole_number(parser: argparse.ArgumentParser, flag: str, low: int, high:
         return value
 
     parser.add_argument(flag, type=number, help=f"{says}, {low} to {high}", **more)
+
+
+def add_share(parser: argparse.ArgumentParser, flag: str, says: str, **more: Any) -> None:
+    """Adds a flag whose value is a number from 0 to 1."""
+
+    def share(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not 0 <= value <= 1:
+            raise argparse.ArgumentTypeError(f"`{text[:40]}` is no number from 0 to 1")
+        return value
+
+    parser.add_argument(flag, type=share, help=f"{says}, 0 to 1", **more)

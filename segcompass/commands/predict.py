@@ -11,6 +11,7 @@ from PIL import Image
 
 from segcompass.backbone.instruction import TOO_LONG, UNKNOWN, InstructionReading
 from segcompass.backbone.runtime import prepare_torch
+from segcompass.commands.flags import add_share
 from segcompass.datasets.images import read_image
 from segcompass.datasets.masks import encode
 from segcompass.datasets.samples import checked_text
@@ -33,9 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE")
     parser.add_argument("instruction", metavar="INSTRUCTION", help="what to segment, in words")
     parser.add_argument("--model", type=Path, required=True, metavar="RUN", help="results/<study>/joint/<variant>/seed<n>")
-    parser.add_argument(
-        "--threshold", type=float, help="confidence from which a slot counts; that of the run's training, or 0.5 where it had none"
-    )
+    add_share(parser, "--threshold", "confidence from which a slot counts; that of the run's training, or 0.5 where it had none")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a folder that is not there yet")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where to compute; where the run was trained, if that is here")
 

@@ -16,7 +16,7 @@ from segcompass.stats.correlation import COEFFICIENTS, correlation, remainders
 from segcompass.stats.families import holm
 from segcompass.stats.permutation import null_twin
 
-FLAGS = {"evaluate": "artefacts of evaluate_interface and evaluate_joint whose records are correlated"}
+FLAGS = {"evaluate": "all artefacts of evaluate_interface and evaluate_joint whose records are correlated"}
 PAIRS = (
     ("heat_iou", "iou", ""),
     ("sae_mse", "dice_loss", "random_sae_mse"),

@@ -12,7 +12,7 @@ from segcompass.footprint.disk import interface_checkpoint_bytes, joint_checkpoi
 from segcompass.footprint.memory import interface_size
 from segcompass.footprint.sizes import backbone_sizes
 from segcompass.joint.interface import ConceptInterface
-from segcompass.joint.reading import Reading
+from segcompass.joint.reading import Policy, Reading
 from segcompass.study.interface import InterfaceSettings
 from tests.tiny import micro_study, tiny_joint
 
@@ -59,7 +59,9 @@ def test_reading_costs_what_torch_counts(changes: dict, dense: bool) -> None:
     settings, backbone, length = variant(changes), backbone_sizes(STUDY, Path.cwd()), 20
     size = interface_size(STUDY, backbone, settings)
     model, k, q = settings.model, settings.model.slots, settings.model.query_width
-    interface = ConceptInterface(model, torch.randn(size.features, size.width), size.channels, size.vocabulary, size.longest)
+    interface = ConceptInterface(
+        model, torch.randn(size.features, size.width), size.channels, Policy(size.vocabulary, STUDY.answer.slots, size.longest)
+    )
     codes = torch.zeros(1, length, size.features)
     codes[..., : size.features if dense else size.active] = 1.0
     types = torch.full((1, length), INSTRUCTION, dtype=torch.uint8)

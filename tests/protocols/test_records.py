@@ -56,17 +56,17 @@ def test_a_row_of_another_shape_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"iou": [1.0]}).to_csv(tmp_path / "other.csv", index=False)
     with pytest.raises(InputError, match="header"):
         read_records(tmp_path / "other.csv")
-    with pytest.raises(InputError, match="rerun the stage evaluate"):
+    with pytest.raises(InputError, match="rerun the stage that evaluates"):
         read_records(tmp_path / "missing.csv")
 
 
 def test_read_runs_wants_exactly_the_runs_of_the_study(tmp_path: Path) -> None:
     place = tmp_path / "a" / "refcoco" / "val"
     place.mkdir(parents=True)
-    write_records([row(variant="full", seed=0)], place / "records.csv")
-    assert len(read_runs([tmp_path / "a"], [("full", 0)], {"refcoco": ["val"]})) == 1
+    write_records([row(experiment="joint", variant="full", seed=0)], place / "records.csv")
+    assert len(read_runs([tmp_path / "a"], [("joint", "full", 0)], {"refcoco": ["val"]})) == 1
     with pytest.raises(InputError, match="run of the study"):
-        read_runs([tmp_path / "a"], [("full", 0), ("full", 1)], {"refcoco": ["val"]})
+        read_runs([tmp_path / "a"], [("joint", "full", 0), ("joint", "full", 1)], {"refcoco": ["val"]})
 
 
 def test_pycocotools_loads_the_result_file(tmp_path: Path) -> None:

@@ -1,20 +1,3 @@
-from segcompass.reporting.captions.read import caption_file, captioned
-
-
-def shown(stage, kind, ending, category):
-    """Every figure or table that has a caption, for `snakemake --report`."""
-    on_page = report  # a line that begins with the word itself is a directive
-    return [
-        on_page(
-            artefact(stage, f"{name}.{ending}"),
-            caption=str(caption_file(kind, name)),
-            category=category,
-            labels={kind: name.replace("_", " ")},
-        )
-        for name in captioned(kind)
-    ]
-
-
 rule make_tables:
     input:
         params=frozen("make_tables"),

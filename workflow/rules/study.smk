@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from segcompass.errors import InputError
 from segcompass.provenance.failures import failed_jobs
 from segcompass.provenance.freeze import freeze
+from segcompass.reporting.captions.read import caption_file, captioned
 from segcompass.study.chosen import chosen_study
 from segcompass.study.jobs import (
     ARTEFACTS,
@@ -271,4 +272,18 @@ def every_artefact(wildcards):
         str(job.artefact(study.study) / "run.json")
         for job in all_jobs(study)
         if job.stage != "write_summary"
+    ]
+
+
+def shown(stage, kind, ending, category):
+    """Every figure or table that has a caption, for `snakemake --report`."""
+    on_page = report  # a line that begins with the word itself is a directive
+    return [
+        on_page(
+            artefact(stage, f"{name}.{ending}"),
+            caption=str(caption_file(kind, name)),
+            category=category,
+            labels={kind: name.replace("_", " ")},
+        )
+        for name in captioned(kind)
     ]
