@@ -10,6 +10,7 @@ from pathlib import Path
 from segcompass.backbone.card import read_card, write_card
 from segcompass.backbone.load import load_vlm
 from segcompass.backbone.runtime import prepare_torch
+from segcompass.commands.flags import MOST_SEED, add_whole_number
 from segcompass.datasets.artefact import LearningData
 from segcompass.errors import InputError
 from segcompass.joint.checkpoint import load_joint
@@ -20,6 +21,8 @@ from segcompass.study.load import load_study
 
 TAUGHT = 400
 """Training prompts of each benchmark that fine-tuning draws from."""
+MOST_SAMPLES = 1_000_000
+"""More than any benchmark has."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="ARTEFACT", help="results/<study>/data of the embedded world")
     parser.add_argument("--interface", type=Path, metavar="RUN", help="results/<study>/interface/<variant>/seed<seed>; needs --sae")
     parser.add_argument("--sae", type=Path, metavar="ARTEFACT", help="the dictionary of that run, results/<study>/sae/<name>")
-    parser.add_argument("--each", type=int, default=100, help="val samples of each benchmark, at least 1")
-    parser.add_argument("--seed", type=int, default=0, help="of sampled answers")
+    add_whole_number(parser, "--each", 1, MOST_SAMPLES, "val samples of each benchmark", default=100, metavar="N")
+    add_whole_number(parser, "--seed", 0, MOST_SEED, "of sampled answers", default=0, metavar="N")
     parser.add_argument("--card", action="store_true", help="write them onto the folder's card too")
 
 
@@ -39,10 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     study = load_study(arguments.study)
     if not (arguments.data / "supervision" / "val.jsonl").is_file():
         raise InputError(arguments.data / "supervision" / "val.jsonl", "", "is missing; name a data artefact of the embedded world")
-    if arguments.each < 1:
-        raise InputError(None, "--each", f"is {arguments.each}; take at least 1")
     if (arguments.interface is None) != (arguments.sae is None):
         raise InputError(None, "--interface, --sae", "belong together; give both or neither")
+    card = read_card(arguments.folder) if arguments.card else {}
+    if arguments.card and "vlm" not in card:
+        raise InputError(arguments.folder / "card.json", "vlm", "is missing; leave --card out, or ship the backbone first")
     data, longest = LearningData(arguments.data), study.answer.longest
     held = asked_samples(data, study.answers.benchmarks, "val", arguments.each)
     taught = asked_samples(data, study.answers.benchmarks, "train", TAUGHT)
@@ -57,7 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
     found |= learnable(vlm, data, taught, held, longest)
     shown = {name: round(float(value), 4) for name, value in found.items()}
     if arguments.card:
-        card = read_card(arguments.folder)
         card["vlm"]["gates"] = shown
         write_card(arguments.folder, card)
     print(json.dumps(shown, indent=1))
