@@ -21,6 +21,8 @@ from segcompass.study.load import load_study
 
 TAUGHT = 400
 """Training prompts of each benchmark that fine-tuning draws from."""
+MOST_SAMPLES = 1_000_000
+"""More than any benchmark has."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="ARTEFACT", help="results/<study>/data of the embedded world")
     parser.add_argument("--interface", type=Path, metavar="RUN", help="results/<study>/interface/<variant>/seed<seed>; needs --sae")
     parser.add_argument("--sae", type=Path, metavar="ARTEFACT", help="the dictionary of that run, results/<study>/sae/<name>")
-    add_whole_number(parser, "--each", 1, 1_000_000, "val samples of each benchmark", default=100)
-    add_whole_number(parser, "--seed", 0, MOST_SEED, "of sampled answers", default=0)
+    add_whole_number(parser, "--each", 1, MOST_SAMPLES, "val samples of each benchmark", default=100, metavar="N")
+    add_whole_number(parser, "--seed", 0, MOST_SEED, "of sampled answers", default=0, metavar="N")
     parser.add_argument("--card", action="store_true", help="write them onto the folder's card too")
 
 
@@ -42,6 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(arguments.data / "supervision" / "val.jsonl", "", "is missing; name a data artefact of the embedded world")
     if (arguments.interface is None) != (arguments.sae is None):
         raise InputError(None, "--interface, --sae", "belong together; give both or neither")
+    card = read_card(arguments.folder) if arguments.card else {}
+    if arguments.card and "vlm" not in card:
+        raise InputError(arguments.folder / "card.json", "vlm", "is missing; leave --card out, or ship the backbone first")
     data, longest = LearningData(arguments.data), study.answer.longest
     held = asked_samples(data, study.answers.benchmarks, "val", arguments.each)
     taught = asked_samples(data, study.answers.benchmarks, "train", TAUGHT)
@@ -56,7 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
     found |= learnable(vlm, data, taught, held, longest)
     shown = {name: round(float(value), 4) for name, value in found.items()}
     if arguments.card:
-        card = read_card(arguments.folder)
         card["vlm"]["gates"] = shown
         write_card(arguments.folder, card)
     print(json.dumps(shown, indent=1))

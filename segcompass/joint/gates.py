@@ -100,7 +100,7 @@ def learnable(
 @torch.no_grad()
 def worth(predictor: Predictor, data: LearningData, asked: Sequence[Asked], seed: int) -> dict[str, Any]:
     """What right thoughts are worth to the mask: gIoU by benchmark with the policy's own greedy thoughts and with gold ones, and the mean
-    mask reward of right and of wrong thoughts within groups of sampled answers that have both."""
+    mask reward of right and of wrong thoughts within groups of sampled answers that have both, where there is such a group."""
     model, generator = predictor.model, torch.Generator(predictor.model.vlm.device).manual_seed(seed)
     scores: dict[str, list[tuple[float, float]]] = {}
     rewards: list[tuple[float, float]] = []
@@ -121,8 +121,10 @@ def worth(predictor: Predictor, data: LearningData, asked: Sequence[Asked], seed
     found: dict[str, Any] = {f"gIoU_{benchmark}": float(np.mean([own for own, _ in pairs])) for benchmark, pairs in scores.items()}
     found |= {f"gIoU_gold_{benchmark}": float(np.mean([gold for _, gold in pairs])) for benchmark, pairs in scores.items()}
     found |= {f"gold_gap_{name}": found[f"gIoU_gold_{name}"] - found[f"gIoU_{name}"] for name in scores}
-    mean = np.mean(rewards, 0) if rewards else np.full(2, np.nan)
-    return found | {"mask_reward_right": mean[0], "mask_reward_wrong": mean[1], "mask_reward_gap": mean[0] - mean[1]}
+    if rewards:
+        right_mean, wrong_mean = np.mean(rewards, 0).tolist()
+        found |= {"mask_reward_right": right_mean, "mask_reward_wrong": wrong_mean, "mask_reward_gap": right_mean - wrong_mean}
+    return found
 
 
 def _ious(benchmark: str, sample: Sample, pair: tuple[Prediction, ...]) -> tuple[float, float]:
