@@ -94,7 +94,7 @@ def families_table(results: Sequence[Result], measures: Mapping[str, str], level
         starred = result.starred(1 - level)
         values = {"difference": Value(result.estimate, low=result.low, high=result.high, marked=starred)}
         values |= {"p": Value(result.p), "p after Holm": Value(result.p_holm)}
-        values |= {"seeds": Value(float(result.seeds)), "images": Value(float(result.images))}
+        values |= {"seeds": Value(float(result.seeds), whole=True), "images": Value(float(result.images), whole=True)}
         table.add(f"{result.family}: {result.test} ({measures[result.family]})", values)
     return table
 

@@ -26,12 +26,14 @@ class Value:
     """Corrected within the family that the table's caption names."""
     marked: bool = False
     """Whether a `*` follows it; the table's caption says what for."""
+    whole: bool = False
+    """Whether it counts things, and is printed without decimals."""
 
     def text(self, decimals: int) -> str:
         """`mean ± sd`, `mean [low, high]`, or the mean alone; a dash where it is unknown."""
         if math.isnan(self.mean):
             return UNKNOWN
-        shown = f"{self.mean:z.{decimals}f}"
+        shown = f"{self.mean:z.{0 if self.whole else decimals}f}"
         if not math.isnan(self.low):
             return f"{shown} [{self.low:z.{decimals}f}, {self.high:z.{decimals}f}]" + " *" * self.marked
         return shown if math.isnan(self.sd) else f"{shown} ± {self.sd:z.{decimals}f}"

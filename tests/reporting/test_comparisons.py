@@ -86,6 +86,8 @@ def test_intervals_hold_over_seeds_and_stars_after_correction_within_the_family(
     assert next(iter(shown)) == "one: dense - full, grefcoco (gIoU)"
     assert shown["one: dense - full, grefcoco (gIoU)"]["difference"].marked == (2 * dense.p <= 0.05)
     assert not shown["one: twin - full, grefcoco (gIoU)"]["difference"].marked
+    counts = [cell.strip() for cell in table.markdown().splitlines()[-1].split("|")[-3:-1]]
+    assert counts == ["3", "6"], "seeds and images are counted"
 
 
 def test_variants_stand_in_the_order_of_the_other_tables() -> None:
