@@ -54,9 +54,11 @@ def run(arguments: argparse.Namespace) -> int:
     vlm = load_vlm(arguments.folder / "vlm", study.runtime, study.answer)
     reference = study.interface_variant(study.experiments.interface.reference).model
     vlm.freeze_up_to(sae_layer(study, reference.sae))
-    found = room(vlm, data, held, longest, arguments.seed)
+    model = None
     if arguments.interface is not None:
         model = load_joint(arguments.interface, arguments.folder, arguments.sae, study.runtime, study.answer)
+    found = room(vlm, data, held, longest, arguments.seed)
+    if model is not None:
         found |= worth(Predictor(model, longest, study.evaluation.confidence_threshold), data, held, arguments.seed)
     found |= learnable(vlm, data, taught, held, longest)
     shown = {name: round(float(value), 4) for name, value in found.items()}
