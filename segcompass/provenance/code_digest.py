@@ -18,7 +18,7 @@ def stage_digest(stage: str, root: Path) -> str:
     folders = {path.parent for path in modules.values() if path.name != "__init__.py"}
     total = hashlib.sha256()
     for name, path in sorted(modules.items()):
-        total.update(f"{name}\0{_module_digest(path, path.stat().st_mtime_ns)}\0".encode())
+        total.update(f"{name}\0{_read(path, path.stat().st_mtime_ns)[1]}\0".encode())
     for data in sorted(p for folder in folders for p in folder.iterdir() if p.is_file() and p.suffix not in {".py", ".pyc"}):
         total.update(f"{data.relative_to(root)}\0".encode() + hashlib.sha256(data.read_bytes()).digest())
     return total.hexdigest()
@@ -36,7 +36,7 @@ def import_closure(module: str, root: Path) -> dict[str, Path]:
         found[name] = path
         if "." in name:
             waiting.append(name.rpartition(".")[0])
-        waiting.extend(_imports(path, path.stat().st_mtime_ns))
+        waiting.extend(_read(path, path.stat().st_mtime_ns)[0])
     return found
 
 
@@ -47,9 +47,11 @@ def _file_of(name: str, root: Path) -> Path | None:
 
 
 @cache
-def _imports(path: Path, modified: int) -> tuple[str, ...]:  # noqa: ARG001 - `modified` is part of the cache key
+def _read(path: Path, modified: int) -> tuple[tuple[str, ...], str]:  # noqa: ARG001 - `modified` is part of the cache key
+    """What a module imports of the package, and the digest of its code; a study's start reads every module, so once each."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -57,18 +59,12 @@ def _imports(path: Path, modified: int) -> tuple[str, ...]:  # noqa: ARG001 - `m
                 raise SyntaxError(f"{path}: relative imports are not used in this package")
             names.append(node.module or "")
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return tuple(name for name in names if name == PACKAGE or name.startswith(PACKAGE + "."))
-
-
-@cache
-def _module_digest(path: Path, modified: int) -> str:  # noqa: ARG001 - `modified` is part of the cache key
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # A bare string is a docstring, of a module, class, function or field.
             node.body = [part for part in body if not (isinstance(part, ast.Expr) and _is_text(part.value))]  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    own = tuple(name for name in names if name == PACKAGE or name.startswith(PACKAGE + "."))
+    return own, hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 def _is_text(node: ast.expr) -> bool:
