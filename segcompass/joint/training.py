@@ -28,9 +28,9 @@ STATISTICS_ANSWERS = 512
 
 
 def fit_statistics(interface: ConceptInterface, answers: CachedAnswers, images: CachedImages) -> None:
-    """Fits centring and whitening on the first cached answers."""
+    """Fits centring, of the reference states that are read, and whitening on the first cached answers."""
     rows = range(min(STATISTICS_ANSWERS, len(answers)))
-    interface.reference_centring.fit(answers.reference_states(rows).flatten(0, 1))
+    interface.reference_centring.fit(answers.reference_states(rows)[:, : interface.slots].flatten(0, 1))
     embeddings, _ = images.of([answers.owners[row].image for row in rows])
     interface.mapper.embedding_whitening.fit(embeddings.movedim(1, -1).flatten(0, -2))
 

@@ -191,6 +191,7 @@ def test_without_a_group_that_has_both_there_is_no_gap(monkeypatch: pytest.Monke
     assert not [name for name in found if name.startswith("mask_reward")] and all(np.isfinite(list(found.values())))
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 1.1])
 def test_mask_rewards_are_those_of_each_answer_alone(threshold: float) -> None:
     predictor = Predictor(tiny_joint().eval(), micro_study().answer.longest, threshold)
@@ -217,7 +218,7 @@ def test_mask_rewards_are_those_of_each_answer_alone(threshold: float) -> None:
 
 
 def test_fine_tuning_teaches_what_it_is_shown_and_moves_what_joint_training_moves(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "FINE_TUNING", {"steps": 60, "prompts": 4, "learning_rate": 1e-2})
+    monkeypatch.setattr(gates, "FINE_TUNING", {"steps": 120, "prompts": 4, "learning_rate": 3e-3})
     thoughts = {"left red ring": "target : no such object", "white disc": "target : small red plain disc at top"}
     asked: list[Asked] = []
     for number, (text, thought) in enumerate(thoughts.items()):

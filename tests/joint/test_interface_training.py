@@ -78,9 +78,11 @@ def folder(path: Path) -> Path:
     return path
 
 
-def test_statistics_are_those_of_the_answers(cached: Cached) -> None:
-    interface = fresh(settings(), cached).model.interface
-    states = cached.answers.batch(range(ANSWERS)).reference_states
+@pytest.mark.parametrize("slots", [1, SLOTS])
+def test_statistics_are_those_of_the_answers(slots: int, cached: Cached) -> None:
+    """Of the reference tokens that an interface with so many slots reads."""
+    interface = fresh(settings(**{"model.slots": slots}), cached).model.interface
+    states = cached.answers.batch(range(ANSWERS)).reference_states[:, :slots]
     embeddings, _ = cached.images.of(["picture"])
     assert interface.reference_centring(states).mean((0, 1)).abs().max() < 1e-4
     assert interface.mapper.embedding_whitening(embeddings.movedim(1, -1)).mean((0, 1, 2)).abs().max() < 1e-3
