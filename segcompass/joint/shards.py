@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from segcompass.errors import damaged
+from segcompass.numerics.finite import save_finite
 
 SHARD_ROWS = 1024
 """Rows of a shard."""
@@ -49,7 +49,7 @@ class ShardWriter:
         for name in self._rows[0]:
             tensors[f"length.{name}"] = torch.tensor([len(row[name]) for row in self._rows], dtype=torch.int32)
         file = f"{self.kind}-{len(self.shards):05d}.safetensors"
-        save_file(tensors, self.folder / file)
+        save_finite(tensors, self.folder / file)
         self.shards.append({"file": file, "rows": len(self._rows)})
         self._rows.clear()
 

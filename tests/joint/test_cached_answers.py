@@ -235,4 +235,4 @@ def test_a_damaged_cache_is_one_sentence(folder: Path, damage: Callable[[Path], 
     damage(folder)
     with pytest.raises(InputError, match=words) as fault:
         CachedAnswers(folder, 1, CPU)
-    assert "rerun the stage cache_answers" in str(fault.value) and "\n" not in str(fault.value)
+    assert "take a whole copy of it, or name another folder" in str(fault.value) and "\n" not in str(fault.value)

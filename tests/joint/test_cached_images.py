@@ -123,4 +123,4 @@ def test_a_damaged_cache_is_one_sentence(tmp_path: Path, change: Callable[[dict[
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     with pytest.raises(InputError, match=words) as fault:
         CachedImages(tmp_path, "sam", CPU)
-    assert "rerun the stage embed_images" in str(fault.value) and "\n" not in str(fault.value)
+    assert "take a whole copy of it, or name another folder" in str(fault.value) and "\n" not in str(fault.value)

@@ -132,18 +132,18 @@ def test_shards_that_are_not_whole_are_one_sentence(
     written: ShardWriter, damage: Callable[[Path, dict[str, Any]], dict[str, Any]], words: str
 ) -> None:
     index = {"things": written.shards}
-    assert len(open_shards(written.folder, index, "things", "make_things")) == len(LENGTHS)
+    assert len(open_shards(written.folder, index, "things")) == len(LENGTHS)
     with pytest.raises(InputError, match=words) as fault:
-        open_shards(written.folder, damage(written.folder, index), "things", "make_things")
-    assert "rerun the stage make_things" in str(fault.value) and "\n" not in str(fault.value)
+        open_shards(written.folder, damage(written.folder, index), "things")
+    assert "take a whole copy of it, or name another folder" in str(fault.value) and "\n" not in str(fault.value)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "\xff"], ids=["missing", "cut", "no object", "no text"])
 def test_an_index_that_cannot_be_read_is_one_sentence(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "index.json").write_bytes(content.encode("latin-1"))
-    with pytest.raises(InputError, match=r"index.json: cannot be read .*; rerun the stage make_things") as fault:
-        read_index(tmp_path, "make_things")
+    with pytest.raises(InputError, match=r"index.json: cannot be read .*; take a whole copy of it") as fault:
+        read_index(tmp_path)
     assert "\n" not in str(fault.value)
     (tmp_path / "index.json").write_text(json.dumps({"a": 1}))
-    assert read_index(tmp_path, "make_things") == {"a": 1}
+    assert read_index(tmp_path) == {"a": 1}

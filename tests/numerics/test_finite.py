@@ -16,7 +16,8 @@ from segcompass.activations.cache import CacheReader, CacheWriter
 from segcompass.backbone.build import save_embedded
 from segcompass.backbone.load import load_segmenter, load_vlm
 from segcompass.errors import InputError
-from segcompass.joint.cached_answers import AnswersWriter, CachedAnswer
+from segcompass.joint.cached_answers import Answered, AnswersWriter
+from segcompass.joint.cached_images import ImagesWriter
 from segcompass.joint.checkpoint import save_run
 from segcompass.joint.inference import Predictor
 from segcompass.numerics.finite import check_step, narrowed, save_finite, unfinite
@@ -75,16 +76,28 @@ def test_every_file_of_tensors_is_written_by_the_one_function() -> None:
     assert writers == {"finite", "resume", "labelled"}
 
 
-def test_a_cache_of_answers_names_token_and_picture(tmp_path: Path) -> None:
-    writer = AnswersWriter(tmp_path, torch.float16)
+def test_a_cache_of_images_names_picture_and_sample(tmp_path: Path) -> None:
+    writer = ImagesWriter(tmp_path, torch.float16)
     with pytest.raises(InputError, match=r"cannot hold 1e[+]06, a value of the embedding of i.png"):
         writer.add_image("i.png", torch.full((2, 4, 4), 1e6), torch.ones(16, 16, dtype=torch.bool))
-    writer.add_image("i.png", torch.ones(2, 4, 4), torch.ones(16, 16, dtype=torch.bool))
-    hidden = torch.ones(5, 8)
-    hidden[3, 1] = 1e5
-    answer = CachedAnswer(hidden, torch.zeros(5, dtype=torch.uint8), torch.ones(4, 8), torch.zeros(1, 16, 16))
-    with pytest.raises(InputError, match=r"cannot hold 100000, a hidden state at token 3 of the prompt and answer about i.png"):
-        writer.add("i.png", answer)
+    with pytest.raises(InputError, match=r"gives nan as a share of an object's pixels of s1"):
+        writer.add_targets("s1", torch.full((1, 16, 16), NAN))
+
+
+@pytest.mark.parametrize("layer", [2, 5])
+def test_a_cache_of_answers_names_layer_token_and_sample(tmp_path: Path, layer: int) -> None:
+    writer, types = AnswersWriter(tmp_path, torch.float16), torch.zeros(5, dtype=torch.uint8)
+    owner = Answered("s1", "refcoco", "val", "i.png", "x", "ok")
+    hidden = {2: torch.ones(5, 8), 5: torch.ones(5, 8)}
+    hidden[layer][3, 1] = 1e5
+    words = f"cannot hold 100000, a state after layer {layer} at token 3 of the prompt and answer of s1"
+    with pytest.raises(InputError, match=words):
+        writer.add(owner, hidden, types, types.long(), torch.ones(4, 8), np.zeros((1, 4)))
+    states = torch.ones(4, 8)
+    states[2, 0] = INF
+    hidden[layer][3, 1] = 1.0
+    with pytest.raises(InputError, match=r"gives inf as a state of reference token 2 of the prompt and answer of s1"):
+        writer.add(owner, hidden, types, types.long(), states, np.zeros((1, 4)))
 
 
 def test_a_cache_of_tokens_that_holds_one_names_layer_and_token(tmp_path: Path) -> None:
@@ -123,13 +136,13 @@ def test_training_of_a_dictionary_stops_with_one_sentence(tmp_path: Path) -> Non
 
 def test_a_supervised_phase_stops_with_one_sentence(tmp_path: Path) -> None:
     module = nn.Linear(2, 1)
-    settings = micro_study().joint.warm_up.model_copy(update={"steps": 4})
+    settings = micro_study().interface.training.heat_maps.model_copy(update={"steps": 4})
 
     def losses(step: int) -> dict[str, torch.Tensor]:
         return {"loss": module(torch.ones(1, 2)).sum() * (NAN if step == 2 else 1.0)}
 
-    with pytest.raises(InputError, match=r"learning rates of the phase warm_up: makes `total` nan at step 2"):
-        run_phase("warm_up", settings, module, losses, tmp_path, 1)
+    with pytest.raises(InputError, match=r"learning rates of the phase heat_maps: makes `total` nan at step 2"):
+        run_phase("heat_maps", settings, module, losses, tmp_path, 1)
     assert all(unfinite(value) is None for value in module.parameters())
 
 
@@ -141,7 +154,7 @@ def test_a_trained_model_that_holds_one_is_neither_saved_nor_predicts(tmp_path: 
     with torch.no_grad():
         weight.view(-1)[0] = NAN
     with pytest.raises(InputError, match=re.escape(f"{name}: is nan at")):
-        save_run(model, micro_study().joint.interface, tmp_path)
+        save_run(model, tmp_path)
     with torch.no_grad():
         for parameter in model.interface.parameters():
             parameter.fill_(NAN)
