@@ -89,9 +89,10 @@ def whole(artefacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_without_anything_of_test_a_run_ends_with_the_same_bytes(artefacts: Path, whole: Path, tmp_path: Path) -> None:
     blind = tmp_path / "data"
     shutil.copytree(artefacts / "data", blind)
-    scenes = [json.loads(line) for split in TEST_SPLITS for line in (blind / "scenes" / f"{split}.jsonl").read_text().splitlines()]
+    listed = [path for split in TEST_SPLITS for path in (blind / "scenes").glob(f"*{split}.jsonl")]
+    scenes = [json.loads(line) for path in listed for line in path.read_text().splitlines()]
     removed = [blind / "root" / scene["image"] for scene in scenes]
-    removed += [path for split in TEST_SPLITS for path in blind.rglob(f"{split}.jsonl")]
+    removed += [path for split in TEST_SPLITS for path in blind.rglob(f"*{split}.jsonl")]
     removed += [path for path in (blind / "root").rglob("*") if path.suffix in (".p", ".json") or path.parent.name == "test"]
     for path in {path for path in removed if path.is_file()}:
         path.unlink()
