@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segcompass.study.data import CounterfactualSettings, SceneCounts, WorldSettings
+from segcompass.study.data import WorldSettings
 from segcompass.world.hasty import hasty_answer
 from segcompass.world.instructions import Expression
 from segcompass.world.scene import Scene, SceneObject, draw_scene
@@ -19,19 +19,11 @@ from segcompass.world.thoughts import (
     without_considering,
     without_request,
 )
+from tests.tiny import micro_study
 
-SETTINGS = WorldSettings(
-    source="embedded",
-    seed=3,
-    scenes=SceneCounts(train=1, val=1, testA=1, testB=1, test=1),
-    image_sides=[96, 128, 160],
-    objects=(3, 8),
-    instructions_per_scene=4,
-    patterns=True,
-    occlusion=True,
-    shuffle_masks=False,
-    counterfactuals=CounterfactualSettings(pairs=0, splits=["val"]),
-)
+WORLD = micro_study().data
+assert isinstance(WORLD, WorldSettings)
+SETTINGS = WORLD.model_copy(update={"seed": 3, "image_sides": [96, 128, 160], "objects": (3, 8), "instructions_per_scene": 4})
 SEEN = np.ones((1, 1, 1), bool)
 """Nothing here looks at pixels."""
 
