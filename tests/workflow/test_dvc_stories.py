@@ -86,7 +86,7 @@ def test_an_edit_runs_what_it_reaches_and_lock_and_artefacts_agree(project: Path
     assert "samples" in command(project, "dvc", "params", "diff").stdout
     output = command(project, "dvc", "repro")
     assert jobs_run(output.stdout + output.stderr) == {"intervene"} | REPORT_RULES
-    assert run_record(project, "results/default/intervene/full/seed0")["params"]["intervention"]["samples"] == 3
+    assert run_record(project, "results/default/intervene/reference/seed0")["params"]["intervention"]["samples"] == 3
     recorded = lock(project)["intervene"]["params"]["params/default.yaml"]
     assert recorded["analysis.intervention"]["samples"] == 3
     assert "up to date" in command(project, "dvc", "status").stdout
@@ -108,7 +108,7 @@ def test_an_edit_in_a_pulled_clone_rebuilds_what_it_reaches_and_records_nothing_
     edit(root, "params/default.yaml", "temperature: 1.0", "temperature: 0.9")
     output = command(root, "dvc", "repro")
     ran = jobs_run(output.stdout + output.stderr)
-    assert ran == {"train_joint", "evaluate", "intervene", "correlate", "make_tables"} | REPORT_RULES
+    assert ran == {"train_joint", "evaluate_joint", "make_tables"} | REPORT_RULES
     record = run_record(root, "results/default/joint/full/seed0")
     assert record["params"]["joint"]["policy"]["temperature"] == 0.9
     assert lock(root)["train_joint"]["params"]["params/default.yaml"]["joint"]["policy"]["temperature"] == 0.9
@@ -118,9 +118,10 @@ def test_an_edit_in_a_pulled_clone_rebuilds_what_it_reaches_and_records_nothing_
 def test_an_experiment_leaves_nothing_stale_for_snakemake(project: Path) -> None:
     """DVC writes the small number as `1e-05`; every stage that reads the threshold is redone, training included."""
     output = command(project, "dvc", "exp", "run", "-S", "params/default.yaml:evaluation.confidence_threshold=1e-5")
-    assert {"train_joint", "evaluate", "intervene"} <= jobs_run(output.stdout + output.stderr)
-    for stage in ("joint", "intervene"):
-        assert run_record(project, f"results/default/{stage}/full/seed0")["params"]["confidence_threshold"] == 1e-5
+    readers = {"train_joint", "evaluate_interface", "evaluate_joint", "intervene"}
+    assert readers <= jobs_run(output.stdout + output.stderr)
+    for run in ("joint/full", "evaluate/interface/reference", "evaluate/signals/full", "intervene/reference"):
+        assert run_record(project, f"results/default/{run}/seed0")["params"]["confidence_threshold"] == 1e-5
     assert planned(project) == set()
 
 

@@ -9,13 +9,31 @@ from tests.workflow.project import ROOT, command, copy_project, edit, planned, p
 
 REPORT = {"correlate", "make_tables", "make_figures", "write_summary"}
 DRAWN = REPORT - {"correlate"}
-RUNS = {"full_0", "full_1", "seg_only_0", "dense_0", "sae_only_0", "untrained_0"}
-JOINT = {f"{rule}:{run}" for rule in ("train_joint", "evaluate") for run in RUNS} | {"intervene:full_0", "intervene:full_1"}
+INTERFACES = {"reference_0", "reference_1", *(f"{name}_0" for name in ("dense", "sae_only", "text_readout", "ref_only", "layer_1"))}
+INTERFACES |= {"sam_small_0", "untrained_0"}
+READ = {f"{rule}_interface:{run}" for rule in ("train", "evaluate") for run in INTERFACES}
+INTERVENED = {"intervene:reference_0", "intervene:reference_1"}
+JOINT = {f"{rule}_joint:{run}" for rule in ("train", "evaluate") for run in ("full_0", "full_1", "seg_only_0")}
+RUNS = READ | JOINT | INTERVENED
+EVALUATED = {job for job in RUNS if job.startswith("evaluate")}
 SWEPT = {f"train_sae:topk_layer{layer}_width256_k{k}" for layer in (1, 2) for k in (4, 32)}
-OWN_SAES = {f"train_sae:{name}" for name in ("relu_l1", "topk", "random", "dense")}
+SCORED = {"relu_l1", "topk", "dense", "frozen_decoder", "soft_frozen_decoder", "frozen_decoder_topk", "soft_frozen_decoder_topk"}
+SCORED |= {"pca", "neurons"}
+OWN_SAES = {f"train_sae:{name}" for name in SCORED | {"random", "random_relu_l1"}}
 SAES = OWN_SAES | SWEPT
-CACHES = {"cache_activations:1", "cache_activations:2"}
-SCORES = {f"score_concepts:{name}" for name in ("relu_l1", "topk", "dense")}
+LAYERS = {"cache_activations:1", "cache_activations:2"}
+ANSWERS = {"cache_answers:training", "cache_answers:evaluation", "cache_answers:gold"}
+IMAGES = {f"embed_images:{name}_{part}" for name in ("sam", "sam_small") for part in ("training", "evaluation")}
+SCORES = {f"score_concepts:{name}" for name in SCORED}
+
+
+EVERY = "checkpoint_every: 4\n  segmentation: {weight: 1.0, heat_bce: "
+"""What stands before the first loss of the interface's training."""
+
+
+def of(run: str) -> set[str]:
+    """Both jobs of a run of the interface experiment."""
+    return {f"train_interface:{run}", f"evaluate_interface:{run}"}
 
 
 @pytest.fixture
@@ -29,7 +47,7 @@ def built(tmp_path: Path) -> Path:
 def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built: Path, tmp_path: Path) -> None:
     assert planned(built) == set()
     fresh = copy_project(tmp_path / "fresh", ROOT / "params" / "smoke.yaml")
-    everything = {"prepare_data", "train_backbone", "label_tokens", "cache_answers"} | CACHES | SAES | SCORES | JOINT | REPORT
+    everything = {"prepare_data", "train_backbone", "label_tokens"} | LAYERS | SAES | SCORES | ANSWERS | IMAGES | RUNS | REPORT
     assert planned(fresh) == everything
     assert {job.partition(":")[0] for job in everything} == set(ARTEFACTS)
 
@@ -39,22 +57,37 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
     [
         ("qualitative_samples: 4", "qualitative_samples: 3", {"make_figures", "write_summary"}),
         ("permutations: 999", "permutations: 998", {"correlate", "make_figures", "write_summary"}),
-        ("    samples: 24", "    samples: 20", {"intervene:full_0", "intervene:full_1", "make_figures", "write_summary"}),
-        ("coverage_fraction: 0.1", "coverage_fraction: 0.2", {job for job in JOINT if job.startswith("evaluate")} | REPORT),
-        ("oracle_thoughts: [full]", "oracle_thoughts: [full, dense]", {"evaluate:dense_0", *DRAWN}),
+        ("    samples: 24", "    samples: 20", INTERVENED | {"make_figures", "write_summary"}),
+        ("coverage_fraction: 0.1", "coverage_fraction: 0.2", EVALUATED | REPORT),
+        ("{interface: [reference], signals", "{interface: [reference, dense], signals", {"evaluate_interface:dense_0", *DRAWN}),
         ("comment", "comment", set()),
-        ("k: 16, ", "k: 8, ", {"train_sae:topk", "train_sae:random"} | SCORES | JOINT - {"train_joint:dense_0"} | REPORT),
+        (
+            "topk: {architecture: topk, width: 256, decoder: trained, k: 16",
+            "topk: {architecture: topk, width: 256, decoder: trained, k: 8",
+            {"train_sae:topk", "train_sae:random"} | SCORES - {"score_concepts:relu_l1"} | EVALUATED | REPORT,
+        ),
         (
             "activations:\n  hook_layer: 2",
             "activations:\n  hook_layer: 1",
-            OWN_SAES | {"label_tokens", "cache_answers"} | SCORES | JOINT | REPORT,
+            OWN_SAES | {"label_tokens"} | ANSWERS | SCORES | RUNS | REPORT,
         ),
-        ("l1_coefficient: 0.1", "l1_coefficient: 0.2", {"train_sae:relu_l1", "score_concepts:relu_l1", *DRAWN}),
-        ("sweep:\n  steps: 60", "sweep:\n  steps: 50", SWEPT | {"make_figures", "write_summary"}),
+        (
+            "decoder: trained, l1_coefficient: 0.1",
+            "decoder: trained, l1_coefficient: 0.2",
+            {"train_sae:relu_l1", "train_sae:random_relu_l1", "train_sae:neurons", "score_concepts:relu_l1", "score_concepts:neurons"}
+            | RUNS - of("dense_0") - of("layer_1_0")
+            | REPORT,
+        ),
+        ("sweep:\n  steps: 60", "sweep:\n  steps: 50", SWEPT | of("layer_1_0") | DRAWN),
         ("coverage_fractions: [0.02, ", "coverage_fractions: [0.03, ", SCORES | DRAWN),
         ("expressions: 3", "expressions: 2", {"label_tokens"} | SCORES | DRAWN),
-        ("warm_up: {prompts: 48", "warm_up: {prompts: 40", {"cache_answers"} | JOINT | REPORT),
-        ("steps: 12, batch: 8", "steps: 10, batch: 8", JOINT | REPORT),
+        (
+            "prompts: 48",
+            "prompts: 40",
+            {"cache_answers:training", "embed_images:sam_training", "embed_images:sam_small_training"} | RUNS | REPORT,
+        ),
+        ("steps: 12, batch: 8", "steps: 10, batch: 8", RUNS - of("untrained_0") | REPORT),
+        ("pool: 24", "pool: 20", JOINT | DRAWN),
     ],
 )
 def test_an_edited_key_reruns_what_reads_it_and_what_follows(built: Path, old: str, new: str, jobs: set[str]) -> None:
@@ -69,31 +102,34 @@ def test_an_edited_key_reruns_what_reads_it_and_what_follows(built: Path, old: s
 
 
 def test_swapped_values_of_two_keys_are_seen(built: Path) -> None:
-    edit(built, "params/default.yaml", "heat_bce: 1.0, heat_dice: 1.0", "heat_bce: 2.0, heat_dice: 1.0")
+    edit(built, "params/default.yaml", f"{EVERY}1.0, heat_dice: 1.0", f"{EVERY}2.0, heat_dice: 1.0")
     pretend_built(built)
     command(built, "snakemake", "--cores", "1", "--touch", "--forceall", "reproduce_all")
-    edit(built, "params/default.yaml", "heat_bce: 2.0, heat_dice: 1.0", "heat_bce: 1.0, heat_dice: 2.0")
-    assert planned(built) == JOINT | REPORT
+    edit(built, "params/default.yaml", f"{EVERY}2.0, heat_dice: 1.0", f"{EVERY}1.0, heat_dice: 2.0")
+    assert planned(built) == RUNS | REPORT
 
 
 def test_an_added_seed_and_an_added_variant_train_only_that(built: Path) -> None:
-    edit(built, "params/default.yaml", "seg_only: {seeds: [0]", "seg_only: {seeds: [0, 5]")
-    edit(built, "params/default.yaml", "\nevaluation:", "  tau: {seeds: [0], changes: {interface.threshold: 0.5}}\n\nevaluation:")
-    new = {f"{rule}:{run}" for rule in ("train_joint", "evaluate") for run in ("seg_only_5", "tau_0")}
-    assert planned(built) == new | {"make_tables", "make_figures", "write_summary"}
+    edit(built, "params/default.yaml", "seg_only: {seeds: [0]", "seg_only: {seeds: [0, 1]")
+    edit(built, "params/default.yaml", "\nevaluation:", "      cool: {seeds: [0], changes: {policy.temperature: 0.9}}\n\nevaluation:")
+    new = {f"{rule}:{run}" for rule in ("train_joint", "evaluate_joint") for run in ("seg_only_1", "cool_0")}
+    assert planned(built) == new | DRAWN
 
 
 def test_a_removed_seed_rewrites_the_report_only(built: Path) -> None:
     edit(built, "params/default.yaml", "full: {seeds: [0, 1]", "full: {seeds: [0]")
-    assert planned(built) == REPORT
+    assert planned(built) == DRAWN
 
 
 def test_what_was_frozen_of_a_dropped_variant_goes_and_the_rest_stays(built: Path) -> None:
     frozen = built / "results/default/frozen"
     before = {path.name for path in frozen.iterdir()}
-    edit(built, "params/default.yaml", "  dense: {seeds: [0], changes: {interface.sae: dense}}\n", "")
+    edit(built, "params/default.yaml", "      sam_small: {seeds: [0], changes: {model.segmenter: sam_small}}\n", "")
     planned(built)
-    assert before - {path.name for path in frozen.iterdir()} == {"train_joint.dense_0.json", "evaluate.dense_0.json"}
+    assert before - {path.name for path in frozen.iterdir()} == {
+        *(f"{rule}_interface.sam_small_0.json" for rule in ("train", "evaluate")),
+        *(f"embed_images.sam_small_{part}.json" for part in ("training", "evaluation")),
+    }
 
 
 def test_a_changed_line_reruns_the_stages_that_import_it_and_a_comment_none(built: Path) -> None:
@@ -102,10 +138,10 @@ def test_a_changed_line_reruns_the_stages_that_import_it_and_a_comment_none(buil
     assert planned(built) == set()
     with (built / "segcompass/stages/train_sae.py").open("a") as module:
         module.write("\nADDED = 1\n")
-    assert planned(built) == SAES | SCORES | JOINT | REPORT
+    assert planned(built) == SAES | SCORES | RUNS | REPORT
     with (built / "segcompass/provenance/code_digest.py").open("a") as module:
         module.write("\nADDED = 1\n")
-    assert planned(built) == SAES | SCORES | JOINT | REPORT, "no stage runs the digest's own code"
+    assert planned(built) == SAES | SCORES | RUNS | REPORT, "no stage runs the digest's own code"
 
 
 def test_artefacts_of_other_params_are_stale_even_when_they_are_newer_than_everything(built: Path) -> None:
