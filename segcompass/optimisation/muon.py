@@ -16,7 +16,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 RMS = 0.2
 """Root mean square of an update at learning rate 1, that of a typical AdamW step."""
-NOT_HIDDEN = ("embed", "head", "token", "rel_pos")
+NOT_HIDDEN = ("embed", "head", "_token", "rows", "words", "places", "rel_pos")
 """Parts of names of two-dimensional parameters that are tables or read-outs, not maps between hidden states."""
 
 

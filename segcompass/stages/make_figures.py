@@ -55,7 +55,8 @@ def work(stage: Stage) -> None:
     _qualitative(stage)
     interface, curves = _of_runs(stage, "interface", "curves"), _of_runs(stage, "signals", "curves")
     if len(interface):  # none is trained where every interface stays as it was drawn
-        drawn = smoothed(interface[interface["phase"] == "heat_maps"], INTERFACE_PANELS)
+        heat_maps = interface["phase"] == "heat_maps"  # a study may begin with masks at once
+        drawn = smoothed(interface[heat_maps] if heat_maps.any() else interface, INTERFACE_PANELS)
         save_figure(partial(interface_figure, drawn), drawn, stage.folder, "interface")
     drawn = smoothed(curves, PANELS)
     save_figure(partial(training_figure, drawn), drawn, stage.folder, "training")

@@ -8,8 +8,10 @@ import torch
 from segcompass.backbone.token_types import INSTRUCTION, OTHER, THOUGHT, VISUAL
 from segcompass.joint.reading import Reading
 from segcompass.joint.tokens import ConceptTokens, ReferenceTokens, WordTokens, direction_rows
+from segcompass.optimisation.muon import Muon
 from segcompass.sae.sparse_tokens import SparseTokens
 from tests.arithmetic import same_sums
+from tests.tiny import micro_study, tiny_joint
 
 pytestmark = pytest.mark.numerical
 
@@ -130,3 +132,13 @@ def test_rows_from_directions_keep_their_angles() -> None:
         assert rows.norm(dim=1).mean() == pytest.approx(width**0.5 / 50**0.25, rel=1e-4), "as long as random rows"
         shown = torch.nn.functional.normalize(rows, dim=1)
         assert same_sums(shown @ shown.T, unit @ unit.T, terms=width, layers=2)
+
+
+@pytest.mark.parametrize(("readout", "hidden"), [("concepts", set()), ("words", set()), ("references", {"perceptron.0", "perceptron.2"})])
+def test_tables_of_tokens_are_no_maps_between_hidden_states(readout: str, hidden: set[str]) -> None:
+    """Muon moves matrices that map hidden states, whatever the part they lie in is called; tables are moved row by row."""
+    model = micro_study().interface.model.model_copy(update={"readout": readout, "reference_state": readout == "references"})
+    named = [(name, value) for name, value in tiny_joint(model).interface.named_parameters() if name.startswith("codebook.tokens.")]
+    orthogonal = [group["params"] for group in Muon(named, 1.0, 1.0, weight_decay=0.0).param_groups if group["orthogonal"]]
+    moved = {name for name, value in named if any(value is other for group in orthogonal for other in group)}
+    assert moved == {f"codebook.tokens.{name}.weight" for name in hidden}

@@ -29,7 +29,7 @@ def test_manifests_of_a_root_and_its_staleness(tmp_path: Path) -> None:
     for part in ("vlm", *load_study(study).backbone.segmenters):
         (root / "backbones/embedded" / part).mkdir()
     text = re.sub(r"(?ms)^data:\n.*?\n(?=\n)", REAL, study.read_text(), count=1)
-    study.write_text(text.replace("source: build", "source: shipped"))
+    study.write_text(text.replace("source: build", "source: shipped").replace("thoughts: gold", "thoughts: policy"))
     assert {job.partition(":")[0] for job in planned(root)} >= {"prepare_data", "train_joint", "write_summary"}
     command(root, "snakemake", "--cores", "1", "results/default/data/run.json")
     real = {path.relative_to(root): list(read_samples(path)) for path in (root / "results/default/data/manifests").rglob("*.jsonl")}

@@ -66,7 +66,7 @@ def test_every_stage_killed_and_started_again_ends_as_in_another_clone(whole: Pa
             killed.add(line.split()[2].rpartition(".")[2])
         done = command(root, *line.split(), check=False)
         assert done.returncode == 0, done.stderr
-    assert killed >= {"prepare_data", "train_backbone", "train_sae", "train_joint", "evaluate"}
+    assert killed >= {"prepare_data", "train_backbone", "train_sae", "train_interface", "train_joint", "evaluate_joint"}
     ours, theirs = contents(root), contents(whole)
     assert set(ours) == set(theirs)
     assert [name for name in theirs if ours[name] != theirs[name]] == []
