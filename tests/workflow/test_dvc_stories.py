@@ -120,8 +120,10 @@ def test_an_experiment_leaves_nothing_stale_for_snakemake(project: Path) -> None
     output = command(project, "dvc", "exp", "run", "-S", "params/default.yaml:evaluation.confidence_threshold=1e-5")
     readers = {"train_joint", "evaluate_interface", "evaluate_joint", "intervene"}
     assert readers <= jobs_run(output.stdout + output.stderr)
-    for run in ("joint/full", "evaluate/interface/reference", "evaluate/signals/full", "intervene/reference"):
+    for run in ("joint/full", "intervene/reference"):
         assert run_record(project, f"results/default/{run}/seed0")["params"]["confidence_threshold"] == 1e-5
+    for run in ("interface/reference", "signals/full"):
+        assert run_record(project, f"results/default/evaluate/{run}/seed0")["params"]["evaluation"]["confidence_threshold"] == 1e-5
     assert planned(project) == set()
 
 
