@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segcompass.backbone.training.scenes import ATTRIBUTES, TrainingScene, cell_targets
+from segcompass.backbone.training.scenes import TrainingScene, cell_targets
 from segcompass.concepts.coverage import pixels_under
 from segcompass.datasets.masks import Rle, decode, union
+from segcompass.world.lexicon import ATTRIBUTES
 
 VALUES = {name: list(values) for name, values in ATTRIBUTES.items()}
 """Attribute -> its values, in the order of the class numbers."""

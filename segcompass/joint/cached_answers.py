@@ -22,7 +22,7 @@ from torch.nn.utils.rnn import pad_sequence
 from segcompass.backbone.token_types import OTHER
 from segcompass.errors import InputError, damaged
 from segcompass.joint.reading import Policy
-from segcompass.joint.shards import ShardWriter, open_shards, read_index
+from segcompass.joint.shards import ShardWriter, open_shards, read_index, write_index
 from segcompass.numerics.finite import loaded_finite, narrowed
 
 
@@ -100,7 +100,7 @@ class AnswersWriter:
         self._answers.flush()
         self._boxes.flush()
         index = facts | {"answers": self._answers.shards, "boxes": self._boxes.shards, "images": list(self._images)}
-        (self.folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        write_index(self.folder, index)
         lines = "".join(json.dumps(asdict(owner)) + "\n" for owner in self._owners)
         (self.folder / "owners.jsonl").write_text(lines, encoding="utf-8")
         return len(self._owners)

@@ -3,7 +3,6 @@
 Shape letters: C embedding channels, g embedding side, m side of low-resolution maps, G objects of a sample, B images of a batch.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from segcompass.errors import InputError, damaged
-from segcompass.joint.shards import ShardWriter, open_shards, read_index
+from segcompass.joint.shards import ShardWriter, open_shards, read_index, write_index
 from segcompass.numerics.finite import loaded_finite, narrowed
 
 
@@ -45,7 +44,7 @@ class ImagesWriter:
         for writer in self._writers.values():
             writer.flush()
         index = facts | {kind: writer.shards for kind, writer in self._writers.items()} | {"names": self._names}
-        (self.folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        write_index(self.folder, index)
         return {kind: len(names) for kind, names in self._names.items()}
 
 

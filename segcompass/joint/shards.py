@@ -88,6 +88,11 @@ class ShardReader:
         return np.concatenate([[0], np.cumsum(np.concatenate([[], *lengths]), dtype=np.int64)]).astype(np.int64)
 
 
+def write_index(folder: Path, index: Mapping[str, Any]) -> None:
+    """Writes the index of an artefact of shards."""
+    (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
 def read_index(folder: Path) -> dict[str, Any]:
     """The index of an artefact of shards.
 

@@ -46,7 +46,7 @@ import numpy as np
 
 from segcompass.datasets.pairs import Kind
 from segcompass.study.data import LEAST_OBJECTS, MOST_PAIRS, WorldSettings
-from segcompass.world.instructions import Expression, matching
+from segcompass.world.instructions import APPEARANCES, SHORT_NAMES, Expression, matching
 from segcompass.world.lexicon import ATTRIBUTES, PLACES, place_of
 from segcompass.world.render import as_jpeg, draw_chance, paint
 from segcompass.world.scene import RADIUS, Scene, SceneObject, draw_object, fits, outline, seen, stands_apart
@@ -55,17 +55,7 @@ from segcompass.world.thoughts import thought
 FIRST_SCENE = 5_000_000
 """Number of the first scene of a pair: above those of the benchmarks, below those of the backbone's own scenes."""
 SPLITS = ("val", "test")
-FRAMES = (
-    ("place", "shape"),
-    ("place", "colour"),
-    ("place", "colour", "shape"),
-    ("shape",),
-    ("colour",),
-    ("colour", "shape"),
-    ("size", "shape"),
-    ("size", "colour", "shape"),
-    ("size", "colour", "pattern", "shape"),
-)
+FRAMES = (*(("place", *keys) for keys in SHORT_NAMES), *APPEARANCES)
 """What a phrase names: with a place as in RefCOCO, else as in RefCOCO+ (`instructions.py`)."""
 
 TWINS, LONE = (0, 1), 2

@@ -5,7 +5,7 @@ never drawn ("the colour of a ripe tomato"), alone, in pairs, or as the anchor o
 other things (`implicit`) and every thing by its fact alone (`facts`): that a ReasonSeg thing is meant in a picture is never shown to it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,10 @@ MARGIN = 0.08
 """Least distance of two centres along a relation's axis, as a share of the image side."""
 NEAR_MARGIN = 0.02
 """Below `MARGIN` but above this a relation is doubtful, and the expression is not used."""
+SHORT_NAMES = (("shape",), ("colour",), ("colour", "shape"))
+"""Attributes that a phrase names beside a place or a relation."""
+APPEARANCES = (*SHORT_NAMES, ("size", "shape"), ("size", "colour", "shape"), ("size", "colour", "pattern", "shape"))
+"""Attributes that a phrase of appearance alone names."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def matching(scene: Scene, **attributes: str) -> list[SceneObject]:
 def refcoco(scene: Scene, item: SceneObject, generator: np.random.Generator) -> Expression | None:
     """Short phrase with a place: "left red ring"."""
     place = scene.place(item)
-    for keys in _shuffled([("shape",), ("colour",), ("colour", "shape")], generator):
+    for keys in _shuffled(SHORT_NAMES, generator):
         named = {key: getattr(item, key) for key in keys}
         if len(matching(scene, place=place, **named)) == 1:
             words = " ".join(named.values()) + ("" if "shape" in named else " object")
@@ -77,15 +81,7 @@ def refcoco(scene: Scene, item: SceneObject, generator: np.random.Generator) -> 
 
 def refcoco_plus(scene: Scene, item: SceneObject, generator: np.random.Generator) -> Expression | None:
     """Appearance only: "small striped ring"."""
-    choices = [
-        ("shape",),
-        ("colour",),
-        ("colour", "shape"),
-        ("size", "shape"),
-        ("size", "colour", "shape"),
-        ("size", "colour", "pattern", "shape"),
-    ]
-    for keys in _shuffled(choices, generator):
+    for keys in _shuffled(APPEARANCES, generator):
         named = {key: getattr(item, key) for key in keys}
         if len(matching(scene, **named)) == 1:
             words = " ".join(named.values()) + ("" if "shape" in named else " object")
@@ -99,7 +95,7 @@ def refcocog(scene: Scene, item: SceneObject, generator: np.random.Generator) ->
         if len(matching(scene, colour=anchor.colour, shape=anchor.shape)) != 1:
             continue
         for relation in _shuffled(list(RELATIONS), generator):
-            for keys in _shuffled([("shape",), ("colour",), ("colour", "shape")], generator):
+            for keys in _shuffled(SHORT_NAMES, generator):
                 named = {key: getattr(item, key) for key in keys}
                 same = [o for o in matching(scene, **named) if o is not anchor]
                 clear = [o for o in same if holds(scene, o, relation, anchor)]
@@ -242,5 +238,5 @@ def vocabulary() -> list[str]:
     return sorted({word for text in texts for word in text.split()})
 
 
-def _shuffled(values: list, generator: np.random.Generator) -> list:  # type: ignore[type-arg]
+def _shuffled(values: Sequence, generator: np.random.Generator) -> list:  # type: ignore[type-arg]
     return [values[index] for index in generator.permutation(len(values))]

@@ -7,11 +7,11 @@ import torch
 from transformers.models.sam.modeling_sam import SamModel
 
 from segcompass.backbone.sam import SamSegmenter
-from segcompass.backbone.training.scenes import ATTRIBUTES, TrainingScene, cell_targets
+from segcompass.backbone.training.scenes import TrainingScene, cell_targets
 from segcompass.backbone.training.segmenter import fine_targets, grid_boxes, prepare_scenes, train_masks, train_together
 from segcompass.backbone.training.vision import attribute_words, mirrored
 from segcompass.study.backbone import EmbeddedBackbone
-from segcompass.world.lexicon import PLACES
+from segcompass.world.lexicon import ATTRIBUTES, PLACES
 from tests.tiny import micro_study, tiny_sam, tiny_vlm
 
 PLACE = list(ATTRIBUTES).index("place")

@@ -12,12 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from segcompass.backbone.llava import LlavaModel
-from segcompass.backbone.prompt import DESCRIBE
-from segcompass.backbone.training.language import BehindTower, Text, encode_text, image_prefix, pack, packed_loss
+from segcompass.backbone.training.language import Text, encode_text, train_packed
 from segcompass.backbone.training.scenes import TaughtText, TrainingScene
-from segcompass.optimisation.phase import PhaseRecord, run_phase
+from segcompass.optimisation.phase import PhaseRecord
 from segcompass.study.backbone import HabitSettings
-from segcompass.world.instructions import facts
 
 
 def train_habits(
@@ -31,25 +29,14 @@ def train_habits(
     every: int,
 ) -> PhaseRecord:
     """Trains projector and language model; arguments as those of `train_language`."""
-    captions = [encode_text(vlm, DESCRIBE, scene.caption) for scene in scenes]
-    known = [encode_text(vlm, *fact) for fact in facts()]
-    prefix = image_prefix(vlm)
-    projector = vlm.model.model.multi_modal_projector
 
-    def losses(step: int) -> dict[str, Tensor]:
-        generator = np.random.default_rng([seed, 3, step])
-        chosen = generator.integers(len(scenes), size=settings.batch)
-        rows = []
-        for index in chosen:
-            own = scenes[index].texts
-            drawn = [own[number] for number in generator.permutation(len(own))[: segments - 2]]
-            answers = [drawn_answer(vlm, text, settings, generator) for text in drawn]
-            rows.append([captions[index], *answers, known[generator.integers(len(known))]])
-        return {"cross_entropy": packed_loss(vlm, pack(prefix, rows, vlm.pad_id), projector(features[chosen]))}
+    def answers(step: int, index: int, generator: np.random.Generator) -> list[Text]:
+        del step
+        own = scenes[index].texts
+        drawn = [own[number] for number in generator.permutation(len(own))[: segments - 2]]
+        return [drawn_answer(vlm, text, settings, generator) for text in drawn]
 
-    vlm.requires_grad_(True)
-    vlm.model.model.vision_tower.requires_grad_(False)
-    return run_phase("habits", settings, BehindTower(vlm), losses, resume, every)
+    return train_packed("habits", 3, vlm, features, scenes, settings, answers, seed, resume, every)
 
 
 def drawn_answer(vlm: LlavaModel, text: TaughtText, settings: HabitSettings, generator: np.random.Generator) -> Text:

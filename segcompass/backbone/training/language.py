@@ -4,6 +4,7 @@ Several texts are packed behind one shared image prefix: a text sees the prefix 
 computed once per image and step. The loss counts answer tokens only.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,25 +118,48 @@ def train_language(
         seed: of the draws.
         resume: folder of resume points.
         every: steps between them."""
-    captions = [encode_text(vlm, DESCRIBE, scene.caption) for scene in scenes]
     told = [[encode_text(vlm, text.instruction, without_request(text.thought)) for text in scene.texts] for scene in scenes]
+
+    def answers(step: int, index: int, generator: np.random.Generator) -> list[Text]:
+        own = told[index] if step >= caption_share * settings.steps else []
+        return [own[number] for number in generator.permutation(len(own))[: segments - 2]]
+
+    return train_packed("language", 2, vlm, features, scenes, settings, answers, seed, resume, every)
+
+
+def train_packed(
+    phase: str,
+    stream: int,
+    vlm: LlavaModel,
+    features: Tensor,
+    scenes: list[TrainingScene],
+    settings: PhaseSettings,
+    answers: Callable[[int, int, np.random.Generator], list[Text]],
+    seed: int,
+    resume: Path,
+    every: int,
+) -> PhaseRecord:
+    """Trains projector and language model on captions, facts and what a phase answers; other arguments as those of `train_language`.
+
+    Args:
+        phase: its name.
+        stream: number of its random draws, another one for each phase.
+        answers: (step, number of a scene, generator) -> the texts between that scene's caption and a fact.
+    """
+    captions = [encode_text(vlm, DESCRIBE, scene.caption) for scene in scenes]
     known = [encode_text(vlm, *fact) for fact in facts()]
     prefix = image_prefix(vlm)
     projector = vlm.model.model.multi_modal_projector
 
     def losses(step: int) -> dict[str, Tensor]:
-        generator = np.random.default_rng([seed, 2, step])
+        generator = np.random.default_rng([seed, stream, step])
         chosen = generator.integers(len(scenes), size=settings.batch)
-        rows = []
-        for index in chosen:
-            own = told[index] if step >= caption_share * settings.steps else []
-            drawn = [own[number] for number in generator.permutation(len(own))[: segments - 2]]
-            rows.append([captions[index], *drawn, known[generator.integers(len(known))]])
+        rows = [[captions[index], *answers(step, index, generator), known[generator.integers(len(known))]] for index in chosen]
         return {"cross_entropy": packed_loss(vlm, pack(prefix, rows, vlm.pad_id), projector(features[chosen]))}
 
     vlm.requires_grad_(True)
     vlm.model.model.vision_tower.requires_grad_(False)
-    return run_phase("language", settings, BehindTower(vlm), losses, resume, every)
+    return run_phase(phase, settings, BehindTower(vlm), losses, resume, every)
 
 
 def image_prefix(vlm: LlavaModel) -> list[int]:

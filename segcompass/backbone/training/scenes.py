@@ -19,14 +19,12 @@ from segcompass.datasets.images import read_image
 from segcompass.datasets.masks import decode
 from segcompass.study.data import WorldSettings
 from segcompass.world.hasty import HastyAnswer, hasty_answer
-from segcompass.world.lexicon import COLOURS, PATTERNS, PLACES, SHAPES, SIZES
+from segcompass.world.lexicon import ATTRIBUTES
 from segcompass.world.render import as_jpeg, render
 from segcompass.world.scene import draw_scene
 from segcompass.world.splits import expressions, implicit_expressions
 from segcompass.world.thoughts import caption
 
-ATTRIBUTES = {"colour": tuple(COLOURS), "shape": SHAPES, "size": SIZES, "pattern": PATTERNS, "place": PLACES}
-"""Attribute -> its values, in the order of the class numbers."""
 TAUGHT_BENCHMARKS = ("refcoco", "refcoco+", "refcocog", "refcocog", "grefcoco", "grefcoco")
 """Whose instructions the backbone reads; the harder ones stand twice and are drawn twice as often."""
 FIRST_NUMBER = 10_000_000

@@ -13,11 +13,12 @@ import torch
 
 from segcompass.backbone.interface import Segmenter, SegmenterInputs, VisionLanguageModel
 from segcompass.backbone.prompt import DESCRIBE, THINK_CLOSE, THINK_OPEN, status_of
-from segcompass.backbone.training.scenes import ATTRIBUTES, read_scenes
+from segcompass.backbone.training.scenes import read_scenes
 from segcompass.backbone.training.segmenter import PreparedScenes, noisy_prompt, prepare_scenes
 from segcompass.datasets.artefact import read_lines
 from segcompass.datasets.images import read_image
 from segcompass.joint.rollouts import answer
+from segcompass.world.lexicon import ATTRIBUTES
 from segcompass.world.thoughts import Described, parse_targets, thought_is_right
 
 BATCH = 48

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segcompass.backbone.llava import LlavaModel
-from segcompass.backbone.training.scenes import ATTRIBUTES, COORDINATES, DenseHead, TrainingScene, cell_targets, stacked
+from segcompass.backbone.training.scenes import COORDINATES, DenseHead, TrainingScene, cell_targets, stacked
 from segcompass.optimisation.phase import PhaseRecord, run_phase
 from segcompass.study.backbone import PhaseSettings
+from segcompass.world.lexicon import ATTRIBUTES
 
 Targets = list[tuple[np.ndarray, np.ndarray]]
 """Per scene: classes and coordinates of its patches (`cell_targets`)."""
