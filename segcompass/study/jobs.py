@@ -275,7 +275,8 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
 
 def _evaluation(study: Study, experiment: Experiment, variant: str) -> dict[str, Any]:
     """The keys of `evaluation` that one variant's runs read; `gold_thoughts` says whether they read the gold thought too."""
-    raw = study.evaluation.model_dump(mode="json", exclude={"on_val"}) | {"splits": study.evaluated_splits(experiment, variant)}
+    own = {"splits": study.evaluated_splits(experiment, variant), "on_val": {}}
+    raw = study.evaluation.model_dump(mode="json") | own
     return raw | {"oracle_thoughts": {experiment: [variant]} if variant in raw["oracle_thoughts"].get(experiment, []) else {}}
 
 
