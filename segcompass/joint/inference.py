@@ -26,6 +26,9 @@ from segcompass.joint.rollouts import answer, read_answers, with_unreadable
 from segcompass.numerics.finite import refuse_unfinite
 from segcompass.protocols.no_target import confident_slots
 
+Place = tuple[str, str, Sample]
+"""Benchmark and split of a sample, and the sample."""
+
 
 @dataclass(frozen=True)
 class Thoughts:
@@ -109,14 +112,23 @@ class CachedThoughts:
         self.answers, self.images, self.model, self.sparse = answers, images, model, sparse
         self._rows = {(owner.benchmark, owner.split, owner.sample_id): row for row, owner in enumerate(answers.owners)}
 
-    @torch.no_grad()
     def of(self, benchmark: str, split: str, samples: Sequence[Sample]) -> Thoughts:
         """What was answered to samples of one split.
 
         Raises:
             KeyError: a sample was not answered.
         """
-        rows = [self._rows[benchmark, split, sample.sample_id] for sample in samples]
+        return self.of_places([(benchmark, split, sample) for sample in samples])
+
+    @torch.no_grad()
+    def of_places(self, places: Sequence[Place]) -> Thoughts:
+        """What was answered to samples of any splits.
+
+        Raises:
+            KeyError: a sample was not answered.
+        """
+        samples = [sample for _, _, sample in places]
+        rows = [self._rows[benchmark, split, sample.sample_id] for benchmark, split, sample in places]
         owners = [self.answers.owners[row] for row in rows]
         batch = self.answers.batch(rows)
         if self.sparse:
