@@ -17,7 +17,7 @@ Pairs of kind `cause`, whose own target is one of two twins, and whose other sid
 * `isolation` (`at` is another attribute, one a pair, by turns): 1 where the mask has a greater IoU with the own target, else 0; null value:
   that of `identity`, 1 where the interface is right. `isolation_iou`: IoU with the own target after less before, null value 0.
 Pairs of kind `isolation`, whose expression does not name the attribute that differs (`at`, the pair's own):
-* `stays`: 1 where no object of the scene has a greater IoU with the mask than the target, else 0. `stays_iou`: IoU with the target after
+* `stays`: 1 where the mask has a greater IoU with the target than with any other object of the scene, else 0. `stays_iou`: IoU with the target after
   less before, null value 0.
 `disentanglement` (disentanglement.py) is formed of means of `cause` and `isolation`. Source: RAVEL and SAEBench, named there; ours are the
 controls, the ceilings and pictures in place of facts. What it misses: an interface that reads the attribute from codes of visual tokens.
@@ -129,7 +129,8 @@ class Swaps:
             after = case.masks(*self._edited(chunk, arm, [attribute] * len(chunk.pairs), count))
             for place, (mask, of, target) in enumerate(zip(after, objects, targets, strict=True)):
                 overlaps = [iou(mask, item) for item in of]
-                yield self._row(chunk, place, arm, attribute, "stays", float(max(overlaps) == overlaps[target] > 0))
+                rest = overlaps[:target] + overlaps[target + 1 :]
+                yield self._row(chunk, place, arm, attribute, "stays", float(overlaps[target] > max(rest, default=0.0)))
                 yield self._row(chunk, place, arm, attribute, "stays_iou", overlaps[target] - before[place])
 
     def _edited(self, chunk: PairChunk, arm: str, attributes: list[str], count: int) -> tuple[Codes, Where]:
