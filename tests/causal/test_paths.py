@@ -67,7 +67,9 @@ def test_donors_are_the_same_whoever_asks_and_samples_are_spread_over_images() -
     assert [one.sample_id for one in spread(samples, 5)] == ["a0", "b0", "c0", "a1", "b1"]
     assert len(spread(samples, 99)) == len(samples)
     first, again, other = Donors(samples, 0), Donors(samples, 0), Donors(samples, 1)
-    drawn = [[donors.of(one, kind) for one in samples for kind in ("other_target", "same_target", "other_image")] for donors in (first, again)]
+    drawn = [
+        [donors.of(one, kind) for one in samples for kind in ("other_target", "same_target", "other_image")] for donors in (first, again)
+    ]
     assert drawn[0] == drawn[1]
     assert any(first.of(one, "other_image") != other.of(one, "other_image") for one in samples)
     for one in samples:

@@ -128,7 +128,9 @@ def test_all_coordinates_are_the_whole_thought() -> None:
     rows = measured(READER, count=CONCEPTS)
     cause = means(rows, "cause")
     for attribute in NAMED:
-        assert cause["neurons", attribute] == cause["components", attribute] == cause["attribute", attribute] == cause["whole", attribute] == 1
+        assert (
+            cause["neurons", attribute] == cause["components", attribute] == cause["attribute", attribute] == cause["whole", attribute] == 1
+        )
 
 
 def test_carriers_are_what_differs_between_two_names_of_one_object() -> None:
