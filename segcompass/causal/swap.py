@@ -17,8 +17,8 @@ Pairs of kind `cause`, whose own target is one of two twins, and whose other sid
 * `isolation` (`at` is another attribute, one a pair, by turns): 1 where the mask has a greater IoU with the own target, else 0; null value:
   that of `identity`, 1 where the interface is right. `isolation_iou`: IoU with the own target after less before, null value 0.
 Pairs of kind `isolation`, whose expression does not name the attribute that differs (`at`, the pair's own):
-* `stays`: 1 where the mask has a greater IoU with the target than with any other object of the scene, else 0. `stays_iou`: IoU with the target after
-  less before, null value 0.
+* `stays`: 1 where the mask has a greater IoU with the target than with any other object of the scene, else 0. `stays_iou`: IoU with the
+  target after less before, null value 0.
 `disentanglement` (disentanglement.py) is formed of means of `cause` and `isolation`. Source: RAVEL and SAEBench, named there; ours are the
 controls, the ceilings and pictures in place of facts. What it misses: an interface that reads the attribute from codes of visual tokens.
 """

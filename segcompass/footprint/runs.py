@@ -9,9 +9,9 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from segcompass.footprint.architecture import Backbone
 from segcompass.causal.swap import OTHER_ARMS, OWN_ARMS, STAY_ARMS
 from segcompass.causal.thought_swap import ARMS
+from segcompass.footprint.architecture import Backbone
 from segcompass.footprint.corpus import answered_corpus, evaluated_corpus, pair_counts, paired_corpus, training_corpus
 from segcompass.footprint.memory import (
     answer_lengths,
