@@ -3,8 +3,8 @@
 Arms, of which each exchanges something of the edited side's tokens with those of the other side that correspond to them:
 * `attribute`: the k concepts that carry the attribute (`carriers.py`), on tokens of the thought; `attribute_text`: of the instruction too.
 * `matched`: random concepts in their place (`swap_controls.py`).
-* `whole`, `whole_text`: all concepts, the most that an exchange of codes can do.
-* `direction`: hidden states' coordinates in the span of the values' difference of means, encoded again: the supervised ceiling.
+* `whole`: all concepts, the most that an exchange of codes can do.
+* `direction`: hidden states' coordinates in the span of the values' differences of means, encoded again: the supervised ceiling.
 * `neurons`, `components`: k coordinates of the hidden states, or k of their principal components, likewise encoded again.
 * `identity`: no concept, through the same steps; the sham.
 * `ceiling`: nothing is exchanged; the mask of the sample that asks for the expected target in the same picture.
@@ -44,9 +44,9 @@ from segcompass.datasets.samples import Sample
 from segcompass.joint.reading import Codes
 from segcompass.sae.sparse_tokens import SparseTokens
 
-OWN_ARMS = ("identity", "attribute", "attribute_text", "matched", "whole", "whole_text", "direction", "neurons", "components")
+OWN_ARMS = ("identity", "attribute", "attribute_text", "matched", "whole", "direction", "neurons", "components")
 """Arms on the pair's own attribute."""
-OTHER_ARMS = ("attribute", "attribute_text", "matched", "direction", "neurons", "components")
+OTHER_ARMS = ("attribute", "matched", "direction", "neurons", "components")
 """Arms on another attribute: those that single one out."""
 STAY_ARMS = ("identity", "attribute", "matched", "whole", "direction", "neurons", "components")
 """Arms on pairs whose expression does not name the attribute."""
@@ -95,7 +95,7 @@ class Swaps:
         return disentanglement({key: float(np.mean(values)) for key, values in cause.items()}, means)
 
     def balance(self) -> Iterator[Balance]:
-        """Of what `matched` was given so far."""
+        """Of what `matched` was given so far in the place of the pairs' own attributes."""
         for (arm, quantity), ratios in self.balances.items():
             yield Balance("swap", arm, quantity, "thought", geometric_mean(np.array(ratios)))
 
@@ -166,8 +166,9 @@ class Swaps:
             chosen = self.carriers.chosen(attribute, count, len(self.row_lengths)).cpu().numpy()
             draws = [self.seed, self.pairs.attributes.index(chunk.pairs[0].attribute), self.pairs.attributes.index(attribute), number]
             control = matched_in_mass(difference, chosen, np.random.default_rng(draws))
-            for quantity, ratio in difference.ratios(np.flatnonzero(chosen), control).items():
-                self.balances.setdefault(("matched", quantity), []).append(ratio)
+            if attribute == chunk.pairs[place].attribute:
+                for quantity, ratio in difference.ratios(np.flatnonzero(chosen), control).items():
+                    self.balances.setdefault(("matched", quantity), []).append(ratio)
             mask = torch.zeros_like(self.row_lengths, dtype=torch.bool)
             mask[torch.from_numpy(control).to(mask.device)] = True
             found.append(mask)
