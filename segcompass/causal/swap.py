@@ -36,9 +36,10 @@ from segcompass.causal.code_exchange import with_concepts_of, with_subspace_of
 from segcompass.causal.disentanglement import disentanglement
 from segcompass.causal.measurements import Balance, Measurement, geometric_mean
 from segcompass.causal.pair_runs import PairChunk, PairRuns, Where
-from segcompass.causal.response import Pictures, Responding, Response, iou
+from segcompass.causal.response import Pictures, Responding, Response
 from segcompass.causal.swap_controls import PairDifference, matched_in_mass
 from segcompass.causal.token_pool import Encoding
+from segcompass.causal.watched import iou
 from segcompass.datasets.masks import Rle, decode
 from segcompass.datasets.samples import Sample
 from segcompass.joint.reading import Codes
@@ -66,8 +67,8 @@ class Swaps:
     row_lengths: Tensor
     """float [F], of the codebook's rows."""
     seed: int
-    balances: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    """(Arm, quantity) -> ratio of each pair."""
+    balances: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
+    """(Arm, attribute, quantity) -> ratio of each pair."""
 
     def measure(self, count: int, size: int, scenes: Scenes) -> Iterator[Measurement]:
         """All arms with `count` concepts an attribute, `size` pairs at a time."""
@@ -96,8 +97,8 @@ class Swaps:
 
     def balance(self) -> Iterator[Balance]:
         """Of what `matched` was given so far in the place of the pairs' own attributes."""
-        for (arm, quantity), ratios in self.balances.items():
-            yield Balance("swap", arm, quantity, "thought", geometric_mean(np.array(ratios)))
+        for (arm, attribute, quantity), ratios in self.balances.items():
+            yield Balance("swap", arm, attribute, quantity, "thought", geometric_mean(np.array(ratios)))
 
     def _caused(self, chunk: PairChunk, attribute: str, count: int) -> Iterator[Measurement]:
         case = self._case(chunk)
@@ -168,7 +169,7 @@ class Swaps:
             control = matched_in_mass(difference, chosen, np.random.default_rng(draws))
             if attribute == chunk.pairs[place].attribute:
                 for quantity, ratio in difference.ratios(np.flatnonzero(chosen), control).items():
-                    self.balances.setdefault(("matched", quantity), []).append(ratio)
+                    self.balances.setdefault(("matched", attribute, quantity), []).append(ratio)
             mask = torch.zeros_like(self.row_lengths, dtype=torch.bool)
             mask[torch.from_numpy(control).to(mask.device)] = True
             found.append(mask)

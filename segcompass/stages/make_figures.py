@@ -1,5 +1,5 @@
 """Draws the report's figures, each with the CSV it drew: active features (Figure 4), coverage (Figure 5), purity, the frontier, correlation
-(Figure 8), necessity, qualitative samples, curves of the interface's and of joint training, and validation."""
+(Figure 8), curves of necessity and sufficiency, qualitative samples, curves of the interface's and of joint training, and validation."""
 
 import json
 from functools import partial
@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from segcompass.causal.measurements import read_measurements
 from segcompass.datasets.artefact import manifest, sample_image
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import read_samples
@@ -14,6 +15,7 @@ from segcompass.protocols.records import read_records
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.reporting.captions.read import captioned
 from segcompass.reporting.concepts import ACTIVE, read_scores, sparse_only
+from segcompass.reporting.curves import curve_points
 from segcompass.reporting.figures.concepts import (
     active_features_figure,
     coverage_figure,
@@ -22,7 +24,7 @@ from segcompass.reporting.figures.concepts import (
     purity_figure,
 )
 from segcompass.reporting.figures.correlation import correlation_figure
-from segcompass.reporting.figures.necessity import necessity_figure
+from segcompass.reporting.figures.curves import curves_figure
 from segcompass.reporting.figures.qualitative import Example, qualitative_figure
 from segcompass.reporting.figures.save import keep_place, save_figure
 from segcompass.reporting.figures.training import (
@@ -40,7 +42,7 @@ FLAGS = {
     "evaluate": "all artefacts of evaluate_interface and evaluate_joint; samples are shown from the first",
     "interface": "all artefacts of train_interface",
     "joint": "all artefacts of train_joint",
-    "intervene": "all artefacts of intervene; the first is drawn",
+    "intervene": "all artefacts of intervene; the first variant that reads concepts is drawn",
     "correlate": "artefact of correlate",
     "sae": "all artefacts of train_sae",
     "concepts": "all artefacts of score_concepts",
@@ -50,8 +52,7 @@ FLAGS = {
 def work(stage: Stage) -> None:
     """Fills `<figure>.pdf`, `.png` and `.csv`."""
     _correlation(stage)
-    summary = pd.read_csv(stage.collections["intervene"][0] / "summary.csv")
-    save_figure(lambda: necessity_figure(summary), summary, stage.folder, "necessity")
+    _curves(stage)
     _qualitative(stage)
     interface, curves = _of_runs(stage, "interface", "curves"), _of_runs(stage, "signals", "curves")
     if len(interface):  # none is trained where every interface stays as it was drawn
@@ -92,6 +93,15 @@ def _correlation(stage: Stage) -> None:
     mine = points[(points["variant"] == variant) & (points["seed"] == seed)]
     pooled = table[(table["variant"] == variant) & (table["benchmark"] == "all")]
     save_figure(lambda: correlation_figure(mine, pooled), mine, stage.folder, "correlation")
+
+
+def _curves(stage: Stage) -> None:
+    """The CSV holds the points of every variant and ablation."""
+    points = curve_points(read_measurements(stage.collections["intervene"]), stage.params["bootstrap"]["level"])
+    if len(points):  # interfaces that read words or references have none
+        drawn = points[points["variant"] == points.loc[0, "variant"]]
+        drawn = drawn[drawn["ablation"] == drawn["ablation"].iloc[0]]
+        save_figure(lambda: curves_figure(drawn), points, stage.folder, "curves")
 
 
 def _qualitative(stage: Stage) -> None:

@@ -273,7 +273,6 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
         case "intervene":
             return {
                 "intervention": {key: value for key, value in analysis["intervention"].items() if key != "variants"},
-                "bootstrap": analysis["bootstrap"],
                 "confidence_threshold": raw["evaluation"]["confidence_threshold"],
                 "batch": raw["evaluation"]["batch"],
             } | machine
@@ -298,7 +297,8 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
             keys = {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": {"level": analysis["bootstrap"]["level"]}}
             return keys | {"experiments": described_experiments(study)} | {key: analysis[key] for key in ("families", "reinforcement")}
         case "make_figures":
-            return {"report": raw["report"], "runs": runs, "saes": described_saes(study)}
+            keys = {"report": raw["report"], "runs": runs, "saes": described_saes(study)}
+            return keys | {"bootstrap": {"level": analysis["bootstrap"]["level"]}}
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": raw["evaluation"]["splits"]}
     raise AssertionError(f"no such stage: {job.stage}")

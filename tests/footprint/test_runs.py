@@ -9,6 +9,7 @@ from segcompass.footprint.memory import interface_size
 from segcompass.footprint.runs import (
     answer_work,
     cached_answers_work,
+    edited_slots,
     embedding_work,
     evaluated_work,
     exchange_work,
@@ -148,11 +149,20 @@ def test_a_run_is_validated_before_its_first_step_and_at_its_end() -> None:
 
 
 def test_interventions_by_hand() -> None:
-    """500 expressions of three splits: one look, three dense passes, a sham edit, and two edits for each of four numbers of concepts."""
+    """Three benchmarks, 500 expressions each, of which curves alone read all: one look, and for six slots what every intervention reads.
+
+    2 ends and 5 arms at 2 fractions with masks on 500, 200 and 200 expressions, at 7 others on 200 each; 12 doses and 10 looks at pairs
+    on 200; 512 concepts alone on 16, with 16 steps of three; 18 gradients and 5 edits on 200; two looks at nothing on 100; the first look
+    at a slot, and a gradient.
+    """
     found = intervention_work(PAPER, BACKBONE, REFERENCE)
-    sparse, dense = (segmented_work(PAPER, BACKBONE, REFERENCE, dense=value).single for value in (False, True))
-    assert dense - sparse == pytest.approx(2.0 * (65536 - 64) * 256 * ANSWER, rel=1e-9)
-    assert found.single == pytest.approx(1500 * (PRODUCT + 10 * sparse + 3 * dense), rel=1e-12) and found.half == found.read == 0
+    readings = 900 * (2 + 10) + 600 * 35 + 200 * (12 + 10) + 16 * (512 + 48 + 2) + 200 * (3 * 18 + 5) + 200 + 500 * 4
+    masks = 900 * (2 + 10) + 16 * 513 + 200 * (3 + 5) + 200 + 500
+    reading, mask = interface_size(PAPER, BACKBONE, REFERENCE).reading(ANSWER), mask_forward(BACKBONE.segmenter)
+    expected = 3 * (756 * (PRODUCT + reading) + 6 * (readings * reading + masks * mask))
+    assert found.single == pytest.approx(expected, rel=1e-12) and found.half == found.read == 0
+    settings = PAPER.analysis.intervention
+    assert edited_slots(settings, False) == (200, 200 * 59 + 200 + 200 * 4, 200 * 8 + 200 + 200), "words and references: two of them"
 
 
 def test_an_exchange_looks_once_at_every_arm_and_cell_of_every_sample() -> None:
