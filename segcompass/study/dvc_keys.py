@@ -93,13 +93,14 @@ def _asked(study: Study, jobs: list[Job]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     with suppress(KeyError, ValueError):
         jobs = all_jobs(study)
-    for job in jobs:
-        try:
-            with warnings.catch_warnings(action="ignore", category=UserWarning):  # about changed values that are none of the choices
-                params: Any = stage_params(study, job)
-        except (KeyError, ValueError) as error:
-            params = repr(error)
-        found.setdefault(job.stage, {})[str(job.artefact(study.study))] = params
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # about changed values that are none of the choices
+        raw = study.model_dump(mode="json")
+        for job in jobs:
+            try:
+                params: Any = stage_params(study, job, raw)
+            except (KeyError, ValueError) as error:
+                params = repr(error)
+            found.setdefault(job.stage, {})[str(job.artefact(study.study))] = params
     return found
 
 

@@ -72,12 +72,7 @@ def untrained(study: Study, sae: str) -> bool:
 
 def sae_layer(study: Study, sae: str) -> int:
     """The layer whose hidden states a dictionary is trained on; a KeyError if the study has none of the name."""
-    swept = study.swept()
-    if sae in swept:
-        return swept[sae].hook_layer
-    if sae not in study.saes:
-        raise KeyError(sae)
-    return study.activations.hook_layer
+    return study.activations.hook_layer if sae in study.saes else study.swept()[sae].hook_layer
 
 
 def scored_saes(study: Study) -> list[str]:
@@ -210,15 +205,17 @@ def all_jobs(study: Study) -> list[Job]:
     return [*jobs, Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
 
 
-def stage_params(study: Study, job: Job) -> dict[str, Any]:
-    """The keys of the study that a job may read, and no other; every job computes under the study's instruction set."""
-    keys = _own_keys(study, job)
+def stage_params(study: Study, job: Job, raw: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The keys of the study that a job may read, and no other; every job computes under the study's instruction set.
+
+    `raw` is the study as `model_dump(mode="json")` writes it, where the caller has it already.
+    """
+    keys = _own_keys(study, job, study.model_dump(mode="json") if raw is None else raw)
     runtime = keys.get("runtime", {}) | {"instruction_set": study.runtime.instruction_set}
     return keys | {"runtime": runtime}
 
 
-def _own_keys(study: Study, job: Job) -> dict[str, Any]:
-    raw = study.model_dump(mode="json")
+def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
     analysis = raw["analysis"]
     wildcards = dict(job.wildcards)
     machine = {key: raw[key] for key in ("runtime", "threads")}
