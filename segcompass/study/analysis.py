@@ -166,6 +166,8 @@ class AnalysisSettings(Section):
     reinforcement: list[Difference]
     """What training signals add, and the share of the gap to gold thoughts that they close."""
     correlation: CorrelationSettings
+    edited_seeds: PositiveInt
+    """How many seeds of a variant the causal battery edits, the first ones: both sections below."""
     intervention: InterventionSettings
     exchange: ExchangeSettings
 

@@ -32,7 +32,7 @@ def stage_keys(studies: Iterable[Study]) -> dict[str, set[Key]]:
     """Stage -> the keys that it reads; a union of models, a mapping or a list is one key."""
     found: dict[str, set[Key]] = {stage: set() for stage in ARTEFACTS}
     keys = list(_keys(Study))
-    for study in map(_with_one_seed, studies):
+    for study in map(_with_two_seeds, studies):
         turned = study
         for key in keys:
             turned = _changed(turned, key) if isinstance(_value(study, key), bool) else turned
@@ -104,12 +104,13 @@ def _asked(study: Study, jobs: list[Job]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _with_one_seed(study: Study) -> Study:
-    """The study with one seed a variant: jobs of other seeds receive the same keys, and finding them takes its time."""
+def _with_two_seeds(study: Study) -> Study:
+    """The study with two seeds a variant, of which one is edited: jobs of other seeds receive the same keys, and those take their time."""
     raw = study.model_dump()
     for experiment in raw["experiments"].values():
         for variant in experiment["variants"].values():
-            del variant["seeds"][1:]
+            del variant["seeds"][2:]
+    raw["analysis"]["edited_seeds"] = 1
     return Study.model_validate(raw)
 
 

@@ -156,14 +156,19 @@ def listed_runs(study: Study, variants: Mapping[Experiment, list[str]]) -> list[
 
 
 def intervened_runs(study: Study) -> list[Run]:
-    """Every run that the causal battery edits."""
-    return listed_runs(study, {"interface": study.analysis.intervention.variants})
+    """Every run whose own codes the causal battery edits."""
+    return _edited(study, study.analysis.intervention.variants)
 
 
 def exchanged_runs(study: Study) -> list[Run]:
     """Every run that takes part in an exchange of codes, in the order of the experiment."""
     asked = {name for variants in study.analysis.exchange.variants.values() for name in variants}
-    return listed_runs(study, {"interface": [name for name in study.experiments.interface.variants if name in asked]})
+    return _edited(study, [name for name in study.experiments.interface.variants if name in asked])
+
+
+def _edited(study: Study, variants: Sequence[str]) -> list[Run]:
+    seeds = {name: variant.seeds[: study.analysis.edited_seeds] for name, variant in study.experiments.interface.variants.items()}
+    return [("interface", name, seed) for name in variants for seed in seeds[name]]
 
 
 def correlated_runs(study: Study) -> list[Run]:
