@@ -9,6 +9,7 @@ slots are matched by their heat maps, and SAM, which is not run, learns nothing.
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,6 +43,8 @@ class InterfaceTraining:
         self.model, self.answers, self.images, self.settings = model, answers, images, settings
         self.codes = AnswerCodes(answers, model.dictionary)
         self.order = EpochOrder(len(answers), seed)
+        order = np.arange(len(answers))
+        self._taught = order if settings.training.targets == "own" else np.random.default_rng(seed).permutation(order)
 
     def run(self, resume: Path) -> list[PhaseRecord]:
         """Trains from the last resume points on; a phase without steps is left out."""
@@ -52,6 +55,10 @@ class InterfaceTraining:
                 parts = nn.ModuleList([self.model.interface]) if name == "heat_maps" else self.model
                 records.append(run_phase(name, phase, parts, self.losses(phase, start, name == "masks"), resume, training.checkpoint_every))
         return records
+
+    def taught(self, row: int) -> str:
+        """The sample whose objects the answer at `row` is taught."""
+        return self.answers.owners[self._taught[row]].sample_id
 
     def losses(self, phase: InterfacePhase, start: int, masks: bool) -> Losses:
         """Step of a phase -> named, weighted losses of its answers; `start` is how many answers the run took before the phase."""
@@ -68,7 +75,7 @@ class InterfaceTraining:
         batch = self.answers.batch(rows)
         owners = [self.answers.owners[row] for row in rows]
         embeddings, valid = self.images.of([owner.image for owner in owners])
-        targets = [self.images.targets(owner.sample_id) for owner in owners]
+        targets = [self.images.targets(self.taught(row)) for row in rows]
         reading = Reading(self.codes.of(batch), batch.token_types, batch.ids, batch.reference_states)
         heat, confidence = model.read(reading, embeddings)
         with torch.no_grad():

@@ -96,6 +96,9 @@ class InterfaceTraining(Section):
     """Codebook and slot mapper on heat maps and confidences; SAM is not run."""
     masks: InterfacePhase
     """The same parts with SAM's prompt encoder and mask decoder, on all losses."""
+    targets: Literal["own", "shuffled"]
+    """Whose objects a prompt's answer is taught: its own, or those of another prompt, drawn once by the seed, which nothing that is read
+    names: the null twin, in which no effect of concepts can be found."""
     checkpoint_every: PositiveInt
     """Steps from one resume point to the next."""
 

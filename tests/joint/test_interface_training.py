@@ -112,6 +112,22 @@ def test_each_phase_moves_its_own_parts_and_nothing_else(cached: Cached, tmp_pat
         assert {"heat_bce", "heat_dice", "confidence"} <= set(record.rows[-1])
 
 
+def test_shuffled_targets_teach_what_no_answer_names(cached: Cached) -> None:
+    """Every prompt's objects are taught once, most of them to another prompt, and the seed alone says to which."""
+    taught = []
+    for seed in (0, 0, 1):
+        chosen = settings(**{"training.targets": "shuffled"})
+        run = InterfaceTraining(fresh(chosen, cached).model, cached.answers, cached.images, chosen, seed)
+        taught.append([run.taught(row) for row in range(ANSWERS)])
+    own = fresh(settings(), cached)
+    names = [own.taught(row) for row in range(ANSWERS)]
+    assert names == [owner.sample_id for owner in cached.answers.owners]
+    assert taught[0] == taught[1] != taught[2] and all(sorted(some) == sorted(names) and some != names for some in taught)
+    rows = [0, 1, 2]
+    shuffled = fresh(settings(**{"training.targets": "shuffled"}), cached)
+    assert float(shuffled.batch_losses(rows, masks=False)["heat_bce"]) != float(own.batch_losses(rows, masks=False)["heat_bce"])
+
+
 def test_no_steps_leave_an_interface_as_it_was_drawn(cached: Cached, tmp_path: Path) -> None:
     run = fresh(settings(**{"training.heat_maps.steps": 0, "training.masks.steps": 0}), cached)
     before = {name: value.detach().clone() for name, value in run.model.state().items()}
