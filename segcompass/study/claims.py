@@ -57,7 +57,7 @@ class PurityEstimand(Section):
     kind: Literal["purity"]
     of: str
     """The dictionary."""
-    metric: Literal["auroc", "f1"]
+    metric: Literal["auroc"]
     attribute: Literal["colour", "shape", "size", "pattern", "place"]
 
 

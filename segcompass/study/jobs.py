@@ -30,6 +30,7 @@ ARTEFACTS = {
     "evaluate_joint": "results/{study}/evaluate/signals/{variant}/seed{seed}",
     "correlate": "results/{study}/correlate",
     "intervene": "results/{study}/intervene/{variant}/seed{seed}",
+    "judge_claims": "reports/{study}/claims",
     "make_tables": "reports/{study}/tables",
     "make_figures": "reports/{study}/figures",
     "write_summary": "reports/{study}",
@@ -116,6 +117,18 @@ def described_experiments(study: Study) -> dict[str, dict[str, Any]]:
     }
 
 
+def control_variants(study: Study) -> dict[str, str]:
+    """`untrained` and `frozen` -> the first variant that differs from its reference by such a dictionary alone, where there is one."""
+    found: dict[str, str] = {}
+    for name, variant in study.experiments.interface.variants.items():
+        dictionary = study.saes.get(str(variant.changes.get("model.sae")))
+        if len(variant.changes) == 1 and isinstance(dictionary, RandomDictionary):
+            found.setdefault("untrained", name)
+        elif len(variant.changes) == 1 and getattr(dictionary, "decoder", None) == "frozen":
+            found.setdefault("frozen", name)
+    return found
+
+
 def answer_parts(study: Study) -> list[str]:
     """What is answered: training prompts, every sample that is evaluated, and these with the gold thought where it is asked for."""
     return [*EMBEDDED_PARTS, *(["gold"] if study.evaluation.oracle_thoughts.get("interface") else [])]
@@ -177,7 +190,7 @@ def all_jobs(study: Study) -> list[Job]:
     jobs += [Job("embed_images", (("segmenter", name), ("part", part))) for name in used_segmenters(study) for part in EMBEDDED_PARTS]
     jobs += [run_job(stages, run) for stages in (TRAIN, EVALUATE) for run in study.runs()]
     jobs += [run_job(INTERVENE, run) for run in intervened_runs(study)]
-    return [*jobs, Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
+    return [*jobs, Job("correlate"), Job("judge_claims"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
 
 
 def stage_params(study: Study, job: Job) -> dict[str, Any]:
@@ -257,6 +270,9 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
                 "splits": raw["evaluation"]["splits"],
                 "runs": correlated_runs(study),
             }
+        case "judge_claims":
+            keys = {"claims": raw["claims"], "runs": runs, "splits": raw["evaluation"]["splits"], "controls": control_variants(study)}
+            return keys | {"permutations": analysis["correlation"]["permutations"], "seed": analysis["bootstrap"]["seed"]}
         case "make_tables":
             keys = {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": {"level": analysis["bootstrap"]["level"]}}
             return keys | {"experiments": described_experiments(study)} | {key: analysis[key] for key in ("families", "reinforcement")}

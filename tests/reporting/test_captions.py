@@ -16,7 +16,7 @@ def test_figures_and_tables_of_the_summary_have_captions() -> None:
     assert set(TABLES) <= set(captioned("table"))
 
 
-@pytest.mark.parametrize("kind", ["figure", "table"])
+@pytest.mark.parametrize("kind", ["figure", "table", "ledger"])
 def test_captions_are_restructured_text_without_faults(kind: str) -> None:
     for name in captioned(kind):
         text = caption_file(kind, name).read_text(encoding="utf-8")

@@ -1,3 +1,29 @@
+rule judge_claims:
+    input:
+        params=frozen("judge_claims"),
+        evaluate=of_runs(EVALUATE, every_run),
+        battery=of_runs(INTERVENE, intervened_runs),
+        concepts=every_score,
+    output:
+        run=artefact("judge_claims", "run.json"),
+        pages=shown("judge_claims", "ledger", "html", "Claims"),
+    log:
+        "logs/{study}/judge_claims/judge_claims.log",
+    benchmark:
+        "logs/{study}/judge_claims/judge_claims.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        out=artefact("judge_claims"),
+    shell:
+        "python -m segcompass.stages.judge_claims --params {input.params} --evaluate {input.evaluate}"
+        " --battery {input.battery} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
+
+
 rule make_tables:
     input:
         params=frozen("make_tables"),
