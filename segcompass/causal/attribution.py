@@ -19,7 +19,7 @@ def slot_score(heat: Tensor, mask_logits: Tensor, valid: Tensor) -> Tensor:
     Args:
         heat: logits [n, m, m].
         mask_logits: [n, m, m].
-        valid: bool [m, m].
+        valid: bool [m, m], or [n, m, m].
     """
     inside = (mask_logits > 0) & valid
     outside = ~inside & valid

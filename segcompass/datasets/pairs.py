@@ -4,13 +4,18 @@
 """
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from segcompass.datasets.artefact import manifest
+from segcompass.datasets.samples import Sample, read_samples
 from segcompass.errors import InputError
 
 Kind = Literal["cause", "isolation", "presence", "contrast"]
+EXCHANGED: dict[str, tuple[Kind, ...]] = {"val": ("contrast", "cause"), "test": ("cause", "isolation")}
+"""Split -> the kinds whose codes are exchanged there: concepts are found and chosen on val, and tested on test."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,43 @@ def read_pairs(artefact: Path, split: str) -> list[CounterfactualPair]:
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(path, f"line {number}", f"is no counterfactual pair ({error}); run prepare_data again") from error
     return found
+
+
+def exchanged_pairs(artefact: Path, split: str, count: int) -> list[CounterfactualPair]:
+    """The rows of `EXCHANGED` kinds of the first `count` pairs of each attribute, in the order of the file.
+
+    Raises:
+        InputError: see `read_pairs`.
+    """
+    seen: dict[str, dict[str, None]] = {}
+    found = []
+    for row in read_pairs(artefact, split):
+        names = seen.setdefault(row.attribute, {})
+        if len(names) < count:
+            names.setdefault(row.pair)
+        if row.pair in names and row.kind in EXCHANGED[split]:
+            found.append(row)
+    return found
+
+
+def paired_samples(artefact: Path, counts: Mapping[str, int]) -> Iterator[tuple[str, str, Sample]]:
+    """(benchmark, split, sample) of every sample that `exchanged_pairs` name, in the order of the manifests.
+
+    Args:
+        artefact: that of `prepare_data`.
+        counts: split -> pairs of each attribute.
+
+    Raises:
+        InputError: the artefact has no pairs, or a file of theirs is damaged.
+    """
+    for split, count in counts.items():
+        named: dict[str, set[str]] = {}
+        for row in exchanged_pairs(artefact, split, count):
+            of_sides = {name for side in row.sides for name in (side.sample_id, side.expected_sample_id)}
+            named.setdefault(row.benchmark, set()).update(of_sides)
+        for benchmark, ids in named.items():
+            samples = read_samples(manifest(artefact, benchmark, split))
+            yield from ((benchmark, split, sample) for sample in samples if sample.sample_id in ids)
 
 
 def _pair(raw: dict[str, Any]) -> CounterfactualPair:

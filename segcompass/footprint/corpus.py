@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segcompass.datasets.artefact import manifest, training_samples
+from segcompass.datasets.pairs import paired_samples, pairs_file
 from segcompass.datasets.samples import read_samples
-from segcompass.datasets.splits import BENCHMARKS
+from segcompass.datasets.splits import BENCHMARKS, COUNTERFACTUALS
 from segcompass.errors import InputError
 from segcompass.footprint.architecture import Backbone
 from segcompass.study.concepts import ActivationSettings
 from segcompass.study.data import RootSettings, WorldSettings
+from segcompass.study.jobs import swapped_variants
 from segcompass.study.study import Study
 
 IMAGES = {
@@ -108,6 +110,28 @@ def evaluated_corpus(study: Study, root: Path) -> Corpus:
     data = study.data
     images = _distinct({place: _published(data, *place, IMAGES) for place in splits})
     return Corpus(images, sum(_expressions(data, *place) for place in splits), False)
+
+
+PAIR_IMAGES, PAIR_EXPRESSIONS = 2, 6
+"""Of a counterfactual pair: pictures, and expressions that are read of it in one split (`segcompass/datasets/pairs.py`)."""
+
+
+def pair_counts(study: Study) -> dict[str, int]:
+    """Split -> counterfactual pairs, of all attributes together, that are exchanged; none where no variant is swapped."""
+    if not swapped_variants(study) or not isinstance(study.data, WorldSettings):
+        return {}
+    attributes = len(COUNTERFACTUALS) - (not study.data.patterns)
+    there = study.data.counterfactuals.pairs
+    return {split: attributes * min(count, there) for split, count in study.analysis.exchange.pairs.model_dump().items()}
+
+
+def paired_corpus(study: Study, root: Path) -> Corpus:
+    """Samples of counterfactual pairs whose codes are exchanged, and their images."""
+    artefact, pairs = root / "results" / study.study / "data", sum(pair_counts(study).values())
+    if pairs and all(pairs_file(artefact, split).is_file() for split in pair_counts(study)):
+        samples = [sample for *_, sample in paired_samples(artefact, study.analysis.exchange.pairs.model_dump())]
+        return Corpus(len({sample.image for sample in samples}), len(samples), True)
+    return Corpus(PAIR_IMAGES * pairs, PAIR_EXPRESSIONS * pairs, False)
 
 
 def _counted(paths: list[Path]) -> tuple[int, int]:

@@ -9,8 +9,10 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+from segcompass.causal.swap import OTHER_ARMS, OWN_ARMS, STAY_ARMS
+from segcompass.causal.thought_swap import ARMS
 from segcompass.footprint.architecture import Backbone
-from segcompass.footprint.corpus import answered_corpus, evaluated_corpus, training_corpus
+from segcompass.footprint.corpus import answered_corpus, evaluated_corpus, pair_counts, paired_corpus, training_corpus
 from segcompass.footprint.memory import (
     answer_lengths,
     dictionary_width,
@@ -57,7 +59,7 @@ class JobWorks:
         self.study, self.backbone, self.gpus = study, backbone, gpus
         self.training = training_corpus(study, root)
         self.parts = {"training": answered_corpus(study, root), "evaluation": evaluated_corpus(study, root)}
-        self.parts["gold"] = self.parts["evaluation"]
+        self.parts |= {"gold": self.parts["evaluation"], "pairs": paired_corpus(study, root)}
 
     def of(self, job: Job) -> Work | None:
         """None for a stage that runs no model."""
@@ -90,6 +92,8 @@ class JobWorks:
                 return joint_evaluation_work(study, backbone, study.joint_variant(variant), evaluated, gold)
             case "intervene":
                 return intervention_work(study, backbone, study.interface_variant(variant))
+            case "exchange":
+                return exchange_work(study, backbone, variant)
         return None
 
 
@@ -193,6 +197,27 @@ def intervention_work(study: Study, backbone: Backbone, interface: InterfaceSett
     once = Work(single=product(study, backbone, interface.model.sae))
     once += segmented_work(study, backbone, interface) * (1 + 1 + 2 * len(settings.top_concepts))
     return (once + segmented_work(study, backbone, interface, dense=True) * 3) * expressions
+
+
+def exchange_work(study: Study, backbone: Backbone, variant: str) -> Work:
+    """`exchange` on one run: codes of both sides of a pair, or of a sample and its donors, and a look at each edit.
+
+    Swaps: on val both sides of two kinds, of one of them once more for the components of their states and of the other for each number of
+    concepts; on test both sides of two kinds and what is expected, and hidden states that are encoded again."""
+    settings, interface, pairs = study.analysis.exchange, study.interface_variant(variant), pair_counts(study)
+    asked = {name for name, variants in settings.variants.items() if variant in variants}
+    samples = settings.samples * sum(len(splits) for splits in settings.splits.values())
+    sizes = len(settings.concepts)
+    codes, looks = 0, 0
+    if "swap" in asked and pairs:
+        encoded = sum(arm in ("direction", "neurons", "components") for arms in (OWN_ARMS, OTHER_ARMS, STAY_ARMS) for arm in arms)
+        codes += pairs["val"] * 2 * (2 + sizes) + pairs["test"] * (2 * 2 + 1 + encoded)
+        looks += pairs["val"] * 3 * sizes + pairs["test"] * (1 + len(OWN_ARMS) + len(OTHER_ARMS) + 1 + 1 + len(STAY_ARMS))
+    if "thought_swap" in asked:
+        codes, looks = codes + samples * (1 + len(ARMS)), looks + samples * (2 + len(ARMS) + 1)
+    if "paths" in asked:
+        codes, looks = codes + samples * 2, looks + samples * (2**4 + 1)
+    return Work(single=codes * product(study, backbone, interface.model.sae)) + segmented_work(study, backbone, interface) * looks
 
 
 def product(study: Study, backbone: Backbone, sae: str) -> float:

@@ -11,6 +11,7 @@ from segcompass.footprint.corpus import (
     RELEASE_TOKENS,
     answered_corpus,
     evaluated_corpus,
+    paired_corpus,
     release_sample_bytes,
     token_bytes,
     training_corpus,
@@ -195,7 +196,8 @@ def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
 def _shared_row(study: Study, backbone: Backbone, root: Path, job: Job) -> list[str]:
     """A cache that the runs share: answers of one part, or images of one part embedded by one SAM."""
     part = dict(job.wildcards)["part"]
-    corpus = answered_corpus(study, root) if part == "training" else evaluated_corpus(study, root)
+    corpora = {"training": answered_corpus, "pairs": paired_corpus}
+    corpus = corpora.get(part, evaluated_corpus)(study, root)
     kind = "counted" if corpus.counted else "estimated"
     if job.stage == "cache_answers":
         layers = answered_layers(study, part)

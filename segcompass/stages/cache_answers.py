@@ -1,7 +1,9 @@
-"""Caches answers of the base policy, with all that an interface reads of them: to training prompts, to every sample that is evaluated, and
-to these with the gold thought in place of the policy's own.
+"""Caches answers of the base policy, with all that an interface reads of them: to training prompts, to every sample that is evaluated, to
+these with the gold thought in place of the policy's own, and to the samples of counterfactual pairs.
 
 Whatever reads them reads the same words, so that reasoning is constant wherever the policy is not trained.
+Answers to pairs have gold thoughts: codes are exchanged token by token, which asks for thoughts of equal length that differ in the
+attribute's words alone. The policy's own may be wrong, and then the mask that must follow the exchange is not the one that the pair names.
 """
 
 import json
@@ -14,6 +16,7 @@ from segcompass.backbone.interface import Image, Prompts, VisionLanguageModel
 from segcompass.backbone.load import load_vlm
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.datasets.artefact import LearningData, evaluated_samples, gold_thoughts, sample_image
+from segcompass.datasets.pairs import paired_samples
 from segcompass.datasets.samples import Sample
 from segcompass.joint.batches import training_prompts
 from segcompass.joint.cached_answers import Answered, AnswersWriter
@@ -57,6 +60,10 @@ def _asked(stage: Stage) -> list[Asked]:
         return [
             (benchmark, "train", sample, _form(gold.get(sample.sample_id), number)) for number, (benchmark, sample) in enumerate(samples)
         ]
+    if part == "pairs":
+        paired = list(paired_samples(data, stage.params["pairs"]))
+        words = {split: gold_thoughts(data, f"counterfactual_{split}") for split in {split for _, split, _ in paired}}
+        return [(*place, words[place[1]][place[2].sample_id]) for place in paired]
     evaluated = list(evaluated_samples(data, stage.params["splits"]))
     if part == "evaluation":
         return [(*place, None) for place in evaluated]

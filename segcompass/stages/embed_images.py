@@ -1,4 +1,5 @@
-"""Embeds images with one SAM, once per study: those of the training prompts that are answered, with their objects, or those evaluated."""
+"""Embeds images with one SAM, once per study: those of the training prompts that are answered, with their objects, those evaluated, or
+those of counterfactual pairs."""
 
 import json
 
@@ -8,6 +9,7 @@ from tqdm import tqdm
 from segcompass.backbone.load import load_segmenter
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.datasets.artefact import LearningData, evaluated_samples, sample_image
+from segcompass.datasets.pairs import paired_samples
 from segcompass.datasets.samples import Sample
 from segcompass.joint.batches import low_resolution_targets, training_prompts
 from segcompass.joint.cached_images import ImagesWriter
@@ -39,6 +41,8 @@ def work(stage: Stage) -> None:
 def _samples(stage: Stage) -> list[Sample]:
     if stage.params["part"] == "evaluation":
         return [sample for _, _, sample in evaluated_samples(stage.inputs["data"], stage.params["splits"])]
+    if stage.params["part"] == "pairs":
+        return [sample for _, _, sample in paired_samples(stage.inputs["data"], stage.params["pairs"])]
     chosen = stage.params["answers"]
     data = LearningData(stage.inputs["data"])
     return [sample for _, sample in training_prompts(data, chosen["benchmarks"], chosen["seed"]).first(chosen["prompts"])]

@@ -19,7 +19,7 @@ from segcompass.study.claims import ClaimsSettings
 
 FLAGS = {
     "evaluate": "all artefacts of evaluate_interface and evaluate_joint",
-    "battery": "all artefacts of intervene",
+    "battery": "all artefacts of intervene and exchange",
     "concepts": "all artefacts of score_concepts",
 }
 NAMED_BY = {"evaluate": "variant", "battery": "variant", "concepts": "sae"}

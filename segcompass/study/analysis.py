@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
+from segcompass.study.exchange import ExchangeSettings
 from segcompass.study.experiments import Experiment
 from segcompass.study.section import Section
 
@@ -83,6 +84,7 @@ class AnalysisSettings(Section):
     """What training signals add, and the share of the gap to gold thoughts that they close."""
     correlation: CorrelationSettings
     intervention: InterventionSettings
+    exchange: ExchangeSettings
 
 
 class ReportSettings(Section):

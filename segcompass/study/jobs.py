@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from segcompass.study.concepts import Neurons, RandomDictionary
+from segcompass.study.exchange import has_pairs
 from segcompass.study.experiments import EXPERIMENTS, Experiment, Run
 from segcompass.study.study import Study
 
@@ -30,6 +31,7 @@ ARTEFACTS = {
     "evaluate_joint": "results/{study}/evaluate/signals/{variant}/seed{seed}",
     "correlate": "results/{study}/correlate",
     "intervene": "results/{study}/intervene/{variant}/seed{seed}",
+    "exchange": "results/{study}/exchange/{variant}/seed{seed}",
     "judge_claims": "reports/{study}/claims",
     "make_tables": "reports/{study}/tables",
     "make_figures": "reports/{study}/figures",
@@ -42,7 +44,8 @@ EMBEDDED_PARTS = ("training", "evaluation")
 """Parts of the study whose images are embedded: those of the training prompts that are answered, and those that are evaluated."""
 TRAIN = {"interface": "train_interface", "signals": "train_joint"}
 INTERVENE = {"interface": "intervene"}
-"""Experiment -> the stage that trains its runs, the one that evaluates them, and the one that edits them."""
+EXCHANGE = {"interface": "exchange"}
+"""Experiment -> the stage that trains its runs, the one that evaluates them, and those that edit them."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +133,21 @@ def control_variants(study: Study) -> dict[str, str]:
 
 
 def answer_parts(study: Study) -> list[str]:
-    """What is answered: training prompts, every sample that is evaluated, and these with the gold thought where it is asked for."""
-    return [*EMBEDDED_PARTS, *(["gold"] if study.evaluation.oracle_thoughts.get("interface") else [])]
+    """What is answered: training prompts, every sample that is evaluated, these with the gold thought where it is asked for, and the
+    samples of counterfactual pairs where these are exchanged."""
+    gold = ["gold"] if study.evaluation.oracle_thoughts.get("interface") else []
+    return [*EMBEDDED_PARTS, *gold, *(["pairs"] if swapped_variants(study) else [])]
+
+
+def swapped_variants(study: Study) -> list[str]:
+    """Variants whose concepts are exchanged between counterfactual pairs; none where the data have no pairs."""
+    return study.analysis.exchange.variants.get("swap", []) if has_pairs(study.data) else []
 
 
 def answered_layers(study: Study, part: str) -> list[int]:
     """The layers whose hidden states cached answers hold: those of the dictionaries that any interface reads, ascending."""
-    variants = study.evaluation.oracle_thoughts.get("interface", []) if part == "gold" else list(study.experiments.interface.variants)
+    chosen = {"gold": study.evaluation.oracle_thoughts.get("interface", []), "pairs": swapped_variants(study)}
+    variants = chosen.get(part, list(study.experiments.interface.variants))
     return sorted({sae_layer(study, study.interface_keys(name)["model"]["sae"]) for name in variants})
 
 
@@ -144,6 +155,12 @@ def used_segmenters(study: Study) -> list[str]:
     """SAMs that some interface prompts, in the backbone's order."""
     used = {study.interface_keys(name)["model"]["segmenter"] for name in study.experiments.interface.variants}
     return [name for name in study.backbone.segmenters if name in used]
+
+
+def embedded_parts(study: Study) -> list[tuple[str, str]]:
+    """(SAM, part) of every cache of image embeddings: pairs by the SAMs of the variants that are swapped, the other parts by all."""
+    swapped = {study.interface_keys(name)["model"]["segmenter"] for name in swapped_variants(study)}
+    return [(name, part) for name in used_segmenters(study) for part in (*EMBEDDED_PARTS, *(["pairs"] if name in swapped else []))]
 
 
 def listed_runs(study: Study, variants: Mapping[Experiment, list[str]]) -> list[Run]:
@@ -161,13 +178,19 @@ def intervened_runs(study: Study) -> list[Run]:
     return listed_runs(study, {"interface": study.analysis.intervention.variants})
 
 
+def exchanged_runs(study: Study) -> list[Run]:
+    """Every run that takes part in an exchange of codes, in the order of the experiment."""
+    asked = {name for variants in study.analysis.exchange.variants.values() for name in variants}
+    return listed_runs(study, {"interface": [name for name in study.experiments.interface.variants if name in asked]})
+
+
 def correlated_runs(study: Study) -> list[Run]:
     """Every run that the correlation reads."""
     return listed_runs(study, study.analysis.correlation.variants)
 
 
 def run_job(stages: Mapping[str, str], run: Run) -> Job:
-    """The job of a run in the stage of its experiment: `TRAIN`, `EVALUATE` or `INTERVENE`."""
+    """The job of a run in the stage of its experiment: `TRAIN`, `EVALUATE`, `INTERVENE` or `EXCHANGE`."""
     experiment, variant, seed = run
     return Job(stages[experiment], (("variant", variant), ("seed", str(seed))))
 
@@ -187,9 +210,10 @@ def all_jobs(study: Study) -> list[Job]:
     jobs += [Job("train_sae", (("sae", name),)) for name in saes]
     jobs += [Job("label_tokens"), *(Job("score_concepts", (("sae", name),)) for name in scored_saes(study))]
     jobs += [Job("cache_answers", (("part", part),)) for part in answer_parts(study)]
-    jobs += [Job("embed_images", (("segmenter", name), ("part", part))) for name in used_segmenters(study) for part in EMBEDDED_PARTS]
+    jobs += [Job("embed_images", (("segmenter", name), ("part", part))) for name, part in embedded_parts(study)]
     jobs += [run_job(stages, run) for stages in (TRAIN, EVALUATE) for run in study.runs()]
     jobs += [run_job(INTERVENE, run) for run in intervened_runs(study)]
+    jobs += [run_job(EXCHANGE, run) for run in exchanged_runs(study)]
     return [*jobs, Job("correlate"), Job("judge_claims"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
 
 
@@ -237,12 +261,16 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
             keys = {"part": part, "layers": answered_layers(study, part), "dtype": raw["activations"]["dtype"]} | model
             if part == "training":
                 return keys | {"answers": raw["answers"]}
+            if part == "pairs":
+                return keys | {"pairs": analysis["exchange"]["pairs"], "answers": {"batch": raw["answers"]["batch"]}}
             return keys | {"splits": raw["evaluation"]["splits"], "answers": {"batch": raw["answers"]["batch"]}}
         case "embed_images":
             keys = {"segmenter": wildcards["segmenter"], "part": wildcards["part"], "dtype": raw["activations"]["dtype"]}
             keys |= machine
             if wildcards["part"] == "training":
                 return keys | {"answers": {key: raw["answers"][key] for key in ("benchmarks", "prompts", "seed")}}
+            if wildcards["part"] == "pairs":
+                return keys | {"pairs": analysis["exchange"]["pairs"]}
             return keys | {"splits": raw["evaluation"]["splits"]}
         case "train_interface":
             interface = study.interface_variant(wildcards["variant"]).model_dump(mode="json")
@@ -262,6 +290,15 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
                 "confidence_threshold": raw["evaluation"]["confidence_threshold"],
                 "batch": raw["evaluation"]["batch"],
             } | machine
+        case "exchange":
+            return (
+                {"exchange": _exchange(study, wildcards["variant"])}
+                | {
+                    "confidence_threshold": raw["evaluation"]["confidence_threshold"],
+                    "batch": raw["evaluation"]["batch"],
+                }
+                | machine
+            )
         case "correlate":
             correlation = {key: value for key, value in analysis["correlation"].items() if key != "variants"}
             return {
@@ -287,6 +324,13 @@ def _evaluation(study: Study, experiment: Experiment, variant: str) -> dict[str,
     """The keys of `evaluation` that one variant's runs read; `gold_thoughts` says whether they read the gold thought too."""
     raw = study.evaluation.model_dump(mode="json")
     return raw | {"oracle_thoughts": {experiment: [variant]} if variant in raw["oracle_thoughts"].get(experiment, []) else {}}
+
+
+def _exchange(study: Study, variant: str) -> dict[str, Any]:
+    """The keys of `analysis.exchange` that one variant's runs read: which interventions, in place of which variants."""
+    raw = study.analysis.exchange.model_dump(mode="json")
+    variants = raw.pop("variants")
+    return raw | {"interventions": [name for name, listed in variants.items() if variant in listed], "paired": has_pairs(study.data)}
 
 
 def wildcard_names(stage: str) -> list[str]:

@@ -11,6 +11,7 @@ from segcompass.study.backbone import AnswerSettings, BackboneSettings, Embedded
 from segcompass.study.claims import ClaimsSettings, claims_contradictions
 from segcompass.study.concepts import ActivationSettings, Dictionary, Neurons, Pca, RandomDictionary, SaeTrainingSettings, Trained
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings, counterfactual_contradictions
+from segcompass.study.exchange import exchange_contradictions
 from segcompass.study.experiments import EXPERIMENTS, Experiment, ExperimentSettings, ExperimentsSettings, Run, changed
 from segcompass.study.interface import AnswersSettings, InterfaceSettings
 from segcompass.study.joint import JointSettings
@@ -96,10 +97,14 @@ class Study(Section):
             found.append("answers.thoughts: photographs have no gold thoughts; take `policy`")
         for name in EXPERIMENTS:
             found += self._experiment_contradictions(name)
+        if not found:  # every variant can be made
+            readouts = ((name, self.interface_variant(name).model.readout) for name in self.experiments.interface.variants)
+            found += exchange_contradictions(self.analysis.exchange, readouts)
         control = self.saes.get(self.evaluation.control_sae)
         if not isinstance(control, RandomDictionary):
             found.append("evaluation.control_sae: name a dictionary of architecture `random`")
         places = {"evaluation.splits": self.evaluation.splits, "analysis.intervention.splits": self.analysis.intervention.splits}
+        places["analysis.exchange.splits"] = self.analysis.exchange.splits
         for place, splits in places.items():
             for benchmark, names in splits.items():
                 if benchmark not in EVALUATION_SPLITS:
@@ -113,6 +118,8 @@ class Study(Section):
             "analysis.correlation.variants": self.analysis.correlation.variants,
             "analysis.intervention.variants": {"interface": self.analysis.intervention.variants},
         }
+        for intervention, variants in self.analysis.exchange.variants.items():
+            listed_variants[f"analysis.exchange.variants.{intervention}"] = {"interface": variants}
         for place, listed in listed_variants.items():
             for name in EXPERIMENTS:
                 if missing := [variant for variant in listed.get(name, []) if variant not in self.experiment(name).variants]:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from segcompass.footprint.corpus import paired_corpus
 from segcompass.footprint.memory import interface_size
 from segcompass.footprint.runs import (
     answer_work,
     cached_answers_work,
     embedding_work,
     evaluated_work,
+    exchange_work,
     interface_evaluation_work,
     interface_work,
     intervention_work,
@@ -151,3 +153,27 @@ def test_interventions_by_hand() -> None:
     sparse, dense = (segmented_work(PAPER, BACKBONE, REFERENCE, dense=value).single for value in (False, True))
     assert dense - sparse == pytest.approx(2.0 * (65536 - 64) * 256 * ANSWER, rel=1e-9)
     assert found.single == pytest.approx(1500 * (PRODUCT + 10 * sparse + 3 * dense), rel=1e-12) and found.half == found.read == 0
+
+
+def test_an_exchange_looks_once_at_every_arm_and_cell_of_every_sample() -> None:
+    """3 splits of 500: a thought swap looks at 6 arms of 4 answers, the paths at 16 cells and the sham of 2."""
+    looks, codes = 1500 * (6 + 17), 1500 * (4 + 2)
+    segmented = segmented_work(PAPER, BACKBONE, REFERENCE)
+    assert exchange_work(PAPER, BACKBONE, "reference").single == pytest.approx(codes * PRODUCT + looks * segmented.single, rel=1e-12)
+
+
+def test_pairs_of_a_world_are_counted_for_an_exchange() -> None:
+    """Two pairs of 5 attributes a split. On val 2 numbers of concepts are tried, each moved and isolated, after a look before. On test 9 arms
+    on the own attribute, 6 on another one, 7 where it is not named, each after a look before, and the ceiling."""
+    world = micro_study()
+    sizes = backbone_sizes(world, Path.cwd())
+    only = world.analysis.exchange.model_copy(update={"variants": {"swap": ["reference"]}})
+    world = world.model_copy(update={"analysis": world.analysis.model_copy(update={"exchange": only})})
+    segmented = segmented_work(world, sizes, world.interface_variant("reference"))
+    looks = 10 * 2 * 3 + 10 * (1 + 9 + 6 + 1 + 1 + 7)
+    codes = 10 * 2 * (2 + 2) + 10 * (5 + 9)
+    expected = codes * product(world, sizes, "topk") + looks * segmented.single
+    assert exchange_work(world, sizes, "reference").single == pytest.approx(expected, rel=1e-12)
+    corpus = paired_corpus(world, Path("nowhere"))
+    assert (corpus.images, corpus.expressions, corpus.counted) == (2 * 20, 6 * 20, False)
+    assert paired_corpus(PAPER, Path("nowhere")).expressions == 0

@@ -50,7 +50,7 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = {"data": root / "data", "backbone": root / "backbone"}
     for part in answer_parts(micro_study()):
         run_job(cache_answers.work, Job("cache_answers", (("part", part),)), root / "answers" / part, given, layers=LAYERS)
-    for part in ("training", "evaluation"):
+    for part in ("training", "evaluation", "pairs"):
         job = Job("embed_images", (("segmenter", "sam"), ("part", part)))
         run_job(embed_images.work, job, root / "images" / part, given)
     inputs = {"backbone": root / "backbone", "sae": root / "sae"}

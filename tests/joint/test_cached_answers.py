@@ -108,9 +108,26 @@ def test_evaluated_samples_are_answered_by_the_policy_and_once_more_with_gold_th
     compare(artefacts, vlm, "gold", samples, [gold[sample.sample_id] for sample in samples])
 
 
+def test_samples_of_pairs_have_gold_thoughts_whose_sides_correspond(artefacts: Path, vlm: SplitModel) -> None:
+    data, counts = artefacts / "data", micro_study().analysis.exchange.pairs.model_dump()
+    asked = list(paired_samples(data, counts))
+    answers = cached(artefacts, "pairs")
+    assert [(one.benchmark, one.split, one.sample_id, one.status) for one in answers.owners] == [
+        (benchmark, split, sample.sample_id, "ok") for benchmark, split, sample in asked
+    ]
+    assert len(asked) == 2 * 5 * 2 * 6, "six samples of two pairs of five attributes, on val and test"
+    gold = {split: gold_thoughts(data, f"counterfactual_{split}") for split in counts}
+    compare(artefacts, vlm, "pairs", [sample for *_, sample in asked], [gold[split][sample.sample_id] for _, split, sample in asked])
+    rows = {(owner.split, owner.sample_id): row for row, owner in enumerate(answers.owners)}
+    for split, count in counts.items():
+        for pair in exchanged_pairs(data, split, count):
+            first, second = (answers.token_types(rows[split, side.sample_id]).tolist() for side in pair.sides)
+            assert first == second, f"{pair.pair}, {pair.kind}: no token corresponds"
+
+
 def test_what_the_interface_must_know_of_the_policy_is_kept(artefacts: Path, vlm: SplitModel) -> None:
     settings = micro_study().answer
-    for part in ("training", "evaluation", "gold"):
+    for part in ("training", "evaluation", "gold", "pairs"):
         assert cached(artefacts, part).policy == Policy(vlm.vocabulary, settings.slots, settings.max_thought_tokens)
 
 

@@ -14,6 +14,7 @@ from segcompass.study.jobs import (
     answered_layers,
     control_of,
     described_saes,
+    embedded_parts,
     run_job,
     sae_like,
     scored_saes,
@@ -104,6 +105,13 @@ def variant(experiment: str, changes: dict, seeds: list[int] | None = None) -> d
         ),
         ({"analysis.correlation.variants": {"interface": ["full"]}}, "analysis.correlation.variants.interface", "`full` is not in"),
         ({"analysis.intervention.variants": ["full"]}, "analysis.intervention.variants.interface", "`full` is not in"),
+        ({"analysis.exchange.variants.swap": ["full"]}, "analysis.exchange.variants.swap.interface", "`full` is not in"),
+        ({"analysis.exchange.variants.swap": ["ref_only"]}, "analysis.exchange.variants.swap", "reads no concepts"),
+        ({"analysis.exchange.variants.swap": ["text_readout"]}, "analysis.exchange.variants.swap", "reads no concepts"),
+        ({"analysis.exchange.variants.thought_swap": ["ref_only"]}, "analysis.exchange.variants.thought_swap", "reads no token"),
+        ({"analysis.exchange.variants": {"swop": []}}, "analysis.exchange.variants", "'swap'"),
+        ({"analysis.exchange.concepts": [4, 4]}, "analysis.exchange.concepts", "each once"),
+        ({"analysis.exchange.splits": {"refcoco": ["testC"]}}, "analysis.exchange.splits.refcoco", "choose from"),
         ({"data.seed": True}, "data.seed", "integer"),
         ({"data.counterfactuals.splits": ["testA"]}, "data.counterfactuals.splits", "'val' or 'test'"),
         ({"data.counterfactuals.splits": ["val", "val"]}, "data.counterfactuals.splits", "each once"),
@@ -201,12 +209,40 @@ def test_a_run_of_joint_training_has_the_interface_that_it_names_and_starts_from
 def test_what_runs_share_is_made_of_what_they_read(tmp_path: Path) -> None:
     """Answers hold the layers of all dictionaries that an interface reads, gold ones those of the variants that are taught."""
     study = smoke()
-    layers = {part: answered_layers(study, part) for part in ("training", "evaluation", "gold")}
-    assert layers == {"training": [1, 2], "evaluation": [1, 2], "gold": [2]}
+    layers = {part: answered_layers(study, part) for part in ("training", "evaluation", "gold", "pairs")}
+    assert layers == {"training": [1, 2], "evaluation": [1, 2], "gold": [2], "pairs": [2]}
     assert used_segmenters(study) == ["sam", "sam_small"]
     silent = load_study(edited(tmp_path, {"evaluation.oracle_thoughts": {"signals": ["full"]}}))
     parts = [dict(job.wildcards)["part"] for job in all_jobs(silent) if job.stage == "cache_answers"]
-    assert parts == ["training", "evaluation"]
+    assert parts == ["training", "evaluation", "pairs"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"analysis.exchange.variants": {"paths": ["reference"]}},
+        {"data.counterfactuals": {"pairs": 0, "splits": ["val", "test"]}},
+        {"data.counterfactuals": {"pairs": 4, "splits": ["val"]}},
+    ],
+    ids=["not asked for", "none", "none of test"],
+)
+def test_pairs_are_answered_only_where_they_are_and_are_exchanged(tmp_path: Path, changes: dict) -> None:
+    """Photographs have none, whatever is asked for."""
+    for study in (load_study(edited(tmp_path, changes)), load_study(PARAMS / "paper_llava7b.yaml")):
+        jobs = all_jobs(study)
+        assert not any(dict(job.wildcards).get("part") == "pairs" for job in jobs)
+        exchanges = [stage_params(study, job)["exchange"] for job in jobs if job.stage == "exchange"]
+        assert exchanges and all(not keys["paired"] or keys["interventions"] == ["paths"] for keys in exchanges)
+
+
+def test_exchanges_list_a_run_once_with_the_interventions_of_its_variant(tmp_path: Path) -> None:
+    variants = {"paths": ["text_readout", "reference"], "swap": ["reference", "sam_small"]}
+    study = load_study(edited(tmp_path, {"analysis.exchange.variants": variants}))
+    jobs = {job: stage_params(study, job)["exchange"]["interventions"] for job in all_jobs(study) if job.stage == "exchange"}
+    named = [(*dict(job.wildcards).values(), asked) for job, asked in jobs.items()]
+    both = ["paths", "swap"]
+    assert named == [("reference", "0", both), ("reference", "1", both), ("text_readout", "0", ["paths"]), ("sam_small", "0", ["swap"])]
+    assert embedded_parts(study)[-3:] == [("sam_small", "training"), ("sam_small", "evaluation"), ("sam_small", "pairs")]
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ MODEL_STAGES = {
     "train_joint",
     "evaluate_joint",
     "intervene",
+    "exchange",
 }
 HOMES = {
     "LlamaDecoderLayer": "llama.modeling_llama",

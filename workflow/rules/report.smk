@@ -2,7 +2,8 @@ rule judge_claims:
     input:
         params=frozen("judge_claims"),
         evaluate=of_runs(EVALUATE, every_run),
-        battery=of_runs(INTERVENE, intervened_runs),
+        intervene=of_runs(INTERVENE, intervened_runs),
+        exchange=of_runs(EXCHANGE, exchanged_runs),
         concepts=every_score,
     output:
         run=artefact("judge_claims", "run.json"),
@@ -21,7 +22,7 @@ rule judge_claims:
         out=artefact("judge_claims"),
     shell:
         "python -m segcompass.stages.judge_claims --params {input.params} --evaluate {input.evaluate}"
-        " --battery {input.battery} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
+        " --battery {input.intervene} {input.exchange} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
 
 
 rule make_tables:

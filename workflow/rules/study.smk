@@ -15,8 +15,10 @@ from segcompass.study.jobs import (
     all_jobs,
     control_of,
     correlated_runs,
+    exchanged_runs,
     intervened_runs,
     EVALUATE,
+    EXCHANGE,
     INTERVENE,
     TRAIN,
     answer_parts,
@@ -26,6 +28,7 @@ from segcompass.study.jobs import (
     sae_like,
     scored_saes,
     start_job,
+    swapped_variants,
     used_segmenters,
     wildcard_names,
 )
@@ -36,7 +39,7 @@ wildcard_constraints:
     study=r"[a-z0-9_]+",
     sae=r"[a-z0-9_]+",
     layer=r"\d+",
-    part="training|evaluation|gold",
+    part="training|evaluation|gold|pairs",
     segmenter=r"[a-z0-9_]+",
     variant=r"[a-z0-9_]+",
     seed=r"\d+",
@@ -111,7 +114,7 @@ def done(study, job):
 
 
 def of_runs(stages, runs):
-    """Input function: run.json of the jobs, in `TRAIN`, `EVALUATE` or `INTERVENE`, of the runs that `runs` picks from the study."""
+    """Input function: run.json of the jobs, in `TRAIN`, `EVALUATE`, `INTERVENE` or `EXCHANGE`, of the runs that `runs` picks from the study."""
 
     def paths(wildcards):
         study = study_named(wildcards.study)
@@ -227,6 +230,21 @@ def gold_answers(wildcards):
     return artefact("cache_answers", "run.json").format(
         study=wildcards.study, part="gold"
     )
+
+
+def of_pairs(stage):
+    """Input function: the cache of counterfactual pairs where they are exchanged in a variant's runs; nothing elsewhere."""
+
+    def path(wildcards):
+        study = study_named(wildcards.study)
+        if wildcards.variant not in swapped_variants(study):
+            return []
+        segmenter = interface_model("interface", wildcards).segmenter
+        return artefact(stage, "run.json").format(
+            study=wildcards.study, segmenter=segmenter, part="pairs"
+        )
+
+    return path
 
 
 def start(wildcards):

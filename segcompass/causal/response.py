@@ -1,0 +1,95 @@
+"""What an edit is judged by: the masks of slots that were fixed before it.
+
+The slots are those that are confident before the edit, or the most confident one (`leading_slots`); the mask is the union of theirs,
+whatever becomes of their confidence. So an edit cannot change which maps are compared. Only these slots' masks are decoded.
+
+Shape letters: N samples, K slots, C embedding channels, g embedding side, m side of low-resolution maps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segcompass.causal.attribution import slot_score
+from segcompass.joint.cached_images import CachedImages
+from segcompass.joint.model import InterfaceModel
+from segcompass.joint.reading import Reading
+from segcompass.numerics.finite import refuse_unfinite
+from segcompass.protocols.no_target import confident_slots
+
+REMEDY = "its run cannot predict; train it again with lower learning rates, or compute in float32"
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What SAM sees of N samples."""
+
+    embeddings: Tensor
+    """[N, C, g, g]."""
+    valid: Tensor
+    """bool [N, m, m]."""
+    sizes: list[tuple[int, int]]
+    """Original (height, width)."""
+
+    @classmethod
+    def of(cls, images: CachedImages, names: Sequence[str], sizes: list[tuple[int, int]]) -> "Pictures":
+        """Of images by name."""
+        return cls(*images.of(names), sizes)
+
+
+@dataclass(frozen=True)
+class Response:
+    """Of N samples."""
+
+    masks: list[np.ndarray]
+    """bool [height, width] each."""
+    scores: np.ndarray
+    """float [N], mean over the fixed slots of how far the heat map stands out inside its own mask (`slot_score`)."""
+    slots: list[list[int]]
+    """The fixed slots."""
+
+
+class Responding:
+    """An interface that is looked at before and after edits."""
+
+    def __init__(self, model: InterfaceModel, threshold: float) -> None:
+        """`threshold`: of the confidences that a prediction needs."""
+        self.model, self.threshold = model, threshold
+
+    @torch.no_grad()
+    def to(self, reading: Reading, pictures: Pictures, slots: list[list[int]] | None = None) -> Response:
+        """Masks of N readings; without `slots` they are fixed here.
+
+        Raises:
+            InputError: a confidence or a mask is not finite.
+        """
+        heat, confidence = self.model.read(reading, pictures.embeddings)
+        refuse_unfinite({"confidence": confidence}, None, REMEDY)
+        chosen = fixed_slots(confidence.sigmoid().double().cpu().numpy(), self.threshold) if slots is None else slots
+        owners = torch.tensor([sample for sample, own in enumerate(chosen) for _ in own], device=heat.device)
+        maps = heat[owners, torch.tensor([slot for own in chosen for slot in own], device=heat.device)]
+        valid = pictures.valid[owners]
+        logits = self.model.masks(maps[:, None], pictures.embeddings[owners], valid)[:, 0]
+        refuse_unfinite({"mask logits": logits}, None, REMEDY)
+        scores = slot_score(maps, logits, valid).double().cpu().numpy()
+        masks, means, start = [], [], 0
+        for own, size in zip(chosen, pictures.sizes, strict=True):
+            part = slice(start, start + len(own))
+            masks.append(np.asarray(self.model.segmenter.to_image(logits[part], size).any(0)))
+            means.append(float(scores[part].mean()))
+            start = part.stop
+        return Response(masks, np.array(means), chosen)
+
+
+def fixed_slots(confidences: np.ndarray, threshold: float) -> list[list[int]]:
+    """Of each sample, by confidences [N, K], the slots at or above the threshold or, where there is none, the most confident one."""
+    return [list(confident_slots(own.tolist(), threshold)) or [int(own.argmax())] for own in confidences]
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two bool masks [height, width]; 1 where both are empty."""
+    union = np.logical_or(a, b).sum()
+    return float(np.logical_and(a, b).sum() / union) if union else 1.0
