@@ -64,18 +64,18 @@ class PurityEstimand(Section):
 class BatteryEstimand(Section):
     """A figure of what the stages `intervene` and `exchange` measure on a variant's runs, or its difference between two variants.
 
-    `mean` is the measure's mean over samples; `area` its mean over the sizes of a curve on a logarithmic axis; `share` its sum over that of
-    `over`; `slope` and `r2` are those of the least-squares line of the measure on `over`. Each is that of `arm`, less that of `control`
-    where one is named, pair by pair.
+    `mean` is the measure's mean over samples; `area` its mean over the sizes of a curve on a logarithmic axis; `disentanglement` half of
+    its mean and that of `over`, causes and isolations; `share` its sum over that of `over`; `slope` and `r2` say how well `over` predicts
+    it. Each is that of `arm`, less that of `control` where one is named, pair by pair (`segcompass/claims/battery.py` has the formulas).
     """
 
     kind: Literal["battery"]
     of: OfVariants
     intervention: Literal["curve", "dose", "composition", "attribution", "traceability", "swap", "thought_swap", "paths"]
-    figure: Literal["mean", "area", "share", "slope", "r2"]
+    figure: Literal["mean", "area", "disentanglement", "share", "slope", "r2"]
     measure: Words
     over: Words | None
-    """The measure that a share is a share of, or that a line predicts from; null for the other figures."""
+    """The second measure of `disentanglement`, `share`, `slope` and `r2`; null for the other figures."""
     arm: Words
     control: Words | None
     """The arm that is taken off; null for none."""
@@ -177,9 +177,10 @@ def claims_contradictions(
         if isinstance(estimand, BatteryEstimand):
             if outside := [variant for variant in own if variant in known and variant not in experiments["interface"]]:
                 yield f"{place}.estimand.of: the battery edits interfaces, and `{outside[0]}` is a variant of signals"
-            needs = estimand.figure in ("share", "slope", "r2")
+            needs = estimand.figure not in ("mean", "area")
             if needs == (estimand.over is None):
-                yield f"{place}.estimand.over: {'name the measure of the' if needs else 'must be null for the figure'} {estimand.figure}"
+                remedy = "name the second measure of the" if needs else "must be null for the figure"
+                yield f"{place}.estimand.over: {remedy} {estimand.figure}"
         elif rule.controls:
             yield f"{place}.rule.controls: only an edit of the battery has controls; leave the list empty"
         if isinstance(rule.twin, dict):

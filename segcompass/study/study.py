@@ -132,10 +132,10 @@ class Study(Section):
         for place, tests in (differences | {"analysis.reinforcement": self.analysis.reinforcement}).items():
             if unknown := [name for test in tests for name in test.split(" - ") if name not in known]:
                 found.append(f"{place}: `{unknown[0]}` is a variant of neither experiment")
-        variants = {str(name): self.experiment(name).variants for name in EXPERIMENTS}
+        by_experiment = {str(name): self.experiment(name).variants for name in EXPERIMENTS}
         scored = [name for name, dictionary in self.saes.items() if not isinstance(dictionary, RandomDictionary)]
         pairs = COUNTERFACTUALS.values() if isinstance(self.data, WorldSettings) and self.data.counterfactuals.pairs else ()
-        found += claims_contradictions(self.claims, variants, scored, [*self.evaluation.splits, *pairs])
+        found += claims_contradictions(self.claims, by_experiment, scored, [*self.evaluation.splits, *pairs])
         benchmark, split = self.report.qualitative_split
         if split not in self.evaluation.splits.get(benchmark, []):
             found.append("report.qualitative_split: must be one of evaluation.splits")

@@ -38,7 +38,7 @@ def section(changes: dict) -> ClaimsSettings:
         ({f"{CAUSE}.estimand.of": "full"}, f"{CAUSE}.estimand.of", "edits interfaces"),
         ({f"{CAUSE}.estimand.intervention": "surgery"}, f"{CAUSE}.estimand.intervention", "'curve'"),
         ({f"{CAUSE}.estimand.over": "size"}, f"{CAUSE}.estimand.over", "must be null for the figure area"),
-        ({f"{CAUSE}.estimand.figure": "share"}, f"{CAUSE}.estimand.over", "name the measure of the share"),
+        ({f"{CAUSE}.estimand.figure": "share"}, f"{CAUSE}.estimand.over", "name the second measure of the share"),
         ({"claims.permutations": 19}, "claims.permutations", "greater than or equal to 20"),
         ({"claims.stated.state_of_the_art": OTHER}, "claims.untested.state_of_the_art", "one or the other"),
     ],
