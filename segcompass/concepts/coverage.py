@@ -18,7 +18,10 @@ def pixels_under(boxes: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.nd
         mask: bool [height, width].
     """
     edges = boxes.round().astype(int)
-    inside = np.array([int(mask[y0:y1, x0:x1].sum()) for x0, y0, x1, y1 in edges], dtype=int)
+    x0, y0, x1, y1 = edges.T.clip(0, np.tile(mask.shape[::-1], 2)[:, None])
+    before = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), int)  # of each corner: pixels above and left of it
+    np.cumsum(np.cumsum(mask, 0, dtype=int), 1, out=before[1:, 1:])
+    inside = np.where((x1 > x0) & (y1 > y0), before[y1, x1] - before[y0, x1] - before[y1, x0] + before[y0, x0], 0)
     return inside, (edges[:, 2] - edges[:, 0]).clip(0) * (edges[:, 3] - edges[:, 1]).clip(0)
 
 
@@ -37,16 +40,3 @@ def covered_shares(scores: np.ndarray, pixels: np.ndarray, area: np.ndarray, fra
     covered = np.cumsum(tied[np.sort(rank)]) / pixels.sum()
     counts = np.maximum(1, np.round(np.asarray(fractions) * len(rank)).astype(int))
     return covered[counts - 1], counts / len(rank)
-
-
-def coverage(scores: np.ndarray, boxes: np.ndarray, target: np.ndarray, fraction: float) -> tuple[float, float]:
-    """Share of the target's pixels under the best tokens, and its expectation under as many random tokens.
-
-    Args:
-        scores: [v], of the visual tokens.
-        boxes: pixel boxes (x0, y0, x1, y1) [v, 4] of the tokens; tokens in the padding have empty ones.
-        target: bool [height, width], not empty.
-        fraction: share of the tokens that lie in the image.
-    """
-    covered, expected = covered_shares(scores, *pixels_under(boxes, target), (fraction,))
-    return float(covered[0]), float(expected[0])

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from segcompass.backbone.token_types import OTHER
-from segcompass.concepts.coverage import coverage
+from segcompass.concepts.coverage import covered_shares, pixels_under
 from segcompass.concepts.quality import heat_iou, reconstruction, thought_scores
 from segcompass.datasets.artefact import gold_thoughts, manifest
 from segcompass.datasets.masks import Rle, decode, encode
@@ -110,8 +110,11 @@ class Evaluator:
         heat = output.heat[index, leading_slots(prediction)]
         row["heat_iou"] = heat_iou(heat, model.segmenter.to_low_resolution(target), thoughts.valid[index])
 
+        under = pixels_under(thoughts.boxes[index], target)
+
         def covered(some_codes: Tensor) -> tuple[float, float]:
-            return coverage(thought_scores(some_codes, types[tokens]), thoughts.boxes[index], target, self.settings.coverage_fraction)
+            shares = covered_shares(thought_scores(some_codes, types[tokens]), *under, (self.settings.coverage_fraction,))
+            return float(shares[0][0]), float(shares[1][0])
 
         row["coverage"], row["random_token_coverage"] = covered(codes)
         row["random_coverage"] = covered(control)[0]

@@ -4,7 +4,8 @@ The policy never changes, so its answers, their codes, its reference states and 
 shares; what a run computes is the interface alone, and SAM's decoder.
 Departure from the paper: 1. the paper trains the interface beside GRPO from the first step, over many thousands of prompts. Here it learns
 first, by Muon, and joint training begins with it; a step costs a tenth of a step of joint training on as many prompts. In the first phase
-slots are matched by their heat maps, and SAM, which is not run, learns nothing.
+SAM is not run and learns nothing. In both, slots are matched by their heat maps: decoding the masks of all slots to match them would cost a
+quarter of the second phase.
 """
 
 from pathlib import Path
@@ -79,8 +80,7 @@ class InterfaceTraining:
         reading = Reading(self.codes.of(batch), batch.token_types, batch.ids, batch.reference_states)
         heat, confidence = model.read(reading, embeddings)
         with torch.no_grad():
-            maps = model.masks(heat, embeddings, valid) if masks else heat
-            pairs = matched_pairs(maps.sigmoid() * valid[:, None], settings.match_confidence * confidence.sigmoid(), targets)
+            pairs = matched_pairs(heat.sigmoid() * valid[:, None], settings.match_confidence * confidence.sigmoid(), targets)
         each = heat.new_ones(len(heat))
         losses = {"confidence": settings.confidence * confidence_loss(confidence, pairs, each)}
         if len(pairs):

@@ -4,7 +4,7 @@ Booleans are written 0 and 1; a figure that is not defined for a sample (a cover
 """
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pandas as pd
 from segcompass.errors import InputError
 from segcompass.protocols.csv_rows import MADE_WITH, RowFile
 
+SplitLists = Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]
+"""Experiment -> variant -> benchmark -> the splits that its runs are evaluated on."""
 COLUMNS: dict[str, str] = {
     "sample_id": "str",
     "image": "str",
@@ -87,23 +89,26 @@ def read_records(path: Path) -> pd.DataFrame:
     return frame
 
 
-def read_runs(folders: Iterable[Path], runs: Iterable[tuple[str, str, int]], splits: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """Records of several runs on the given splits, in this order.
+def read_runs(folders: Sequence[Path], runs: Sequence[tuple[str, str, int]], splits: SplitLists) -> pd.DataFrame:
+    """Records of several runs on their splits, in this order.
 
     Args:
-        folders: artefacts of the evaluating stages.
-        runs: the (experiment, variant, seed) triples that they must be.
-        splits: benchmark -> its splits.
+        folders: artefacts of the evaluating stages, one a run.
+        runs: the (experiment, variant, seed) that each must be.
+        splits: experiment -> variant -> benchmark -> the splits that its runs were evaluated on.
 
     Raises:
-        InputError: a run or a split is missing.
+        InputError: a run or a split is missing, or the folders are not those of the runs, in their order.
     """
-    places = [Path(benchmark, split) for benchmark, names in splits.items() for split in names]
-    records = pd.concat([read_records(folder / place / "records.csv") for folder in folders for place in places], ignore_index=True)
-    held = records[["experiment", "variant", "seed"]].drop_duplicates().itertuples(index=False)
-    found = {(str(experiment), str(variant), int(seed)) for experiment, variant, seed in held}
-    if missing := {(str(experiment), str(variant), int(seed)) for experiment, variant, seed in runs} ^ found:
-        raise InputError(
-            None, "--evaluate", f"and the study disagree about the run {min(missing)}; give one folder for each run of the study"
-        )
-    return records
+    wrong = "and the study disagree about the run {}; give one folder for each run of the study, in its order"
+    if len(folders) != len(runs):
+        raise InputError(None, "--evaluate", wrong.format(tuple(runs[min(len(folders), len(runs) - 1)])))
+    found = []
+    for folder, (experiment, variant, seed) in zip(folders, runs, strict=True):
+        for benchmark, names in splits[experiment][variant].items():
+            records = [read_records(folder / benchmark / split / "records.csv") for split in names]
+            held = {run for part in records for run in part[["experiment", "variant", "seed"]].itertuples(index=False, name=None)}
+            if held != {(experiment, variant, seed)}:
+                raise InputError(None, "--evaluate", wrong.format((experiment, variant, seed)))
+            found += records
+    return pd.concat(found, ignore_index=True)

@@ -19,6 +19,9 @@ class EvaluationSettings(Section):
 
     splits: dict[str, list[str]]
     """Benchmark -> its splits."""
+    on_val: dict[Experiment, list[str]]
+    """Experiment -> variants that are evaluated on `val` too. The others are not, as long as a benchmark has another split: nothing is
+    tested there, and it is half of the samples."""
     batch: PositiveInt
     confidence_threshold: OpenFraction
     """On probabilities: a slot at or above it is part of the prediction; none means "no target"."""

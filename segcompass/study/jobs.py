@@ -6,7 +6,7 @@ copy of the keys, which `segcompass.study.dvc_keys` writes and a test compares.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -189,6 +189,12 @@ def correlated_runs(study: Study) -> list[Run]:
     return listed_runs(study, study.analysis.correlation.variants)
 
 
+def split_lists(study: Study, runs: Sequence[Run]) -> dict[str, dict[str, dict[str, list[str]]]]:
+    """What some runs are evaluated on: experiment -> variant -> benchmark -> splits."""
+    variants = {name: dict.fromkeys(variant for experiment, variant, _ in runs if experiment == name) for name in EXPERIMENTS}
+    return {name: {variant: study.evaluated_splits(name, variant) for variant in of_it} for name, of_it in variants.items()}
+
+
 def run_job(stages: Mapping[str, str], run: Run) -> Job:
     """The job of a run in the stage of its experiment: `TRAIN`, `EVALUATE`, `INTERVENE` or `EXCHANGE`."""
     experiment, variant, seed = run
@@ -304,25 +310,25 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
             return {
                 "correlation": correlation,
                 "bootstrap": {key: analysis["bootstrap"][key] for key in ("level", "seed")},
-                "splits": raw["evaluation"]["splits"],
+                "splits": split_lists(study, correlated_runs(study)),
                 "runs": correlated_runs(study),
             }
         case "judge_claims":
             keys = {"claims": raw["claims"], "runs": runs, "splits": raw["evaluation"]["splits"], "controls": control_variants(study)}
             return keys | {"permutations": analysis["correlation"]["permutations"], "seed": analysis["bootstrap"]["seed"]}
         case "make_tables":
-            keys = {"runs": runs, "splits": raw["evaluation"]["splits"], "bootstrap": {"level": analysis["bootstrap"]["level"]}}
+            keys = {"runs": runs, "splits": split_lists(study, runs), "bootstrap": {"level": analysis["bootstrap"]["level"]}}
             return keys | {"experiments": described_experiments(study)} | {key: analysis[key] for key in ("families", "reinforcement")}
         case "make_figures":
             return {"report": raw["report"], "runs": runs, "saes": described_saes(study)}
         case "write_summary":
-            return {"study": study.study, "runs": runs, "splits": raw["evaluation"]["splits"]}
+            return {"study": study.study, "runs": runs, "splits": split_lists(study, runs)}
     raise AssertionError(f"no such stage: {job.stage}")
 
 
 def _evaluation(study: Study, experiment: Experiment, variant: str) -> dict[str, Any]:
     """The keys of `evaluation` that one variant's runs read; `gold_thoughts` says whether they read the gold thought too."""
-    raw = study.evaluation.model_dump(mode="json")
+    raw = study.evaluation.model_dump(mode="json", exclude={"on_val"}) | {"splits": study.evaluated_splits(experiment, variant)}
     return raw | {"oracle_thoughts": {experiment: [variant]} if variant in raw["oracle_thoughts"].get(experiment, []) else {}}
 
 

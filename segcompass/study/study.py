@@ -67,6 +67,13 @@ class Study(Section):
         experiment, variant, _ = run
         return self.interface_variant(variant if experiment == "interface" else self.joint_variant(variant).interface)
 
+    def evaluated_splits(self, experiment: Experiment, variant: str) -> dict[str, list[str]]:
+        """Benchmark -> the splits that a variant's runs are evaluated on."""
+        splits = self.evaluation.splits
+        if variant in self.evaluation.on_val.get(experiment, []):
+            return splits
+        return {benchmark: [name for name in names if name != "val"] or names for benchmark, names in splits.items()}
+
     def runs(self) -> list[Run]:
         """Every (experiment, variant, seed) of the study, in the file's order."""
         return [(name, *run) for name in EXPERIMENTS for run in self.experiment(name).runs()]
@@ -114,6 +121,7 @@ class Study(Section):
                 elif missing := [name for name in names if name not in self.evaluation.splits.get(benchmark, [])]:
                     found.append(f"{place}.{benchmark}: `{missing[0]}` is not evaluated; add it to evaluation.splits")
         listed_variants: dict[str, Mapping[Experiment, list[str]]] = {
+            "evaluation.on_val": self.evaluation.on_val,
             "evaluation.oracle_thoughts": self.evaluation.oracle_thoughts,
             "analysis.correlation.variants": self.analysis.correlation.variants,
             "analysis.intervention.variants": {"interface": self.analysis.intervention.variants},

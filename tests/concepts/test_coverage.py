@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from segcompass.concepts.coverage import coverage, covered_shares, pixels_under
+from segcompass.concepts.coverage import covered_shares, pixels_under
 from segcompass.concepts.coverage_curves import coverage_curves, random_shares, targets
 from tests.concepts.drawn import BOXES, drawn_tokens
 
@@ -16,17 +16,30 @@ def test_pixels_under_tokens() -> None:
     assert pixels.tolist() == [2, 1, 0, 0, 0] and area.tolist() == [4, 4, 4, 4, 0]
 
 
+def test_pixels_are_counted_where_tokens_overlap_the_edge() -> None:
+    generator = np.random.default_rng(1)
+    mask = generator.random((9, 13)) < 0.5
+    corners = np.sort(generator.integers(0, 15, (50, 2, 2)), 1).reshape(50, 4).astype(float)  # (x0, y0, x1, y1), some beyond the edge
+    expected = [int(mask[int(y0) : int(y1), int(x0) : int(x1)].sum()) for x0, y0, x1, y1 in corners]
+    assert pixels_under(corners, mask)[0].tolist() == expected and max(expected) > 20
+
+
+def coverage(scores: np.ndarray, target: np.ndarray, fraction: float) -> tuple[float, float]:
+    covered, expected = covered_shares(scores, *pixels_under(BOXES, target), (fraction,))
+    return float(covered[0]), float(expected[0])
+
+
 def test_coverage_counts_target_pixels_under_the_best_tokens() -> None:
     target = np.zeros((4, 4), bool)
     target[0, :3] = True  # 2 pixels under token 0, 1 under token 1
-    assert coverage(np.array([5.0, 1, 2, 3, 99]), BOXES, target, 0.25) == (pytest.approx(2 / 3), 0.25)
-    assert coverage(np.array([5.0, 6, 2, 3, 99]), BOXES, target, 0.5) == (pytest.approx(1.0), 0.5)
+    assert coverage(np.array([5.0, 1, 2, 3, 99]), target, 0.25) == (pytest.approx(2 / 3), 0.25)
+    assert coverage(np.array([5.0, 6, 2, 3, 99]), target, 0.5) == (pytest.approx(1.0), 0.5)
 
 
 def test_random_coverage_is_the_expectation() -> None:
     generator = np.random.default_rng(0)
     target = generator.random((4, 4)) < 0.4
-    drawn = [coverage(generator.random(5), BOXES, target, 0.25) for _ in range(4000)]
+    drawn = [coverage(generator.random(5), target, 0.25) for _ in range(4000)]
     assert np.mean([covered for covered, _ in drawn]) == pytest.approx(drawn[0][1], abs=0.02)
 
 

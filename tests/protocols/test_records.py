@@ -64,9 +64,16 @@ def test_read_runs_wants_exactly_the_runs_of_the_study(tmp_path: Path) -> None:
     place = tmp_path / "a" / "refcoco" / "val"
     place.mkdir(parents=True)
     write_records([row(experiment="joint", variant="full", seed=0)], place / "records.csv")
-    assert len(read_runs([tmp_path / "a"], [("joint", "full", 0)], {"refcoco": ["val"]})) == 1
-    with pytest.raises(InputError, match="run of the study"):
-        read_runs([tmp_path / "a"], [("joint", "full", 0), ("joint", "full", 1)], {"refcoco": ["val"]})
+    splits = {"joint": {"full": {"refcoco": ["val"]}}}
+    assert len(read_runs([tmp_path / "a"], [("joint", "full", 0)], splits)) == 1
+    for folders, runs in (
+        ([tmp_path / "a"], [("joint", "full", 0), ("joint", "full", 1)]),
+        ([tmp_path / "a"], [("joint", "full", 1)]),
+    ):
+        with pytest.raises(InputError, match=r"disagree about the run \('joint', 'full', 1\)"):
+            read_runs(folders, runs, splits)
+    with pytest.raises(InputError, match="rerun the stage that evaluates"):
+        read_runs([tmp_path / "a"], [("joint", "full", 0)], {"joint": {"full": {"refcoco": ["val", "testA"]}}})
 
 
 def test_pycocotools_loads_the_result_file(tmp_path: Path) -> None:
