@@ -163,8 +163,8 @@ def test_an_exchange_looks_once_at_every_arm_and_cell_of_every_sample() -> None:
 
 
 def test_pairs_of_a_world_are_counted_for_an_exchange() -> None:
-    """Two pairs of 5 attributes a split. On val 2 numbers of concepts are tried, each moved and isolated, after a look before. On test 9 arms
-    on the own attribute, 6 on another one, 7 where it is not named, each after a look before, and the ceiling."""
+    """Two pairs of 5 attributes a split. On val 2 numbers of concepts are tried, each moved and isolated, after a look before. On test 9
+    arms on the own attribute, 6 on another one, 7 where it is not named, each after a look before, and the ceiling."""
     world = micro_study()
     sizes = backbone_sizes(world, Path.cwd())
     only = world.analysis.exchange.model_copy(update={"variants": {"swap": ["reference"]}})

@@ -16,6 +16,7 @@ from segcompass.backbone.interface import OTHER
 from segcompass.backbone.load import load_vlm
 from segcompass.backbone.split import SplitModel
 from segcompass.datasets.artefact import LearningData, evaluated_samples, gold_thoughts, sample_image
+from segcompass.datasets.pairs import exchanged_pairs, paired_samples
 from segcompass.datasets.samples import Sample
 from segcompass.errors import InputError
 from segcompass.joint.batches import training_prompts
