@@ -320,7 +320,9 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
             keys = {"runs": runs, "splits": split_lists(study, runs), "bootstrap": {"level": analysis["bootstrap"]["level"]}}
             return keys | {"experiments": described_experiments(study)} | {key: analysis[key] for key in ("families", "reinforcement")}
         case "make_figures":
-            return {"report": raw["report"], "runs": runs, "saes": described_saes(study)}
+            references = {name: study.experiment(name).reference for name in EXPERIMENTS}
+            drawn = {"report": raw["report"], "runs": runs, "saes": described_saes(study), "references": references}
+            return drawn | {"bootstrap": {"level": analysis["bootstrap"]["level"]}}
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": split_lists(study, runs)}
     raise AssertionError(f"no such stage: {job.stage}")

@@ -61,7 +61,9 @@ rule make_figures:
         interface=of_experiment(TRAIN, "interface"),
         joint=of_experiment(TRAIN, "signals"),
         intervene=of_runs(INTERVENE, intervened_runs),
+        exchange=of_runs(EXCHANGE, exchanged_runs),
         correlate=artefact("correlate", "run.json"),
+        claims=artefact("judge_claims", "run.json"),
         sae=every_sae_and_swept,
         concepts=every_score,
     output:
@@ -82,7 +84,7 @@ rule make_figures:
     shell:
         "python -m segcompass.stages.make_figures --params {input.params} --data {input.data}"
         " --evaluate {input.evaluate} --interface {input.interface} --joint {input.joint} --intervene {input.intervene}"
-        " --correlate {input.correlate} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
+        " --exchange {input.exchange} --correlate {input.correlate} --claims {input.claims} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
 
 
 rule write_summary:
@@ -93,6 +95,7 @@ rule write_summary:
         run=artefact("write_summary", "run.json"),
         numbers=artefact("write_summary", "numbers.json"),
         metrics=artefact("write_summary", "metrics.json"),
+        details=artefact("write_summary", "details.md"),
         summary=report(
             artefact("write_summary", "summary.md"),
             caption="../report/summary.rst",
