@@ -28,7 +28,8 @@ NAMED_BY = {"evaluate": "variant", "battery": "variant", "concepts": "sae"}
 
 def work(stage: Stage) -> None:
     """Fills `records.json` and `records.npz`, and `claims`, `false_positives` and `metric_audit` as tables."""
-    params, given = stage.params, stage.collections
+    params = stage.params
+    given = stage.collections
     claims = ClaimsSettings.model_validate_json(json.dumps(params["claims"]))
     sources = Sources(
         read_runs(given["evaluate"], params["runs"], params["splits"]),

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from segcompass.reporting.palette import colours
 
 LABELS = {"visual": "codes of the picture", "instruction": "codes of the instruction", "thought": "codes of the thought"}
-LABELS |= {"reference": "reference state, around the dictionary"}
+LABELS |= {"reference": "reference state"}
 
 
 def paths_figure(shares: pd.DataFrame) -> Figure:

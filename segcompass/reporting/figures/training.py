@@ -5,6 +5,7 @@ Small multiples: a variant has a panel of its own, the reference's curve in grey
 The policy loss is not drawn: with one update a batch its value is 0 up to rounding, and its gradient stands in that of `language`.
 """
 
+import math
 import textwrap
 from collections.abc import Iterator
 
@@ -52,8 +53,8 @@ FROM_ZERO = {"reward_mask", "thought_accuracy", "considered", "live_groups", "kl
 """Quantities that are never negative and may not move at all; their axes begin at 0."""
 WINDOW = 20
 """The curves are running means over this share of the steps (one step in WINDOW)."""
-ACROSS = 8
-"""Variants side by side."""
+ACROSS = 11
+"""Variants side by side, at most."""
 
 
 def smoothed(curves: pd.DataFrame, panels: dict[str, str]) -> pd.DataFrame:
@@ -92,16 +93,16 @@ def _over_seeds(curves: pd.DataFrame, columns: list[str]) -> Iterator[tuple[str,
 
 
 def _multiples(drawn: pd.DataFrame, panels: dict[str, str], reference: str, marker: str) -> Figure:
-    """One panel a quantity and variant: its curve over the reference's in grey. Rows of panels share their axes."""
+    """One panel a quantity and variant: its curve over the reference's in grey. Panels of a quantity share their axes."""
     curves = {str(name): part for name, part in drawn.groupby("variant", sort=False)}
     behind = curves.get(reference)
     shown = [name for name in curves if name != reference] or [reference]
     shade = colours(shown)
-    blocks = [shown[start : start + ACROSS] for start in range(0, len(shown), ACROSS)]
+    across = math.ceil(len(shown) / math.ceil(len(shown) / ACROSS))
+    blocks = [shown[start : start + across] for start in range(0, len(shown), across)]
     rows = [(name, block) for name in panels for block in blocks]
-    columns = len(blocks[0])
-    size = (max(3.2, 1.35 * columns + 0.5), 1.25 * len(rows) + 0.4)
-    figure, axes = pyplot.subplots(len(rows), columns, figsize=size, sharex=True, sharey="row", squeeze=False)
+    size = (max(3.2, 1.15 * across + 0.5), 1.2 * len(rows) + 0.4)
+    figure, axes = pyplot.subplots(len(rows), across, figsize=size, sharex=True, sharey="row", squeeze=False)
     for line, (name, block) in zip(axes, rows, strict=True):
         for axis, variant in zip(line, block, strict=False):
             if behind is not None:
@@ -111,9 +112,14 @@ def _multiples(drawn: pd.DataFrame, panels: dict[str, str], reference: str, mark
             axis.tick_params(labelsize=6.5)
         for axis in line[len(block) :]:
             axis.set_visible(False)
-        if name in FROM_ZERO:
-            top = line[0].get_ylim()[1]
-            line[0].set_ylim(-top / 30, top * 31 / 30)
+        line[0].set_ylim(*_limits(drawn[name], name in FROM_ZERO))
         line[0].set_ylabel(textwrap.fill(panels[name], 20), fontsize=7)
     figure.supxlabel(f"step; grey: {reference}", fontsize=8)
     return figure
+
+
+def _limits(values: pd.Series, from_zero: bool) -> tuple[float, float]:
+    """The same for every panel of a quantity, with a margin."""
+    low, high = (0.0 if from_zero else float(values.min())), float(values.max())
+    margin = (high - low or 1.0) / 30
+    return low - margin, high + margin
