@@ -165,12 +165,13 @@ class Sources:
         return Stated(Estimate(value, low, high, p, 1, 0, 0), Permuted(np.zeros(0), np.zeros(0)))
 
     def _balance(self, estimand: Estimand, controls: Sequence[str]) -> dict[str, float]:
-        """Geometric means over the runs of the variants; a quantity that no run reports is unknown."""
+        """Geometric means over the runs of the variants, and over sizes where the estimand has them all; what no run reports is unknown."""
         if not isinstance(estimand, BatteryEstimand):
             return {}
         rows = self.balances
         rows = rows[(rows["intervention"] == estimand.intervention) & rows["arm"].isin([estimand.arm, estimand.control])]
         rows = rows[rows["variant"].isin(variants_of(estimand))]
+        rows = rows if estimand.at is None else rows[rows["at"] == estimand.at]
         found: dict[str, float] = {}
         for quantity in controls:
             part = rows[rows["quantity"] == quantity]

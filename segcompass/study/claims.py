@@ -22,6 +22,22 @@ Difference = Annotated[str, Field(pattern=r"^[a-z0-9_]+ - [a-z0-9_]+$")]
 """`variant - other`."""
 
 
+MEASURES = {
+    "curve": ("score", "iou", "kept_score", "removed_score", "kept_iou", "removed_iou"),
+    "dose": ("score", "monotone", "rise"),
+    "composition": ("effect_a", "effect_b", "effect_both", "interaction"),
+    "attribution": ("rank_correlation", "rank_correlation_mask", "total", "difference", "completeness_residual"),
+    "traceability": (
+        *("score", "mask_score", "observed", "observed_mask"),
+        *("predicted", "predicted_integrated", "predicted_permuted", "predicted_mask"),
+    ),
+    "swap": ("cause", "cause_iou", "isolation", "isolation_iou", "stays", "stays_iou"),
+    "thought_swap": ("moved", "moved_iou", "iou_change"),
+    "paths": ("cell", "shapley", "total", "shapley_score", "total_score"),
+}
+"""Intervention -> what it measures; the module of each in `segcompass/causal/` says how."""
+
+
 class DifferenceEstimand(Section):
     """A measure of one variant minus that of another, paired over seeds and expressions."""
 
@@ -177,6 +193,10 @@ def claims_contradictions(
         if isinstance(estimand, BatteryEstimand):
             if outside := [variant for variant in own if variant in known and variant not in experiments["interface"]]:
                 yield f"{place}.estimand.of: the battery edits interfaces, and `{outside[0]}` is a variant of signals"
+            measures = MEASURES[estimand.intervention]
+            for key, measure in (("measure", estimand.measure), ("over", estimand.over)):
+                if measure is not None and measure not in measures:
+                    yield f"{place}.estimand.{key}: {estimand.intervention} has no `{measure}`; choose from {', '.join(measures)}"
             needs = estimand.figure not in ("mean", "area")
             if needs == (estimand.over is None):
                 remedy = "name the second measure of the" if needs else "must be null for the figure"

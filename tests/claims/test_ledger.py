@@ -77,11 +77,12 @@ def curves(effects: dict[tuple[str, str], float]) -> pd.DataFrame:
 
 BALANCE = pd.DataFrame(
     [
-        ("reference", 0, "curve", "matched", quantity, kind, ratio)
+        ("reference", 0, "curve", "matched", at, quantity, kind, ratio * (1.0 if at == "2" else 1.1))
         for quantity, ratio in (("mass", 1.1), ("frequency", 2.9))
         for kind in ("visual", "thought")
+        for at in ("2", "4")
     ],
-    columns=["variant", "seed", "intervention", "arm", "quantity", "token_type", "ratio"],
+    columns=["variant", "seed", "intervention", "arm", "at", "quantity", "token_type", "ratio"],
 )
 LEVELS = {"reference": 0.1, "dense": 0.0, "alike": 0.1, "null_reference": 0.0, "null_dense": 0.0, "loud_null": 0.05, "gold": 0.0}
 
@@ -120,6 +121,7 @@ CLAIMS = section(
         "necessary": (battery(), rule(0.1, family="f", controls=["mass"])),
         "unbalanced": (battery(), rule(0.1, family="f", controls=["frequency"])),
         "unknown_balance": (battery(), rule(0.1, family="f", controls=["norm"])),
+        "at_one_size": (battery(at="2", figure="mean"), rule(0.1, family="f", controls=["mass"])),
         "unmeasured": (battery(intervention="dose", at="2"), rule(0.1, family="f")),
     },
     permutations=100,
@@ -147,13 +149,16 @@ def test_known_effects_have_their_verdicts(record: LedgerRecord) -> None:
         "necessary": "supported",
         "unbalanced": "invalid",
         "unknown_balance": "invalid",
+        "at_one_size": "supported",
         "unmeasured": "undecided",
         "art": "not tested",
     }
     assert found["true"].effect is not None and found["true"].effect.estimate == pytest.approx(0.1, abs=0.01), "val does not count"
     assert found["necessary"].effect is not None and found["necessary"].effect.estimate == pytest.approx(0.2, abs=0.01)
     assert found["gap"].effect is not None and found["gap"].effect.estimate == pytest.approx(0.5, abs=0.06)
-    assert "null twin shows" in found["loud"].reason and "frequency on thought tokens is 2.90" in found["unbalanced"].reason
+    assert "null twin shows" in found["loud"].reason and "frequency on thought tokens is 3.04" in found["unbalanced"].reason
+    balances = {name: record.claims[name].balance["mass on thought tokens"] for name in ("necessary", "at_one_size")}
+    assert balances == {"necessary": pytest.approx(1.1 * 1.1**0.5), "at_one_size": pytest.approx(1.1)}
     assert found["unmeasured"].reason == "no run of reference measured `iou` under dose, matched"
     assert found["art"].reason == "No photographs."
 
