@@ -1,50 +1,86 @@
-"""Which concepts carry a slot: gradient times activation of the slot's heat map, per concept (design section 9).
+"""Attribution against truth: do contributions rank concepts as removing each of them alone does?
 
-Shape letters: N samples, T tokens, F concepts, K slots, m side of low-resolution maps.
+Gold: for every active concept of a slot, score(all) - score(without it), exactly, and the mean change of the mask's probabilities over the
+image. Where more concepts are active than the study asks for, as many are drawn.
+
+| arm | measure | formula | null value | range |
+|---|---|---|---|---|
+| `gradient`, `integrated` | `rank_correlation` | Spearman of contributions and gold | 0 | -1 to 1 |
+| `permuted` | `rank_correlation` | the same of the gradient's contributions, permuted over the concepts | 0 | -1 to 1 |
+| all three | `rank_correlation_mask` | Spearman of absolute contributions and the change of the mask | 0 | -1 to 1 |
+| `gradient`, `integrated` | `total` | sum of all contributions | | |
+| | `difference` | score(all) - score(none), what a complete attribution adds up to | | |
+| | `completeness_residual` | abs(total - difference) / abs(difference) | 1 where contributions are 0 | 0 and above |
+
+Contributions: gradient times activation, and integrated gradients (Sundararajan et al., 2017) from zero codes by the midpoint rule, with
+steps that are short where codes are small (chunk.py); with 10 left end-points, as in sparse feature circuits (Marks et al., 2024), they are
+not complete. Of a score that is blind to the scale of codes the sum of gradient times activation is 0 whatever the concepts add (Euler):
+these contributions say which concepts matter more than others, and no residual of theirs can be small. Measures are means over a sample's
+slots.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from segcompass.joint.inference import Segmenting, Thoughts
+from segcompass.causal.chunk import Chunk, Found
+from segcompass.causal.edits import Edit
+from segcompass.causal.estimands import spearman
+from segcompass.causal.units import ConceptUnits
 
 
-def slot_score(heat: Tensor, mask_logits: Tensor, valid: Tensor) -> Tensor:
-    """How far a heat map stands out inside its own predicted mask: mean logit inside minus mean logit outside, per slot [n].
-
-    No truth is used. A slot whose mask is empty, or fills the image, scores its mean logit inside or outside alone.
+def attribution(chunk: Chunk, units: ConceptUnits, ablated: int, steps: int, masks: bool) -> Iterator[Found]:
+    """Measures of a chunk.
 
     Args:
-        heat: logits [n, m, m].
-        mask_logits: [n, m, m].
-        valid: bool [m, m], or [n, m, m].
+        chunk: samples and their slots.
+        units: of the chunk.
+        ablated: at most so many concepts of a slot are removed alone.
+        steps: of integrated gradients.
+        masks: whether the change of the mask is measured.
     """
-    inside = (mask_logits > 0) & valid
-    outside = ~inside & valid
-    return _mean(heat, inside) - _mean(heat, outside)
+    draws = chunk.generators(6)
+    places = [np.sort(draw.choice(count, min(ablated, count), replace=False)) for draw, count in zip(draws, units.counts, strict=True)]
+    scores, changes = ablated_alone(chunk, units, places, masks)
+    contributions = {"gradient": chunk.gradients, "integrated": chunk.integrated(steps)}
+    contributions["permuted"] = [
+        values[torch.from_numpy(draw.permutation(len(values)))] for values, draw in zip(chunk.gradients, draws, strict=True)
+    ]
+    nothing = chunk.scores(units.with_tokens(units.nothing()))
+    for arm, found in contributions.items():
+        mine = [values.double().cpu().numpy()[own] for values, own in zip(found, places, strict=True)]
+        yield Found(arm, "", "rank_correlation", chunk.mean([spearman(*pair) for pair in zip(mine, scores, strict=True)]))
+        if masks:
+            ranked = [spearman(abs(values), change) for values, change in zip(mine, changes, strict=True)]
+            yield Found(arm, "", "rank_correlation_mask", chunk.mean(ranked))
+        if arm != "permuted":
+            total, difference = torch.stack([values.sum() for values in found]), chunk.score - nothing
+            yield Found(arm, "", "total", chunk.watched.of_samples(total))
+            yield Found(arm, "", "difference", chunk.watched.of_samples(difference))
+            residual = torch.where(difference == 0, torch.nan, (total - difference).abs() / difference.abs())
+            yield Found(arm, "", "completeness_residual", chunk.watched.of_samples(residual))
 
 
-def dense_codes(thoughts: Thoughts) -> Tensor:
-    """The thoughts' codes [N, T, F]."""
-    codes = thoughts.reading.codes
-    assert isinstance(codes, Tensor)
-    return codes
+@torch.no_grad()
+def ablated_alone(chunk: Chunk, units: ConceptUnits, places: list[np.ndarray], masks: bool) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Gold of each row's concepts at `places`: falls of the score, and mean changes of the mask's probabilities (empty without masks)."""
+    watched = chunk.watched
+    falls: list[Tensor] = []
+    changes: list[Tensor] = []
+    before = watched.mask_logits(watched.heat(units.whole)).sigmoid() if masks else None
+    for number in range(max(map(len, places))):
+        heat = watched.heat(units.removed([Edit.whole(own[number : number + 1].tolist()) for own in places]))
+        falls.append(chunk.score - watched.score(heat))
+        if before is not None:
+            moved = (watched.mask_logits(heat).sigmoid() - before).abs() * watched.valid
+            changes.append(moved.sum((1, 2)) / watched.valid.sum((1, 2)))
 
+    def by_row(values: list[Tensor]) -> list[np.ndarray]:
+        if not values:
+            return [np.empty(0)] * len(places)
+        table = torch.stack(values, 1).double().cpu().numpy()
+        return [row[: len(own)] for row, own in zip(table, places, strict=True)]
 
-def contributions(segmenting: Segmenting, thoughts: Thoughts, slots: Sequence[Sequence[int]]) -> Tensor:
-    """Contribution [N, F] of each concept, over all tokens of a sample, to the scores of the sample's given slots."""
-    codes = dense_codes(thoughts).clone().requires_grad_(True)
-    with torch.enable_grad():
-        output = segmenting.segment(thoughts, codes)
-        scores = [
-            slot_score(output.heat[i, list(chosen)], output.mask_logits[i, list(chosen)].detach(), thoughts.valid[i]).sum()
-            for i, chosen in enumerate(slots)
-        ]
-        (gradient,) = torch.autograd.grad(torch.stack(scores).sum(), codes)
-    return (gradient * codes.detach()).sum(1)
-
-
-def _mean(values: Tensor, where: Tensor) -> Tensor:
-    return (values * where).sum((1, 2)) / where.sum((1, 2)).clamp(min=1)
+    return by_row(falls), by_row(changes)

@@ -4,10 +4,11 @@ By corresponding tokens of the two sides' thoughts, t of T:
 * concepts: those with the greatest mean over t of |z_f - z'_f|, first;
 * neurons and principal components of the hidden states, by the same rule: |h_i - h'_i|, |p_i (h - h')|. The components are those of the
   thoughts' hidden states of the same pairs, all d of them;
-* directions, the supervised ceiling: an orthonormal basis of the differences of the values' mean hidden states over the tokens that name
-  the value (those where the two thoughts have different words), as many as the attribute has values less one. For two values this is the
-  one direction of the difference of means. It lies in the space of hidden states, as distributed alignment search does: in the space of
-  codes a direction would be bound to the dictionary that it is a ceiling for.
+* directions, the supervised ceiling: differences of mean hidden states. Of every two values u and v, the mean of h(u) - h(v) over pairs and
+  corresponding tokens, once over tokens that name the value (where the thoughts have different words) and once over the others, which the
+  value reaches by attention; of each role as many leading directions of these differences as the attribute has values less one, together an
+  orthonormal basis. For two values these are the two differences of means themselves. They lie in the space of hidden states, as those of
+  distributed alignment search do: in the space of codes they would be bound to the dictionary that they are a ceiling for.
 
 Shape letters: F concepts, d language width, r dimensions.
 """
@@ -71,7 +72,7 @@ def find_carriers(pairs: PairRuns, size: int) -> Carriers:
         codes: Tensor | float = 0.0
         states: Tensor | float = 0.0
         along: Tensor | float = 0.0
-        named: dict[str, list[Tensor]] = {}
+        between: dict[tuple[bool, str, str], list[Tensor]] = {}
         for chunk in chunks(attribute):
             own, other, group = chunk.tokens("thought")
             hidden, ids = chunk.answers.hidden, chunk.answers.pool.ids
@@ -81,13 +82,18 @@ def find_carriers(pairs: PairRuns, size: int) -> Carriers:
             along = along + (difference @ axes.T).abs().sum(0).double()
             naming = ids[own] != ids[other]
             for place, (value, other_value) in enumerate(chunk.values):
-                here = naming & (group == place)
-                named.setdefault(value, []).append(hidden[own[here]])
-                named.setdefault(other_value, []).append(hidden[other[here]])
+                turned = 1.0 if value < other_value else -1.0
+                first, second = sorted((value, other_value))
+                for role in (True, False):
+                    tokens = difference[(naming == role) & (group == place)]
+                    if len(tokens):
+                        between.setdefault((role, first, second), []).append(turned * tokens.mean(0))
         for kept, total in ((found.concepts, codes), (found.neurons, states), (found.components, along)):
             assert isinstance(total, Tensor)
             kept[attribute] = torch.argsort(total, descending=True, stable=True)
-        found.directions[attribute] = spanned([torch.cat(parts).mean(0) for parts in named.values() if sum(map(len, parts))])
+        values = {value for _, *both in between for value in both}
+        roles = ([torch.stack(of).mean(0) for (kind, *_), of in between.items() if kind == role] for role in (True, False))
+        found.directions[attribute] = joined([spanned(means, len(values) - 1) for means in roles if means])
     return found
 
 
@@ -104,11 +110,17 @@ def moved(own: Codes, other: Codes) -> Tensor:
     return total
 
 
-def spanned(means: list[Tensor]) -> Tensor:
-    """Orthonormal basis [r, d] of the differences of means [d]; r is 0 where they are all alike."""
-    stacked = torch.stack(means).double()
-    _, strengths, directions = torch.linalg.svd(stacked - stacked.mean(0), full_matrices=False)
-    return directions[strengths > LEAST_SINGULAR * strengths.max().clamp(min=torch.finfo(torch.float32).tiny)].float()
+def spanned(differences: list[Tensor], most: int) -> Tensor:
+    """Orthonormal basis [r, d] of the leading directions of some vectors [d], `most` at most; r is 0 where all of them are 0."""
+    _, strengths, directions = torch.linalg.svd(torch.stack(differences).double(), full_matrices=False)
+    kept = strengths > LEAST_SINGULAR * strengths.max().clamp(min=torch.finfo(torch.float32).tiny)
+    return directions[kept][:most].float()
+
+
+def joined(bases: list[Tensor]) -> Tensor:
+    """Orthonormal basis [r, d] of what several bases [r_i, d] span together."""
+    rows = torch.cat(bases)
+    return spanned(list(rows), len(rows)) if len(rows) else rows
 
 
 def _principal(chunks: Iterator[PairChunk]) -> Tensor:

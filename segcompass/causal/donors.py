@@ -7,7 +7,6 @@ All donors have a target. A sample that has no donor of a kind has no measuremen
 """
 
 from collections.abc import Sequence
-from itertools import zip_longest
 
 import numpy as np
 
@@ -15,15 +14,6 @@ from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample
 
 KINDS = ("other_target", "same_target", "other_image")
-
-
-def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """`count` samples, or all where there are fewer: the first one of each image, then the second ones, and so on."""
-    of_image: dict[str, list[Sample]] = {}
-    for sample in samples:
-        of_image.setdefault(sample.image, []).append(sample)
-    turns = zip_longest(*of_image.values())
-    return [sample for turn in turns for sample in turn if sample is not None][:count]
 
 
 class Donors:

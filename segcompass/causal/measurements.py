@@ -8,7 +8,9 @@
   samples of a study are the same for every run, so that seeds are crossed with images.
 
 `balance.csv`, columns `BALANCE`: in `quantity` (frequency, mass, norm) and `token_type`, what an edit touches over what its control `arm`
-touches, as the geometric mean over samples; 1 is balance. Nothing here estimates: means and intervals are formed over runs.
+touches, as the geometric mean over samples; 1 is balance. It depends on the size of the edit, `at`, as measurements do.
+
+Nothing here estimates: means and intervals are formed over runs.
 """
 
 import re
@@ -52,6 +54,7 @@ class Balance(NamedTuple):
 
     intervention: str
     arm: str
+    at: str
     quantity: str
     token_type: str
     ratio: float

@@ -1,7 +1,8 @@
 """What an edit is judged by: the masks of slots that were fixed before it.
 
 The slots are those that are confident before the edit, or the most confident one (`leading_slots`); the mask is the union of theirs,
-whatever becomes of their confidence. So an edit cannot change which maps are compared. Only these slots' masks are decoded.
+whatever becomes of their confidence. So an edit cannot change which maps are compared. Only these slots' maps and masks are made, and what
+an image gives to them is computed once.
 
 Shape letters: N samples, K slots, C embedding channels, g embedding side, m side of low-resolution maps.
 """
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcompass.causal.attribution import slot_score
+from segcompass.causal.watched import slot_score
 from segcompass.joint.cached_images import CachedImages
 from segcompass.joint.model import InterfaceModel
 from segcompass.joint.reading import Reading
@@ -58,6 +59,7 @@ class Responding:
     def __init__(self, model: InterfaceModel, threshold: float) -> None:
         """`threshold`: of the confidences that a prediction needs."""
         self.model, self.threshold = model, threshold
+        self._keys: tuple[Pictures, Tensor] | None = None
 
     @torch.no_grad()
     def to(self, reading: Reading, pictures: Pictures, slots: list[list[int]] | None = None) -> Response:
@@ -66,30 +68,35 @@ class Responding:
         Raises:
             InputError: a confidence or a mask is not finite.
         """
-        heat, confidence = self.model.read(reading, pictures.embeddings)
-        refuse_unfinite({"confidence": confidence}, None, REMEDY)
-        chosen = fixed_slots(confidence.sigmoid().double().cpu().numpy(), self.threshold) if slots is None else slots
-        owners = torch.tensor([sample for sample, own in enumerate(chosen) for _ in own], device=heat.device)
-        maps = heat[owners, torch.tensor([slot for own in chosen for slot in own], device=heat.device)]
-        valid = pictures.valid[owners]
-        logits = self.model.masks(maps[:, None], pictures.embeddings[owners], valid)[:, 0]
+        interface, keys = self.model.interface, self._keys_of(pictures)
+        shown = interface.shown(self.model.seen(reading))
+        queries = interface.codebook(shown)
+        if slots is None:
+            _, confidence = interface.mapper.maps(queries, shown.references, keys)
+            refuse_unfinite({"confidence": confidence}, None, REMEDY)
+            slots = fixed_slots(confidence.sigmoid().double().cpu().numpy(), self.threshold)
+        owners = torch.tensor([sample for sample, own in enumerate(slots) for _ in own], device=keys.device)
+        which = torch.tensor([slot for own in slots for slot in own], device=keys.device)
+        heat, _ = interface.mapper.maps(queries[owners], shown.references[owners], keys[owners], which)
+        maps, valid = heat[:, 0], pictures.valid[owners]
+        logits = self.model.masks(heat, pictures.embeddings[owners], valid)[:, 0]
         refuse_unfinite({"mask logits": logits}, None, REMEDY)
         scores = slot_score(maps, logits, valid).double().cpu().numpy()
         masks, means, start = [], [], 0
-        for own, size in zip(chosen, pictures.sizes, strict=True):
+        for own, size in zip(slots, pictures.sizes, strict=True):
             part = slice(start, start + len(own))
             masks.append(np.asarray(self.model.segmenter.to_image(logits[part], size).any(0)))
             means.append(float(scores[part].mean()))
             start = part.stop
-        return Response(masks, np.array(means), chosen)
+        return Response(masks, np.array(means), slots)
+
+    def _keys_of(self, pictures: Pictures) -> Tensor:
+        """The mapper's keys of some pictures, kept until others are asked for."""
+        if self._keys is None or self._keys[0] is not pictures:
+            self._keys = pictures, self.model.interface.mapper.keys(pictures.embeddings)
+        return self._keys[1]
 
 
 def fixed_slots(confidences: np.ndarray, threshold: float) -> list[list[int]]:
     """Of each sample, by confidences [N, K], the slots at or above the threshold or, where there is none, the most confident one."""
     return [list(confident_slots(own.tolist(), threshold)) or [int(own.argmax())] for own in confidences]
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two bool masks [height, width]; 1 where both are empty."""
-    union = np.logical_or(a, b).sum()
-    return float(np.logical_and(a, b).sum() / union) if union else 1.0

@@ -3,8 +3,8 @@
 Arms, of which each exchanges something of the edited side's tokens with those of the other side that correspond to them:
 * `attribute`: the k concepts that carry the attribute (`carriers.py`), on tokens of the thought; `attribute_text`: of the instruction too.
 * `matched`: random concepts in their place (`swap_controls.py`).
-* `whole`, `whole_text`: all concepts, the most that an exchange of codes can do.
-* `direction`: hidden states' coordinates in the span of the values' difference of means, encoded again: the supervised ceiling.
+* `whole`: all concepts, the most that an exchange of codes can do.
+* `direction`: hidden states' coordinates in the span of the values' differences of means, encoded again: the supervised ceiling.
 * `neurons`, `components`: k coordinates of the hidden states, or k of their principal components, likewise encoded again.
 * `identity`: no concept, through the same steps; the sham.
 * `ceiling`: nothing is exchanged; the mask of the sample that asks for the expected target in the same picture.
@@ -36,17 +36,18 @@ from segcompass.causal.code_exchange import with_concepts_of, with_subspace_of
 from segcompass.causal.disentanglement import disentanglement
 from segcompass.causal.measurements import Balance, Measurement, geometric_mean
 from segcompass.causal.pair_runs import PairChunk, PairRuns, Where
-from segcompass.causal.response import Pictures, Responding, Response, iou
+from segcompass.causal.response import Pictures, Responding, Response
 from segcompass.causal.swap_controls import PairDifference, matched_in_mass
 from segcompass.causal.token_pool import Encoding
+from segcompass.causal.watched import iou
 from segcompass.datasets.masks import Rle, decode
 from segcompass.datasets.samples import Sample
 from segcompass.joint.reading import Codes
 from segcompass.sae.sparse_tokens import SparseTokens
 
-OWN_ARMS = ("identity", "attribute", "attribute_text", "matched", "whole", "whole_text", "direction", "neurons", "components")
+OWN_ARMS = ("identity", "attribute", "attribute_text", "matched", "whole", "direction", "neurons", "components")
 """Arms on the pair's own attribute."""
-OTHER_ARMS = ("attribute", "attribute_text", "matched", "direction", "neurons", "components")
+OTHER_ARMS = ("attribute", "matched", "direction", "neurons", "components")
 """Arms on another attribute: those that single one out."""
 STAY_ARMS = ("identity", "attribute", "matched", "whole", "direction", "neurons", "components")
 """Arms on pairs whose expression does not name the attribute."""
@@ -66,8 +67,8 @@ class Swaps:
     row_lengths: Tensor
     """float [F], of the codebook's rows."""
     seed: int
-    balances: dict[tuple[str, str], list[float]] = field(default_factory=dict)
-    """(Arm, quantity) -> ratio of each pair."""
+    balances: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
+    """(Arm, attribute, quantity) -> ratio of each pair."""
 
     def measure(self, count: int, size: int, scenes: Scenes) -> Iterator[Measurement]:
         """All arms with `count` concepts an attribute, `size` pairs at a time."""
@@ -95,9 +96,9 @@ class Swaps:
         return disentanglement({key: float(np.mean(values)) for key, values in cause.items()}, means)
 
     def balance(self) -> Iterator[Balance]:
-        """Of what `matched` was given so far."""
-        for (arm, quantity), ratios in self.balances.items():
-            yield Balance("swap", arm, quantity, "thought", geometric_mean(np.array(ratios)))
+        """Of what `matched` was given so far in the place of the pairs' own attributes."""
+        for (arm, attribute, quantity), ratios in self.balances.items():
+            yield Balance("swap", arm, attribute, quantity, "thought", geometric_mean(np.array(ratios)))
 
     def _caused(self, chunk: PairChunk, attribute: str, count: int) -> Iterator[Measurement]:
         case = self._case(chunk)
@@ -166,8 +167,9 @@ class Swaps:
             chosen = self.carriers.chosen(attribute, count, len(self.row_lengths)).cpu().numpy()
             draws = [self.seed, self.pairs.attributes.index(chunk.pairs[0].attribute), self.pairs.attributes.index(attribute), number]
             control = matched_in_mass(difference, chosen, np.random.default_rng(draws))
-            for quantity, ratio in difference.ratios(np.flatnonzero(chosen), control).items():
-                self.balances.setdefault(("matched", quantity), []).append(ratio)
+            if attribute == chunk.pairs[place].attribute:
+                for quantity, ratio in difference.ratios(np.flatnonzero(chosen), control).items():
+                    self.balances.setdefault(("matched", attribute, quantity), []).append(ratio)
             mask = torch.zeros_like(self.row_lengths, dtype=torch.bool)
             mask[torch.from_numpy(control).to(mask.device)] = True
             found.append(mask)

@@ -35,6 +35,7 @@ from segcompass.footprint.work import (
     on_the_fly_work,
     vision_forward,
 )
+from segcompass.study.analysis import InterventionSettings
 from segcompass.study.interface import InterfaceSettings
 from segcompass.study.jobs import Job, all_jobs, sae_layer
 from segcompass.study.joint import JointSettings
@@ -190,13 +191,35 @@ def validation_work(study: Study, backbone: Backbone, joint: JointSettings) -> W
 
 
 def intervention_work(study: Study, backbone: Backbone, interface: InterfaceSettings) -> Work:
-    """`intervene` on one run, from cached answers: one look before, three dense passes' worth for the gradient of contributions, and the
-    edits: a sham one, and two for each number of concepts."""
+    """`intervene` on one run, from cached answers, as if every slot led: codes and a first look at all slots, then a reading and often a
+    mask of one slot for each edit of it; a gradient is three of them."""
     settings = study.analysis.intervention
-    expressions = settings.samples * sum(len(splits) for splits in settings.splits.values())
-    once = Work(single=product(study, backbone, interface.model.sae))
-    once += segmented_work(study, backbone, interface) * (1 + 1 + 2 * len(settings.top_concepts))
-    return (once + segmented_work(study, backbone, interface, dense=True) * 3) * expressions
+    size, segmenter = interface_size(study, backbone, interface), backbone.segmenters[interface.model.segmenter]
+    reading, mask = size.reading(sum(answer_lengths(study, backbone))), mask_forward(segmenter)
+    expressions, readings, masks = edited_slots(settings, interface.model.readout == "concepts")
+    once = Work(single=product(study, backbone, interface.model.sae) + reading)
+    edits = Work(single=interface.model.slots * (readings * reading + masks * mask))
+    return once * ((expressions + settings.fitted) * len(settings.splits)) + edits * len(settings.splits)
+
+
+def edited_slots(settings: InterventionSettings, concepts: bool) -> tuple[int, int, int]:
+    """Expressions of a benchmark that are edited, and readings and masks of all edits of a slot of each; `concepts` are read, or not."""
+    traced = settings.traceability
+    observed = len(traced.sizes) + 2
+    counts = [settings.sham, traced.samples]
+    readings = 2 * settings.sham + traced.samples * (3 * (settings.steps + 2) + observed)
+    masks = 2 * settings.sham + traced.samples * (3 + observed)
+    if concepts:
+        curve, alone = settings.curve, settings.attribution
+        for count in curve.samples.values():
+            readings += count * (2 + 5 * len(curve.masks)) + 5 * min(count, curve.grid) * (len(curve.fractions) - len(curve.masks))
+            masks += count * (2 + 5 * len(curve.masks)) * bool(curve.masks)
+        readings += settings.dose.samples * 2 * len(settings.dose.doses) + settings.composition.samples * 10
+        readings += alone.samples * (alone.ablated + 3 * settings.steps + 2)
+        masks += min(alone.samples, alone.mask_samples) * (alone.ablated + 1)
+        counts += [*curve.samples.values(), settings.dose.samples, settings.composition.samples, alone.samples]
+    expressions = max(counts)
+    return expressions, readings + expressions * (1 + 3), masks + expressions
 
 
 def exchange_work(study: Study, backbone: Backbone, variant: str) -> Work:

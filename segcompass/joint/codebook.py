@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segcompass.joint.reading import Reading
+from segcompass.joint.reading import Shown
 from segcompass.joint.tokens import ConceptTokens, ReferenceTokens, WordTokens
 
 PROMPT_LOGIT = -4.0
@@ -77,13 +77,13 @@ class PooledSlots(nn.Module):
 
 
 class Codebook(nn.Module):
-    """Readings -> slots [N, K, q]."""
+    """Readings -> tokens, by `tokens`, -> slots [N, K, q]."""
 
     def __init__(self, tokens: ConceptTokens | WordTokens | ReferenceTokens, slots: QuerySlots | PooledSlots) -> None:
         super().__init__()
         self.tokens, self.slots = tokens, slots
 
-    def forward(self, reading: Reading) -> Tensor:
+    def forward(self, shown: Shown) -> Tensor:
         """Slots [N, K, q]."""
-        slots: Tensor = self.slots(*self.tokens(reading))
+        slots: Tensor = self.slots(shown.tokens, shown.read, shown.thought)
         return slots

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from segcompass.backbone.instruction import InstructionReading
 from segcompass.backbone.interface import HookStates, Image, Prompts
+from segcompass.backbone.token_types import OTHER
 from segcompass.datasets.samples import Sample
+from segcompass.joint.answer_codes import blanked
 from segcompass.joint.cached_answers import CachedAnswers
 from segcompass.joint.cached_images import CachedImages
 from segcompass.joint.embeddings import Embeddings
@@ -23,6 +25,9 @@ from segcompass.joint.reading import Codes, Reading
 from segcompass.joint.rollouts import answer, read_answers, with_unreadable
 from segcompass.numerics.finite import refuse_unfinite
 from segcompass.protocols.no_target import confident_slots
+
+Place = tuple[str, str, Sample]
+"""Benchmark and split of a sample, and the sample."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Thoughts:
     hidden: Tensor
     """[N, T, d], at the hook, of the well-formed answers."""
     reading: Reading
-    """Of the same; its codes are dense."""
+    """Of the same; its codes are dense but where sparse ones were asked for."""
     embeddings: Tensor
     """[N, C, g, g]."""
     valid: Tensor
@@ -102,21 +107,35 @@ class Segmenting:
 class CachedThoughts:
     """Thoughts of evaluated samples from the cached answers of a policy that is not trained."""
 
-    def __init__(self, answers: CachedAnswers, images: CachedImages, model: InterfaceModel) -> None:
-        self.answers, self.images, self.model = answers, images, model
+    def __init__(self, answers: CachedAnswers, images: CachedImages, model: InterfaceModel, sparse: bool = False) -> None:
+        """`sparse` gives codes in sparse form: [N, T, F] never exists."""
+        self.answers, self.images, self.model, self.sparse = answers, images, model, sparse
         self._rows = {(owner.benchmark, owner.split, owner.sample_id): row for row, owner in enumerate(answers.owners)}
 
-    @torch.no_grad()
     def of(self, benchmark: str, split: str, samples: Sequence[Sample]) -> Thoughts:
         """What was answered to samples of one split.
 
         Raises:
             KeyError: a sample was not answered.
         """
-        rows = [self._rows[benchmark, split, sample.sample_id] for sample in samples]
+        return self.of_places([(benchmark, split, sample) for sample in samples])
+
+    @torch.no_grad()
+    def of_places(self, places: Sequence[Place]) -> Thoughts:
+        """What was answered to samples of any splits.
+
+        Raises:
+            KeyError: a sample was not answered.
+        """
+        samples = [sample for _, _, sample in places]
+        rows = [self._rows[benchmark, split, sample.sample_id] for benchmark, split, sample in places]
         owners = [self.answers.owners[row] for row in rows]
         batch = self.answers.batch(rows)
-        codes = self.model.codes_of(batch.hidden, batch.token_types)
+        if self.sparse:
+            shown = (batch.token_types != OTHER).flatten()
+            codes: Codes = blanked(self.model.dictionary.encode_sparse(batch.hidden.flatten(0, 1)), shown)
+        else:
+            codes = self.model.codes_of(batch.hidden, batch.token_types)
         reading = Reading(codes, batch.token_types, batch.ids, batch.reference_states)
         embeddings, valid = self.images.of([sample.image for sample in samples])
         sizes = [(sample.height, sample.width) for sample in samples]
@@ -175,3 +194,8 @@ class Predictor(Segmenting):
 def leading_slots(prediction: Prediction) -> list[int]:
     """The confident slots or, where there is none, the most confident one: whose maps are studied whatever the decision was."""
     return list(prediction.slots) or [int(prediction.confidences.argmax())]
+
+
+def leading_of(confidences: np.ndarray, threshold: float) -> list[int]:
+    """The same from a sample's confidence probabilities [K] and their threshold."""
+    return list(confident_slots(confidences.tolist(), threshold)) or [int(confidences.argmax())]

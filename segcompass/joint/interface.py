@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from segcompass.joint.codebook import Codebook, PooledSlots, QuerySlots
 from segcompass.joint.mapper import SlotMapper
-from segcompass.joint.reading import Policy, Reading
+from segcompass.joint.reading import Policy, Reading, Shown
 from segcompass.joint.tokens import ConceptTokens, ReferenceTokens, WordTokens, direction_rows
 from segcompass.joint.whitening import Centring
 from segcompass.study.interface import ModelSettings
@@ -48,6 +48,14 @@ class ConceptInterface(nn.Module):
 
     def forward(self, reading: Reading, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Heat-map logits [N, K, m, m] and confidence logits [N, K] from image embeddings [N, C, g, g]."""
-        reading = replace(reading, reference_states=self.reference_centring(reading.reference_states[:, : self.slots]))
-        heat, confidence = self.mapper(self.codebook(reading), reading.reference_states, embeddings)
-        return heat, confidence
+        return self.maps(self.shown(reading), self.mapper.keys(embeddings))
+
+    def shown(self, reading: Reading) -> Shown:
+        """What slots and maps are made from."""
+        references = self.reference_centring(reading.reference_states[:, : self.slots])
+        tokens, read, thought = self.codebook.tokens(replace(reading, reference_states=references))
+        return Shown(tokens, read, thought, references)
+
+    def maps(self, shown: Shown, keys: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Heat maps and confidences from the mapper's keys, of all slots or of the slot `which`, int64 [N], of each sequence alone."""
+        return self.mapper.maps(self.codebook(shown), shown.references, keys, which)

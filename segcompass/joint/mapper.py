@@ -54,13 +54,22 @@ class SlotMapper(nn.Module):
 
     def forward(self, slots: Tensor, reference_states: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Heat-map logits [N, K, m, m] and confidence logits [N, K]; reference states come centred."""
+        return self.maps(slots, reference_states, self.keys(embeddings))
+
+    def keys(self, embeddings: Tensor) -> Tensor:
+        """What the queries meet: [N, H, c, g, g], c channels a head, of image embeddings [N, C, g, g]."""
+        whitened = self.embedding_whitening(embeddings.movedim(1, -1)).movedim(-1, 1)
+        return self.image(whitened).unflatten(1, (self.heads, self.head_width))
+
+    def maps(self, slots: Tensor, reference_states: Tensor, keys: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The same from keys that are known, of all slots or of one of each sequence alone (K = 1): the slot `which`, int64 [N]."""
         if self.reference_constant is not None:
             reference_states = self.reference_constant.expand(len(slots), -1, -1)
         fused = self.fuse(torch.cat([self.slot(slots), reference_states], -1))
+        if which is not None:
+            fused = fused[torch.arange(len(fused), device=fused.device), which][:, None]
         n, k = fused.shape[:2]
         queries = fused.view(n, k, self.heads, self.head_width)
-        whitened = self.embedding_whitening(embeddings.movedim(1, -1)).movedim(-1, 1)
-        keys = self.image(whitened).unflatten(1, (self.heads, self.head_width))
         scores = torch.einsum("nkhc,nhcyx->nkhyx", queries, keys) / self.head_width**0.5
         heat = functional.interpolate(self.heat(scores.flatten(0, 1)), scale_factor=4, mode="bilinear", align_corners=False)
         return heat.view(n, k, *heat.shape[-2:]), self.confidence(fused)[..., 0]

@@ -74,8 +74,12 @@ class InterfaceModel(nn.Module):
 
     def read(self, reading: Reading, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Heat-map logits [N, K, m, m] and confidence logits [N, K] from image embeddings [N, C, g, g]."""
-        heat, confidence = self.interface(reading if self.settings.thought_codes else reading.without_thought(), embeddings)
+        heat, confidence = self.interface(self.seen(reading), embeddings)
         return heat, confidence
+
+    def seen(self, reading: Reading) -> Reading:
+        """Of a reading, what this interface is shown."""
+        return reading if self.settings.thought_codes else reading.without_thought()
 
     def segment(self, reading: Reading, embeddings: Tensor, valid: Tensor) -> Segmentation:
         """Heat maps, confidences and masks of all slots in one batch; `valid`, bool [N, m, m], is the images' part of the maps."""

@@ -53,3 +53,17 @@ class Reading:
     def without_thought(self) -> "Reading":
         """The same answers as if nothing had been thought."""
         return replace(self, token_types=torch.where(self.thought, OTHER, self.token_types))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What slots and their maps are made from, once readings have become tokens; q is the query width."""
+
+    tokens: Tensor
+    """[N, T', q]."""
+    read: Tensor
+    """bool [N, T']: the token is read."""
+    thought: Tensor
+    """bool [N, T']: it belongs to the thought."""
+    references: Tensor
+    """[N, K, d], centred."""

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
+LONG = 2
+"""How many times as long as wide a matrix is from which on its Gram matrix is iterated in its place: a quarter of the time at 32 times."""
 RMS = 0.2
 """Root mean square of an update at learning rate 1, that of a typical AdamW step."""
 NOT_HIDDEN = ("embed", "head", "_token", "rows", "words", "places", "rel_pos")
@@ -22,14 +24,31 @@ NOT_HIDDEN = ("embed", "head", "_token", "rows", "words", "places", "rel_pos")
 
 def orthogonal(matrices: Tensor) -> Tensor:
     """Nearly the nearest semi-orthogonal matrices of matrices [n, rows, columns]: Newton-Schulz, singular values in 0.7 … 1.2."""
-    a, b, c = COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.transpose(1, 2) if tall else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    for _ in range(ITERATIONS):
-        gram = x @ x.transpose(1, 2)
-        x = a * x + torch.baddbmm(b * gram, gram, gram, alpha=c) @ x
+    if x.shape[2] >= LONG * x.shape[1]:
+        x = _all_factors(x @ x.transpose(1, 2)) @ x
+    else:
+        for _ in range(ITERATIONS):
+            x = _factor(x @ x.transpose(1, 2)) @ x
     return x.transpose(1, 2) if tall else x
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """What one iteration multiplies matrices with Gram matrices [n, r, r] by."""
+    a, b, c = COEFFICIENTS
+    return torch.baddbmm(b * gram, gram, gram, alpha=c) + a * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+
+
+def _all_factors(gram: Tensor) -> Tensor:
+    """The product of all iterations' factors: polynomials of the first Gram matrix, which commute, so the long side need not be touched."""
+    product = factor = _factor(gram)
+    for _ in range(ITERATIONS - 1):
+        gram = factor @ gram @ factor
+        factor = _factor(gram)
+        product = factor @ product
+    return product
 
 
 class Muon(torch.optim.Optimizer):

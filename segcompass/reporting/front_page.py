@@ -15,7 +15,7 @@ from segcompass.reporting.captions.read import caption, captioned
 from segcompass.reporting.table import UNKNOWN
 from segcompass.study.experiments import Run
 
-FIGURES = ("claims", "necessity", "paths")
+FIGURES = ("claims", "curves", "paths")
 """On the page, in its order."""
 ORDER = ("supported", "refuted", "undecided", "invalid", NOT_TESTED)
 KINDS = {"interface": "interfaces", "signals": "policies"}

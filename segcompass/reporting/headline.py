@@ -8,13 +8,12 @@ REFERENCES = ("reference", "full")
 """The variants that the others of the two experiments are compared with."""
 QUALITY = "heat_iou / iou"
 """The pair of concept quality and accuracy that the report draws."""
-EFFECT = "target_iou_change"
-CONTRAST = "top-random"
+REMOVED = "top removed"
 
 
 def headline(numbers: dict[str, Any]) -> dict[str, Any]:
-    """Of the reference variants: gIoU of every split, thought accuracy, how quality and accuracy go together, what top concepts cause; and
-    every difference of a family of tests.
+    """Of the reference variants: gIoU of every split, thought accuracy, how quality and accuracy go together, what is left of scores
+    without the strongest concepts; and every difference of a family of tests.
 
     Args:
         numbers: as `study_numbers` returns them; what a study does not measure is left out.
@@ -31,12 +30,11 @@ def headline(numbers: dict[str, Any]) -> dict[str, Any]:
             }
         pairs = numbers["correlation"].get(variant, {}).get("all", {})
         own["correlation"] = {key: pairs[QUALITY][key] for key in ("spearman", "partial", "null_mean")} if QUALITY in pairs else {}
-        own["necessity"] = {
-            f"{benchmark} {split} {seed}": strongest[CONTRAST][EFFECT]["mean"]
-            for seed, benchmarks in numbers["necessity"].get(variant, {}).items()
-            for benchmark, splits in benchmarks.items()
-            for split, by_m in splits.items()
-            if CONTRAST in (strongest := by_m[max(by_m, key=lambda m: int(m.removeprefix("m")))])
+        own["left without the strongest concepts"] = {
+            f"{benchmark} {ablation}": by_fraction[max(by_fraction, key=float)]["f"]
+            for benchmark, ablations in numbers["curves"].get(variant, {}).items()
+            for ablation, edits in ablations.items()
+            for by_fraction in [edits[REMOVED]]
         }
         found[variant] = {name: values for name, values in own.items() if values}
     found["differences"] = {test: row["difference"]["mean"] for test, row in numbers.get("comparisons", {}).get("families", {}).items()}

@@ -12,7 +12,7 @@ Numbers = dict[str, Any]
 def study_numbers(
     summary: pd.DataFrame,
     correlations: pd.DataFrame,
-    effects: pd.DataFrame,
+    curves: pd.DataFrame,
     dictionaries: Mapping[str, Mapping[str, Any]],
     scores: pd.DataFrame,
     purity: pd.DataFrame,
@@ -24,7 +24,7 @@ def study_numbers(
     Args:
         summary: rows of `over_seeds`.
         correlations: correlations.csv.
-        effects: summary.csv of every intervened run, one below the other.
+        curves: rows of `curve_points`.
         dictionaries: name -> metrics.json.
         scores: metrics.csv of every scored dictionary, with its name in column `sae`.
         purity: purity.csv, likewise.
@@ -41,10 +41,10 @@ def study_numbers(
         known = [key for key in row if key.startswith(("pearson", "spearman", "partial", "null")) and not key.endswith("_starred")]
         place |= {key: _number(row[key]) for key in known}
         place |= {key: int(row[key]) for key in ("seeds", "images", "n")}
-    necessity: Numbers = {}
-    for row in _rows(effects):
-        place = _nested(necessity, row["variant"], f"seed{row['seed']}", row["benchmark"], row["split"], f"m{row['m']}", row["contrast"])
-        place[row["outcome"]] = {key: _number(row[key]) for key in ("mean", "low", "high")} | {"n": int(row["n"])}
+    points: Numbers = {}
+    for row in _rows(curves):
+        place = _nested(points, row["variant"], row["benchmark"], row["ablation"], f"{row['edit']} {row['way']}", f"{row['fraction']:g}")
+        place |= {key: _number(row[key]) for key in ("f", "low", "high")} | {key: int(row[key]) for key in ("seeds", "images", "samples")}
     saes = {
         name: {kind: {key: _number(value) for key, value in part.items()} for kind, part in found.items()}
         for name, found in dictionaries.items()
@@ -64,7 +64,7 @@ def study_numbers(
         "metrics": metrics,
         "comparisons": compared,
         "correlation": correlation,
-        "necessity": necessity,
+        "curves": points,
         "dictionaries": saes,
         "concepts": concepts,
     }

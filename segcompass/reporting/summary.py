@@ -19,7 +19,6 @@ FIGURES = (
     "purity",
     "frontier",
     "correlation",
-    "necessity",
     "qualitative",
     "interface",
     "training",
@@ -33,7 +32,7 @@ def details_page(
     study: str,
     runs: Iterable[Run],
     correlations: pd.DataFrame,
-    effects: pd.DataFrame,
+    curves: pd.DataFrame,
     scores: Mapping[str, pd.DataFrame],
     figures: Path,
 ) -> str:
@@ -43,7 +42,7 @@ def details_page(
         study: its name.
         runs: every (experiment, variant, seed).
         correlations: correlations.csv.
-        effects: summary.csv of every intervened run, one below the other.
+        curves: rows of `curve_points`.
         scores: `metrics`, `purity` and `coverage` of every scored dictionary, with its name in column `sae`.
         figures: folder whose figures are shown.
     """
@@ -63,7 +62,7 @@ def details_page(
             for row in _rows(correlations[(correlations["benchmark"] == "all") & (correlations["dictionary"] == "trained")])
         ],
         "## Do the concepts cause the mask?",
-        *[necessity_sentence(row) for row in _rows(_strongest(effects))],
+        *curve_sentences(curves),
         "## Is the concept space better than chance?",
         *concept_sentences(scores),
         "## Figures",
@@ -108,25 +107,18 @@ def correlation_sentence(row: dict[str, Any]) -> str:
     )
 
 
-def necessity_sentence(row: dict[str, Any]) -> str:
-    """One paired effect: top concepts against matched random ones."""
-    low, high = row["low"], row["high"]
-    if not _excludes_zero(low, high):
-        verdict = "hurts the mask no more and no less, within the interval, than zeroing as many matched random concepts"
-    elif high < 0:
-        verdict = "hurts the mask more than zeroing as many matched random concepts"
-    else:
-        verdict = "hurts the mask less than zeroing as many matched random concepts"
-    return (
-        f"* `{row['variant']}` seed {row['seed']}, {row['benchmark']} {row['split']}: zeroing the top {row['m']} concepts {verdict}:"
-        f" paired difference of IoU {row['mean']:+.3f} [{low:+.3f}, {high:+.3f}], {row['n']} samples."
-    )
-
-
-def _strongest(effects: pd.DataFrame) -> pd.DataFrame:
-    """The contrast top - random at the greatest m of each run and split; m is chosen by size, not by result."""
-    wanted = effects[(effects["contrast"] == "top-random") & (effects["outcome"] == "target_iou_change")]
-    return wanted[wanted["m"] == wanted["m"].max()]
+def curve_sentences(curves: pd.DataFrame) -> list[str]:
+    """What the greatest fraction of each variant's strongest concepts, removed, leaves of the score, against as much of others."""
+    removed = curves[(curves["way"] == "removed") & (curves["ablation"] == "zero")]
+    found = []
+    for (variant, benchmark), part in removed.groupby(["variant", "benchmark"], sort=False):
+        rows = {row["edit"]: row for row in _rows(part[part["fraction"] == part["fraction"].max()])}
+        top, matched = (f"{rows[edit]['f']:z.2f} [{rows[edit]['low']:z.2f}, {rows[edit]['high']:z.2f}]" for edit in ("top", "matched"))
+        found.append(
+            f"* `{variant}`, {benchmark}: without its strongest {100 * rows['top']['fraction']:g} % of active concepts {top} of a slot's"
+            f" score is left, without as much of others {matched}; {rows['top']['samples']} samples, {rows['top']['seeds']} seeds."
+        )
+    return found
 
 
 def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -135,7 +127,3 @@ def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _interval(row: dict[str, Any], name: str, middle: str = "") -> str:
     return f"{row[middle or name]:z.2f} [{row[f'{name}_low']:z.2f}, {row[f'{name}_high']:z.2f}]"
-
-
-def _excludes_zero(low: float, high: float) -> bool:
-    return low > 0 or high < 0

@@ -11,11 +11,12 @@ from typing import Any
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.causal.cached_runs import CachedRuns
 from segcompass.causal.carriers import find_carriers
-from segcompass.causal.donors import Donors, spread
+from segcompass.causal.donors import Donors
 from segcompass.causal.measurements import Balance, Measurement, write_measurements
 from segcompass.causal.pair_runs import SIDES, PairRuns
 from segcompass.causal.paths import path_shares
 from segcompass.causal.response import Responding
+from segcompass.causal.sampling import round_images
 from segcompass.causal.swap import Swaps, best_count
 from segcompass.causal.thought_swap import ARMS, thought_swaps
 from segcompass.causal.token_pool import Encoding
@@ -110,7 +111,8 @@ class Exchanges:
             for split in splits:
                 every = [one for one in read_samples(manifest(self.data, benchmark, split)) if decode(one.target).any()]
                 donors = Donors(every, self.settings["seed"])
-                samples, place = spread(every, self.settings["samples"]), (benchmark, split)
+                place = (benchmark, split)
+                samples = round_images(every, lambda one: one.image, self.settings["samples"])
                 for name in asked:
                     answers, measure = (1 + len(ARMS), thought_swaps) if name == "thought_swap" else (2, path_shares)
                     size = runs.chunk(self.batch, answers, self.settings["memory_mb"])

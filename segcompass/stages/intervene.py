@@ -1,29 +1,23 @@
-"""Edits the concepts of a trained run and records what happens to its masks: necessity of the top concepts, with random and sham controls.
+"""Edits what a trained run reads, one sample at a time, and records what happens to its slots: curves, dose, composition, attribution
+against truth, traceability and the sham, each with its controls.
 
-The words stay as they are; only codes change. The slots whose masks are compared are fixed before the edit.
+The words stay as they are; only codes, words' embeddings or reference states change. The slots that are compared are fixed before the edit.
+Nothing is estimated here: measurements of several runs are put together by who reads them.
 """
 
 import json
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
 from segcompass.backbone.runtime import prepare_torch
-from segcompass.causal.attribution import contributions, dense_codes
-from segcompass.causal.edits import matched_random, top_concepts, zeroed
-from segcompass.causal.effects import COLUMNS, effect, summarised
-from segcompass.datasets.artefact import manifest
-from segcompass.datasets.masks import decode
-from segcompass.datasets.samples import Sample, read_samples
+from segcompass.causal.battery import Battery
+from segcompass.causal.measurements import write_measurements
 from segcompass.joint.cached_answers import CachedAnswers
 from segcompass.joint.cached_images import CachedImages
 from segcompass.joint.checkpoint import load_interface
-from segcompass.joint.inference import CachedThoughts, Prediction, Segmenting, Thoughts, leading_slots
+from segcompass.joint.inference import CachedThoughts
 from segcompass.provenance.stage import Stage, run_stage
+from segcompass.study.analysis import InterventionSettings
 from segcompass.study.backbone import RuntimeSettings
 
 FLAGS = {
@@ -34,81 +28,21 @@ FLAGS = {
     "images": "artefact of embed_images, those of the evaluated samples",
     "run": "artefact of train_interface",
 }
-Row = dict[str, Any]
 
 
 def work(stage: Stage) -> None:
-    """Fills `effects.csv` and `summary.csv`."""
-    settings, bootstrap = stage.params["intervention"], stage.params["bootstrap"]
+    """Fills `measurements.csv` and `balance.csv`."""
+    settings = InterventionSettings.model_validate_json(json.dumps(stage.params["intervention"] | {"variants": []}))
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
-    prepare_torch(stage.params["threads"], settings["seed"])
-    model, device = (
-        load_interface(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime),
-        torch.device(runtime.device),
-    )
+    prepare_torch(stage.params["threads"], settings.seed)
+    device = torch.device(runtime.device)
+    model = load_interface(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime)
     answers = CachedAnswers(stage.inputs["answers"], model.dictionary.hook_layer, device)
-    thoughts = CachedThoughts(answers, CachedImages(stage.inputs["images"], model.settings.segmenter, device), model)
-    battery = Battery(Segmenting(model, stage.params["confidence_threshold"]), thoughts, settings, stage)
-    rows = []
-    for benchmark, splits in settings["splits"].items():
-        for split in splits:
-            rows += battery.run(benchmark, split, stage.params["batch"])
-    effects = pd.DataFrame(rows, columns=list(COLUMNS))
-    effects.to_csv(stage.folder / "effects.csv", index=False, lineterminator="\n")
-    summary = summarised(effects, bootstrap["samples"], bootstrap["level"], bootstrap["seed"])
-    identity = {"variant": stage.wildcards["variant"], "seed": stage.wildcards["seed"]}
-    summary.assign(**identity).to_csv(stage.folder / "summary.csv", index=False, lineterminator="\n")
-    stage.rows["effects"] = len(effects)
-    stage.facts |= {"seed": settings["seed"], "device": runtime.device}
-
-
-class Battery:
-    """Runs the edits of the study on splits."""
-
-    def __init__(self, segmenting: Segmenting, thoughts: CachedThoughts, settings: dict[str, Any], stage: Stage) -> None:
-        self.segmenting, self.thoughts, self.settings = segmenting, thoughts, settings
-        self.data = stage.inputs["data"]
-        self.identity = {"variant": stage.wildcards["variant"], "seed": int(stage.wildcards["seed"])}
-
-    def run(self, benchmark: str, split: str, batch: int) -> list[Row]:
-        """Effects on the first samples of a split that have a target."""
-        split_samples = read_samples(manifest(self.data, benchmark, split))
-        samples = [sample for sample in split_samples if decode(sample.target).any()][: self.settings["samples"]]
-        rows: list[Row] = []
-        for start in tqdm(range(0, len(samples), batch), desc=f"{benchmark} {split}", disable=None):
-            part = samples[start : start + batch]
-            place = {"benchmark": benchmark, "split": split} | self.identity
-            rows += [place | row for row in self._effects(self.thoughts.of(benchmark, split, part), part, start)]
-        return rows
-
-    def _effects(self, thoughts: Thoughts, samples: list[Sample], offset: int) -> list[Row]:
-        codes = dense_codes(thoughts)
-        before = self._predicted(thoughts, codes)
-        slots = [leading_slots(prediction) for prediction in before]
-        contribution = contributions(self.segmenting, thoughts, slots)
-        sham = self._predicted(thoughts, zeroed(codes, [[]] * len(samples)))  # the same whatever m is
-        rows = []
-        for m in self.settings["top_concepts"]:
-            top = [top_concepts(values, m) for values in contribution]
-            draws = [np.random.default_rng([self.settings["seed"], m, offset + index]) for index in range(len(samples))]
-            random = [matched_random(own, chosen, draw) for own, chosen, draw in zip(codes, top, draws, strict=True)]
-            for edit, concepts in (("top", top), ("random", random), ("identity", [[]] * len(samples))):
-                after = sham if edit == "identity" else self._predicted(thoughts, zeroed(codes, concepts))
-                for index, sample in enumerate(samples):
-                    row = {"sample_id": sample.sample_id, "image": sample.image, "m": m, "edit": edit}
-                    row["edited_concepts"] = len(concepts[index])
-                    rows.append(row | _compared(before[index], after[index], slots[index], decode(sample.target)))
-        return rows
-
-    @torch.no_grad()
-    def _predicted(self, thoughts: Thoughts, codes: Tensor) -> list[Prediction]:
-        return self.segmenting.predictions(thoughts, self.segmenting.segment(thoughts, codes))
-
-
-def _compared(before: Prediction, after: Prediction, slots: list[int], target: np.ndarray) -> Row:
-    change = float((after.confidences - before.confidences)[slots].mean())
-    old, new = (np.asarray(prediction.masks[slots].any(0)) for prediction in (before, after))
-    return {"slots": " ".join(map(str, slots)), "confidence_change": change} | effect(old, new, target)
+    thoughts = CachedThoughts(answers, CachedImages(stage.inputs["images"], model.settings.segmenter, device), model, sparse=True)
+    battery = Battery(thoughts, settings, stage.params["confidence_threshold"], stage.params["batch"], stage.inputs["data"])
+    rows = [row for benchmark in settings.splits for row in battery.measurements(benchmark)]
+    stage.rows["measurements"] = write_measurements(rows, battery.balances(), stage.folder)
+    stage.facts |= {"seed": settings.seed, "device": runtime.device}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,5 +1,5 @@
 """Draws the report's figures, each with the CSV it drew: effects of claims, path shares, active features (Figure 4), coverage (Figure 5),
-purity, the frontier, correlation (Figure 8), necessity, qualitative samples, curves of both trainings and validation."""
+purity, the frontier, correlation (Figure 8), curves of necessity and sufficiency, qualitative samples, both trainings, validation."""
 
 import json
 from functools import partial
@@ -15,6 +15,7 @@ from segcompass.protocols.records import read_records
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.reporting.captions.read import captioned
 from segcompass.reporting.concepts import ACTIVE, read_scores, sparse_only
+from segcompass.reporting.curves import curve_points
 from segcompass.reporting.figures.claims import claims_figure, in_units
 from segcompass.reporting.figures.concepts import (
     active_features_figure,
@@ -24,7 +25,7 @@ from segcompass.reporting.figures.concepts import (
     purity_figure,
 )
 from segcompass.reporting.figures.correlation import correlation_figure
-from segcompass.reporting.figures.necessity import necessity_figure
+from segcompass.reporting.figures.curves import curves_figure
 from segcompass.reporting.figures.paths import paths_figure
 from segcompass.reporting.figures.qualitative import Example, qualitative_figure
 from segcompass.reporting.figures.save import keep_place, save_figure
@@ -44,7 +45,7 @@ FLAGS = {
     "evaluate": "all artefacts of evaluate_interface and evaluate_joint; samples are shown from the first",
     "interface": "all artefacts of train_interface",
     "joint": "all artefacts of train_joint",
-    "intervene": "all artefacts of intervene; the first is drawn",
+    "intervene": "all artefacts of intervene; the first variant that reads concepts is drawn",
     "correlate": "artefact of correlate",
     "exchange": "all artefacts of exchange",
     "claims": "artefact of judge_claims",
@@ -56,8 +57,7 @@ FLAGS = {
 def work(stage: Stage) -> None:
     """Fills `<figure>.pdf`, `.png` and `.csv`."""
     _correlation(stage)
-    summary = pd.read_csv(stage.collections["intervene"][0] / "summary.csv")
-    save_figure(lambda: necessity_figure(summary), summary, stage.folder, "necessity")
+    _curves(stage)
     _claims(stage)
     _paths(stage)
     _qualitative(stage)
@@ -113,6 +113,15 @@ def _paths(stage: Stage) -> None:
     shares = path_shares(read_measurements(stage.collections["exchange"]), stage.params["bootstrap"]["level"])
     if len(shares):
         save_figure(lambda: paths_figure(shares), shares, stage.folder, "paths")
+
+
+def _curves(stage: Stage) -> None:
+    """The CSV holds the points of every variant and ablation."""
+    points = curve_points(read_measurements(stage.collections["intervene"]), stage.params["bootstrap"]["level"])
+    if len(points):  # interfaces that read words or references have none
+        drawn = points[points["variant"] == points.loc[0, "variant"]]
+        drawn = drawn[drawn["ablation"] == drawn["ablation"].iloc[0]]
+        save_figure(lambda: curves_figure(drawn), points, stage.folder, "curves")
 
 
 def _qualitative(stage: Stage) -> None:

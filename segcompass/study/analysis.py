@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from segcompass.study.exchange import ExchangeSettings
 from segcompass.study.experiments import Experiment
@@ -50,16 +50,96 @@ class CorrelationSettings(Section):
     """Of whole images, for the null twin; the smallest p-value is 1 / (permutations + 1)."""
 
 
+def _ascending(place: str, values: list[float]) -> None:
+    if sorted(set(values)) != values:
+        raise ValueError(f"analysis.intervention.{place}: list ascending values, each once")
+
+
+Ablation = Literal["zero", "mean", "resample"]
+
+
+class CurveSettings(Section):
+    """The strongest concepts of a slot kept alone, or removed."""
+
+    samples: dict[Ablation, Count]
+    """What the other concepts become -> on how many expressions of a benchmark: nothing, their mean, or those of another sample."""
+    fractions: list[OpenFraction]
+    """Of a sample's active concepts; the ends 0 and 1 are always measured."""
+    grid: Count
+    """Of the expressions, on how many all fractions are measured; the others are measured at those with masks alone."""
+    masks: list[OpenFraction]
+    """The fractions at which masks are decoded too, beside the heat maps."""
+
+    @model_validator(mode="after")
+    def _masks_are_fractions(self) -> "CurveSettings":
+        _ascending("curve.fractions", self.fractions)
+        if unknown := set(self.masks) - set(self.fractions):
+            raise ValueError(f"analysis.intervention.curve.masks: {min(unknown)} is not in curve.fractions")
+        return self
+
+
+class DoseSettings(Section):
+    """A slot's leading concepts times a dose."""
+
+    samples: Count
+    concepts: PositiveInt
+    """How many lead."""
+    doses: Annotated[list[Annotated[float, Field(ge=0.0)]], Field(min_length=2)]
+    """Ascending; 1 leaves the concepts as they are."""
+
+    @model_validator(mode="after")
+    def _doses_ascend(self) -> "DoseSettings":
+        _ascending("dose.doses", self.doses)
+        return self
+
+
+class CompositionSettings(Section):
+    """A slot's two leading concepts, alone and together."""
+
+    samples: Count
+
+
+class AttributionSettings(Section):
+    """Contributions against removing each concept alone."""
+
+    samples: Count
+    mask_samples: Count
+    """Of these, on how many the change of the mask is measured too."""
+    ablated: PositiveInt
+    """At most so many active concepts of a slot are removed alone, drawn where more are active."""
+
+
+class TraceabilitySettings(Section):
+    """What the listed contributions predict of an edit."""
+
+    samples: Count
+    listed: PositiveInt
+    """Units of a slot's list: those that contribute most."""
+    sizes: list[PositiveInt]
+    """How many of them are removed; beside a random half."""
+
+
 class InterventionSettings(Section):
-    """Edits of frozen interfaces, on the cached answers of the policy."""
+    """Edits of frozen interfaces, on the cached answers of the policy. `samples` are expressions of a benchmark, taken in rounds over the
+    images of its splits; 0 leaves an intervention out."""
 
     variants: list[str]
     """Variants of the interface experiment whose runs are edited."""
     splits: dict[str, list[str]]
-    samples: PositiveInt
-    """Expressions per split, the first ones of the manifest."""
-    top_concepts: list[PositiveInt]
-    """m: how many of a slot's strongest concepts are zeroed, against m matched random ones."""
+    """Benchmark -> splits whose samples are edited. What edits are made with is taken from `val`, which must be evaluated too."""
+    fitted: PositiveInt
+    """Expressions of a benchmark's val split that mean codes and donors are taken from."""
+    steps: PositiveInt
+    """Of integrated gradients, at midpoints, shorter where codes are small."""
+    codes_mib: PositiveInt
+    """MiB that the codes of the samples at hand may take, all of whose concepts were active on all tokens; one sample at the least."""
+    sham: Count
+    """Expressions of a benchmark on which nothing is edited, to find nothing."""
+    curve: CurveSettings
+    dose: DoseSettings
+    composition: CompositionSettings
+    attribution: AttributionSettings
+    traceability: TraceabilitySettings
     seed: Count
 
 

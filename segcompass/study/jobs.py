@@ -292,7 +292,6 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
         case "intervene":
             return {
                 "intervention": {key: value for key, value in analysis["intervention"].items() if key != "variants"},
-                "bootstrap": analysis["bootstrap"],
                 "confidence_threshold": raw["evaluation"]["confidence_threshold"],
                 "batch": raw["evaluation"]["batch"],
             } | machine
@@ -314,7 +313,7 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
                 "runs": correlated_runs(study),
             }
         case "judge_claims":
-            keys = {"claims": raw["claims"], "runs": runs, "splits": raw["evaluation"]["splits"], "controls": control_variants(study)}
+            keys = {"claims": raw["claims"], "runs": runs, "splits": split_lists(study, runs), "controls": control_variants(study)}
             return keys | {"permutations": analysis["correlation"]["permutations"], "seed": analysis["bootstrap"]["seed"]}
         case "make_tables":
             keys = {"runs": runs, "splits": split_lists(study, runs), "bootstrap": {"level": analysis["bootstrap"]["level"]}}
@@ -330,7 +329,8 @@ def _own_keys(study: Study, job: Job) -> dict[str, Any]:
 
 def _evaluation(study: Study, experiment: Experiment, variant: str) -> dict[str, Any]:
     """The keys of `evaluation` that one variant's runs read; `gold_thoughts` says whether they read the gold thought too."""
-    raw = study.evaluation.model_dump(mode="json", exclude={"on_val"}) | {"splits": study.evaluated_splits(experiment, variant)}
+    own = {"splits": study.evaluated_splits(experiment, variant), "on_val": {}}
+    raw = study.evaluation.model_dump(mode="json") | own
     return raw | {"oracle_thoughts": {experiment: [variant]} if variant in raw["oracle_thoughts"].get(experiment, []) else {}}
 
 

@@ -120,6 +120,9 @@ class Study(Section):
                     found.append(f"{place}.{benchmark}: no split `{unknown[0]}`; choose from {', '.join(EVALUATION_SPLITS[benchmark])}")
                 elif missing := [name for name in names if name not in self.evaluation.splits.get(benchmark, [])]:
                     found.append(f"{place}.{benchmark}: `{missing[0]}` is not evaluated; add it to evaluation.splits")
+        for benchmark in self.analysis.intervention.splits:
+            if "val" not in self.evaluation.splits.get(benchmark, []):
+                found.append(f"analysis.intervention.splits.{benchmark}: edits take from `val`; add it to evaluation.splits.{benchmark}")
         listed_variants: dict[str, Mapping[Experiment, list[str]]] = {
             "evaluation.on_val": self.evaluation.on_val,
             "evaluation.oracle_thoughts": self.evaluation.oracle_thoughts,

@@ -1,130 +1,107 @@
-"""An interface whose mask depends on known concepts by known weights, and answers for it that are written by hand.
+"""An interface whose answer is known: the left half of the map is lit by known concepts, by known weights, and by nothing else.
 
-Hidden states are codes: concept f is the f-th unit vector. Images have 4 x 4 pixels. Every token adds its codes, by the weight of its type,
-to the evidence of the concepts; the k-th concept of `maps` lights its region as far as its evidence exceeds `threshold`.
+Rows have two columns. `total`: the strength of the map is the sum over tokens of code times weight (column 0), less one half; then a slot's
+score is twice the strength, and every concept contributes 2 * code * weight, summed over its tokens. `product`: the strength is the product
+of both columns' sums, so that a concept of one column does nothing without one of the other.
 """
 
-from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from segcompass.backbone.token_types import INSTRUCTION, OTHER, THOUGHT, VISUAL
-from segcompass.causal.response import Pictures
-from segcompass.causal.token_pool import Answers, Encoding
-from segcompass.datasets.masks import encode
-from segcompass.datasets.samples import Sample
-from segcompass.joint.cached_answers import AnswerBatch
-from segcompass.joint.reading import Reading
-from segcompass.sae.dictionary import Dictionary
+from segcompass.backbone.token_types import INSTRUCTION, THOUGHT, VISUAL
+from segcompass.causal.chunk import Chunk
+from segcompass.causal.controls import Weighed, weighed
+from segcompass.causal.edits import SampleCodes, codes_of_samples
+from segcompass.causal.units import ConceptUnits
+from segcompass.causal.watched import Watched
+from segcompass.joint.reading import Shown
 from segcompass.sae.sparse_tokens import SparseTokens
 
-CONCEPTS, SIDE = 8, 4
-LEFT, RIGHT = np.zeros((SIDE, SIDE), bool), np.zeros((SIDE, SIDE), bool)
-LEFT[:, :2], RIGHT[:, 2:] = True, True
-CPU = torch.device("cpu")
+FEATURES, SIDE = 40, 4
+LEFT = torch.tensor([1.0, 1.0, -1.0, -1.0]).repeat(SIDE, 1)
+TYPES = torch.tensor([VISUAL] * 4 + [INSTRUCTION] * 2 + [THOUGHT] * 3, dtype=torch.uint8)
+PLANTED = {3: 1.0, 7: 0.5}
+"""Concepts of the world `total` and their weights."""
 
 
-class PlantedDictionary(Dictionary):
-    """Codes are the hidden states themselves; `offset` makes every one of them active."""
+@dataclass
+class PlantedInterface:
+    """Stands in for a model and for its interface; one slot."""
 
-    architecture = "planted"
+    product: bool
 
-    def __init__(self, offset: float = 0.0) -> None:
-        super().__init__(CONCEPTS, CONCEPTS)
-        self.offset = offset
+    def __post_init__(self) -> None:
+        self.interface: Any = self
+        self.mapper: Any = self
+        self.segmenter: Any = self
 
-    def encode(self, x: Tensor) -> Tensor:
-        return x + self.offset
+    def keys(self, embeddings: Tensor) -> Tensor:
+        return embeddings
 
-    def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        raise NotImplementedError
-
-
-class PlantedModel:
-    """Lights a region where its evidence is above the threshold.
-
-    Args:
-        maps: concept -> region, bool [4, 4].
-        weights: token type -> weight of its codes; a type that is not named is not read.
-        reference: weight of the reference state, [d], as further evidence.
-        threshold: that evidence must exceed.
-    """
-
-    def __init__(
-        self, maps: Mapping[int, np.ndarray], weights: Mapping[int, float], reference: float = 0.0, threshold: float = 0.5
-    ) -> None:
-        self.maps = torch.zeros(CONCEPTS, SIDE, SIDE)
-        for concept, region in maps.items():
-            self.maps[concept] = torch.from_numpy(region).float()
-        self.weights = torch.zeros(256)
-        for kind, weight in weights.items():
-            self.weights[kind] = weight
-        self.reference, self.threshold = reference, threshold
-        self.segmenter = SimpleNamespace(to_image=lambda logits, size: (logits > 0).numpy())
-
-    def read(self, reading: Reading, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        codes = reading.codes
-        dense = codes.dense().view(*reading.token_types.shape, -1) if isinstance(codes, SparseTokens) else codes
-        evidence = (dense * self.weights[reading.token_types.long()][..., None]).sum(1) + self.reference * reading.reference_states[:, 0]
-        lit = (evidence - self.threshold).clamp(min=0)
-        heat = (lit @ self.maps.flatten(1)).view(-1, 1, SIDE, SIDE)
-        return heat, torch.zeros(len(heat), 1)
+    def maps(self, shown: Shown, keys: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        del keys, which
+        sums = (shown.tokens * shown.read[..., None]).sum(1)
+        strength = sums[:, 0] * sums[:, 1] if self.product else sums[:, 0] - 0.5
+        return strength[:, None, None, None] * LEFT, strength[:, None]
 
     def masks(self, heat: Tensor, embeddings: Tensor, valid: Tensor) -> Tensor:
+        del embeddings, valid
         return heat
 
-
-Written = tuple[Sequence[int], Sequence[int], Sequence[int], int | None]
-"""Concepts of the visual, instruction and thought tokens, one a token, and that of the reference state."""
-
-
-class PlantedRuns:
-    """Answers by sample id; a token's word is its concept."""
-
-    def __init__(self, written: Mapping[str, Written], offset: float = 0.0) -> None:
-        self.written = dict(written)
-        tried = SimpleNamespace(hidden=lambda row: self._hidden([0] * 4), device=CPU)
-        self.encoding = Encoding(PlantedDictionary(offset), _Sized(tried))  # type: ignore[arg-type]
-
-    def answers(self, places: Sequence[tuple[str, str, str]]) -> Answers:
-        hidden, types, ids, references = [], [], [], []
-        for _, _, sample_id in places:
-            *blocks, reference = self.written[sample_id]
-            words = [concept for block in blocks for concept in block]
-            hidden.append(self._hidden(words))
-            kinds = [kind for kind, block in zip((VISUAL, INSTRUCTION, THOUGHT), blocks, strict=True) for _ in block]
-            types.append(torch.tensor(kinds, dtype=torch.uint8))
-            ids.append(torch.tensor(words))
-            references.append(self._hidden([reference])[0] if reference is not None else torch.zeros(CONCEPTS))
-        parts = (_padded(hidden, 0.0), _padded(types, OTHER), _padded(ids, 0))
-        return self.encoding.answers(AnswerBatch(*parts, torch.stack(references)[:, None], torch.zeros_like(parts[2])))
-
-    def pictures(self, samples: Sequence[Sample]) -> Pictures:
-        valid = torch.ones(len(samples), SIDE, SIDE, dtype=torch.bool)
-        return Pictures(torch.zeros(len(samples), 1, 1, 1), valid, [(SIDE, SIDE)] * len(samples))
-
-    def _hidden(self, concepts: Sequence[int]) -> Tensor:
-        return torch.eye(CONCEPTS)[list(concepts)]
+    def to_image(self, logits: Tensor, size: tuple[int, int]) -> np.ndarray:
+        del size
+        return (logits > 0).numpy()
 
 
-class _Sized:
-    """Something with a length of one."""
+@dataclass
+class World:
+    """A chunk of the planted interface with what the interventions take."""
 
-    def __init__(self, inner: SimpleNamespace) -> None:
-        self.hidden, self.device = inner.hidden, inner.device
-
-    def __len__(self) -> int:
-        return 1
-
-
-def sample(sample_id: str, target: np.ndarray, image: str = "image", text: str = "") -> Sample:
-    rle = encode(target)
-    return Sample(sample_id, image, SIDE, SIDE, text or sample_id, not target.any(), rle, None, (rle,))
+    chunk: Chunk
+    units: ConceptUnits
+    samples: list[SampleCodes]
+    weights: list[Weighed]
+    codes: Tensor
+    """[n, T, F]."""
+    rows: Tensor
 
 
-def _padded(parts: list[Tensor], value: float) -> Tensor:
-    return pad_sequence(parts, batch_first=True, padding_value=value, padding_side="left")
+def rows_of(weights: dict[int, float], column: int = 0) -> Tensor:
+    rows = torch.zeros(FEATURES, 2)
+    for concept, weight in weights.items():
+        rows[concept, column] = weight
+    return rows
+
+
+def world(codes: Tensor, rows: Tensor, product: bool = False) -> World:
+    """Samples with codes [n, T, F] as the interface reads them by its rows."""
+    count = len(codes)
+    types = TYPES.expand(count, -1)
+    samples = codes_of_samples(SparseTokens.of(codes.flatten(0, 1)), types, 0.0)
+    tokens = torch.stack([own.codes @ rows[own.concepts] for own in samples])
+    everything = torch.ones(count, len(TYPES), dtype=torch.bool)
+    shown = Shown(tokens, everything, types == THOUGHT, torch.zeros(count, 1, 1))
+    valid = torch.ones(count, SIDE, SIDE, dtype=torch.bool)
+    watched = Watched(PlantedInterface(product), torch.zeros(count, 1, 1, 1), valid, [(SIDE, SIDE)] * count)  # type: ignore[arg-type]
+    units = ConceptUnits(rows, samples, list(range(count)), watched.fix([[0]] * count, shown))
+    targets = [(LEFT > 0).numpy()] * count
+    chunk = Chunk(units, watched, targets, [(0, sample) for sample in range(count)])
+    # Rows of unread concepts have no length, so masses are taken with rows of one length.
+    alike = torch.ones(FEATURES, 1)
+    weights = [weighed(own, alike, torch.ones(len(TYPES))) for own in samples]
+    return World(chunk, units, samples, weights, codes, rows)
+
+
+def drawn_codes(count: int, seed: int = 0, share: float = 0.5) -> Tensor:
+    """Random codes [n, T, F], of which the planted concepts are active on every token."""
+    generator = torch.Generator().manual_seed(seed)
+    codes = (0.5 + torch.rand(count, len(TYPES), FEATURES, generator=generator)) * (
+        torch.rand(count, len(TYPES), FEATURES, generator=generator) < share
+    )
+    for concept in PLANTED:
+        codes[..., concept] = 0.5 + torch.rand(count, len(TYPES), generator=generator)
+    return codes

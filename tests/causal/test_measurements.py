@@ -24,7 +24,7 @@ def run(folder: Path, seed: int, rows: list[Measurement], balances: list[Balance
 
 
 def test_what_is_written_is_read_back_over_runs(tmp_path: Path) -> None:
-    balances = [Balance("curve", "matched_zero", "mass", "thought", 1.25), Balance("curve", "matched_zero", "mass", "visual", math.nan)]
+    balances = [Balance("curve", "matched_zero", "4", "mass", kind, ratio) for kind, ratio in (("thought", 1.25), ("visual", math.nan))]
     first = run(tmp_path / "a", 3, [row(0.1), row(math.nan, at=""), row(0.0, at="all")], balances)
     second = run(tmp_path / "b", 4, [row(0.5, arm="matched_zero")], [])
     found = read_measurements([first, second])
@@ -33,7 +33,7 @@ def test_what_is_written_is_read_back_over_runs(tmp_path: Path) -> None:
     assert found["split"].tolist() == ["NA"] * 3 and set(found["sample_id"]) == {'a, "quoted"\r'}
     assert found["arm"].tolist() == ["top_zero", "top_zero", "matched_zero"]
     ratios = read_balances([first, second])
-    assert ratios.drop(columns=["variant", "seed"]).values.tolist() == [["curve", "matched_zero", "mass", "thought", 1.25]]
+    assert ratios.drop(columns=["variant", "seed"]).values.tolist() == [["curve", "matched_zero", "4", "mass", "thought", 1.25]]
     assert not len(read_measurements([]))
 
 

@@ -8,7 +8,7 @@ from segcompass.causal.donors import Donors
 from segcompass.causal.measurements import Measurement
 from segcompass.causal.response import Responding
 from segcompass.causal.thought_swap import thought_swaps
-from tests.causal.planted import LEFT, RIGHT, PlantedModel, PlantedRuns, sample
+from tests.causal.planted_answers import LEFT, RIGHT, PlantedModel, PlantedRuns, sample
 
 SAMPLES = [sample("left", LEFT, "a"), sample("west", LEFT, "a"), sample("right", RIGHT, "a"), sample("far", RIGHT, "b")]
 WRITTEN = {

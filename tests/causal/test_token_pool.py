@@ -8,7 +8,7 @@ from segcompass.causal.code_exchange import with_concepts_of, with_subspace_of
 from segcompass.causal.token_pool import joined_codes
 from segcompass.joint.reading import Codes
 from segcompass.sae.sparse_tokens import SparseTokens
-from tests.causal.planted import CONCEPTS, PlantedRuns
+from tests.causal.planted_answers import CONCEPTS, PlantedRuns
 
 WRITTEN = {"a": ([0, 1], [2], [3, 4], 5), "b": ([6], [7, 0], [1], 2)}
 

@@ -9,6 +9,7 @@ from segcompass.footprint.memory import interface_size
 from segcompass.footprint.runs import (
     answer_work,
     cached_answers_work,
+    edited_slots,
     embedding_work,
     evaluated_work,
     exchange_work,
@@ -148,11 +149,20 @@ def test_a_run_is_validated_before_its_first_step_and_at_its_end() -> None:
 
 
 def test_interventions_by_hand() -> None:
-    """500 expressions of three splits: one look, three dense passes, a sham edit, and two edits for each of four numbers of concepts."""
+    """Three benchmarks, 500 expressions each, of which curves alone read all: one look, and for six slots what every intervention reads.
+
+    2 ends and 5 arms at 2 fractions with masks on 500, 200 and 200 expressions, at 7 others on 200 each; 12 doses and 10 looks at pairs
+    on 200; 512 concepts alone on 16, with 16 steps of three; 18 gradients and 5 edits on 200; two looks at nothing on 100; the first look
+    at a slot, and a gradient.
+    """
     found = intervention_work(PAPER, BACKBONE, REFERENCE)
-    sparse, dense = (segmented_work(PAPER, BACKBONE, REFERENCE, dense=value).single for value in (False, True))
-    assert dense - sparse == pytest.approx(2.0 * (65536 - 64) * 256 * ANSWER, rel=1e-9)
-    assert found.single == pytest.approx(1500 * (PRODUCT + 10 * sparse + 3 * dense), rel=1e-12) and found.half == found.read == 0
+    readings = 900 * (2 + 10) + 600 * 35 + 200 * (12 + 10) + 16 * (512 + 48 + 2) + 200 * (3 * 18 + 5) + 200 + 500 * 4
+    masks = 900 * (2 + 10) + 16 * 513 + 200 * (3 + 5) + 200 + 500
+    reading, mask = interface_size(PAPER, BACKBONE, REFERENCE).reading(ANSWER), mask_forward(BACKBONE.segmenter)
+    expected = 3 * (756 * (PRODUCT + reading) + 6 * (readings * reading + masks * mask))
+    assert found.single == pytest.approx(expected, rel=1e-12) and found.half == found.read == 0
+    settings = PAPER.analysis.intervention
+    assert edited_slots(settings, False) == (200, 200 * 59 + 200 + 200 * 4, 200 * 8 + 200 + 200), "words and references: two of them"
 
 
 def test_an_exchange_looks_once_at_every_arm_and_cell_of_every_sample() -> None:
@@ -163,14 +173,14 @@ def test_an_exchange_looks_once_at_every_arm_and_cell_of_every_sample() -> None:
 
 
 def test_pairs_of_a_world_are_counted_for_an_exchange() -> None:
-    """Two pairs of 5 attributes a split. On val 2 numbers of concepts are tried, each moved and isolated, after a look before. On test 9
-    arms on the own attribute, 6 on another one, 7 where it is not named, each after a look before, and the ceiling."""
+    """Two pairs of 5 attributes a split. On val 2 numbers of concepts are tried, each moved and isolated, after a look before. On test 8
+    arms on the own attribute, 5 on another one, 7 where it is not named, each after a look before, and the ceiling."""
     world = micro_study()
     sizes = backbone_sizes(world, Path.cwd())
     only = world.analysis.exchange.model_copy(update={"variants": {"swap": ["reference"]}})
     world = world.model_copy(update={"analysis": world.analysis.model_copy(update={"exchange": only})})
     segmented = segmented_work(world, sizes, world.interface_variant("reference"))
-    looks = 10 * 2 * 3 + 10 * (1 + 9 + 6 + 1 + 1 + 7)
+    looks = 10 * 2 * 3 + 10 * (1 + 8 + 5 + 1 + 1 + 7)
     codes = 10 * 2 * (2 + 2) + 10 * (5 + 9)
     expected = codes * product(world, sizes, "topk") + looks * segmented.single
     assert exchange_work(world, sizes, "reference").single == pytest.approx(expected, rel=1e-12)

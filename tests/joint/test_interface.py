@@ -97,6 +97,17 @@ def test_shapes_and_the_cut_of_the_reference_state() -> None:
     assert not torch.equal(cut(slots, one, embeddings)[0], cut(slots + 1, one, embeddings)[0])
 
 
+def test_one_slot_of_each_sequence_has_the_maps_that_it_has_among_all() -> None:
+    torch.manual_seed(0)
+    slots, embeddings, states, which = torch.randn(2, 3, 16), torch.randn(2, 8, 4, 4), torch.randn(2, 3, 24), torch.tensor([2, 0])
+    for road in (True, False):
+        mapper = SlotMapper(16, 24, 8, 2, 8, 3, road, True)
+        (heat, confidence), (one, sure) = mapper(slots, states, embeddings), mapper.maps(slots, states, mapper.keys(embeddings), which)
+        assert one.shape == (2, 1, 16, 16)
+        assert same_sums(one[:, 0], heat[torch.arange(2), which], terms=144, layers=4)
+        assert same_sums(sure[:, 0], confidence[torch.arange(2), which], terms=64, layers=4)
+
+
 def test_without_fusion_a_heat_map_is_the_sum_of_the_dot_products() -> None:
     torch.manual_seed(0)
     plain = SlotMapper(16, 24, 8, 2, 8, 3, True, False)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from segcompass.optimisation.muon import Muon, orthogonal
-from tests.arithmetic import same_sums
+from tests.arithmetic import MARGIN, epsilons, same_sums
 
 pytestmark = pytest.mark.numerical
 
@@ -18,6 +18,20 @@ def test_singular_values_come_near_one_and_directions_stay() -> None:
         assert values.min() > 0.5 and values.max() < 1.3
         left, _, right = torch.linalg.svd(given, full_matrices=False)
         assert nn.functional.cosine_similarity(made.flatten(1), (left @ right).flatten(1)).min() > 0.95
+
+
+@pytest.mark.parametrize("rank", [16, 3])
+def test_long_matrices_end_where_the_plain_iteration_ends(rank: int) -> None:
+    """Also where most singular values are nothing."""
+    generator = torch.Generator().manual_seed(4)
+    long = torch.randn(2, 16, rank, generator=generator) @ torch.randn(2, rank, 200, generator=generator)
+    plain = long.double() / long.double().norm(dim=(1, 2), keepdim=True)
+    for _ in range(5):
+        gram = plain @ plain.transpose(1, 2)
+        plain = 3.4445 * plain + (-4.7750 * gram + 2.0315 * gram @ gram) @ plain
+    # A rounding in a direction that is absent grows as that direction would, 3.4445 ** 5 = 485 fold.
+    assert epsilons(orthogonal(long), plain.float()) <= MARGIN * 485
+    assert epsilons(orthogonal(long.transpose(1, 2)), plain.float().transpose(1, 2)) <= MARGIN * 485
 
 
 def test_a_hidden_matrix_moves_by_a_step_of_the_stated_size() -> None:

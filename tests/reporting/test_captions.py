@@ -35,11 +35,11 @@ def test_a_figure_that_a_study_cannot_draw_keeps_its_place(tmp_path: Path) -> No
 def test_headline_metrics_are_those_of_the_numbers() -> None:
     score = {"refcoco": {"gIoU": {"mean": 0.5}, "thought accuracy": {"mean": 0.7}, "cIoU": {"mean": 0.6}}}
     pair = {"spearman": 0.4, "partial": 0.3, "null_mean": 0.0, "pearson": 0.2}
-    effects = {f"m{m}": {"top-random": {"target_iou_change": {"mean": -m / 10}}} for m in (1, 16, 4)}
+    left = {fraction: {"f": float(fraction) / 2} for fraction in ("0.01", "0.16", "0.04")}
     numbers = {
         "metrics": {"reference": {"refcoco": {"val": score}}, "dense": {"refcoco": {"val": score}}},
         "correlation": {"reference": {"all": {"heat_iou / iou": pair}}},
-        "necessity": {"reference": {"seed0": {"refcoco": {"val": effects}}}},
+        "curves": {"reference": {"refcoco": {"zero": {"top removed": left}}}},
         "comparisons": {"families": {"reward: full - seg_only": {"difference": {"mean": 3.0}, "p": {"mean": 0.01}}}},
     }
     assert headline(numbers) == {
@@ -47,8 +47,8 @@ def test_headline_metrics_are_those_of_the_numbers() -> None:
             "gIoU": {"refcoco val": 0.5},
             "thought accuracy": {"refcoco val": 0.7},
             "correlation": {"spearman": 0.4, "partial": 0.3, "null_mean": 0.0},
-            "necessity": {"refcoco val seed0": -1.6},
+            "left without the strongest concepts": {"refcoco zero": 0.08},
         },
         "differences": {"reward: full - seg_only": 3.0},
     }
-    assert headline({"metrics": {}, "correlation": {}, "necessity": {}}) == {}
+    assert headline({"metrics": {}, "correlation": {}, "curves": {}}) == {}

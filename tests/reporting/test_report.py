@@ -22,7 +22,7 @@ from segcompass.reporting.figures.concepts import (
     purity_figure,
 )
 from segcompass.reporting.figures.correlation import correlation_figure
-from segcompass.reporting.figures.necessity import necessity_figure
+from segcompass.reporting.figures.curves import curves_figure
 from segcompass.reporting.figures.qualitative import Example, heat_overlay, overlay, qualitative_figure
 from segcompass.reporting.figures.save import save_figure
 from segcompass.reporting.figures.training import (
@@ -40,7 +40,7 @@ from segcompass.reporting.metrics import ORACLE, over_seeds, run_metrics
 from segcompass.reporting.numbers import study_numbers
 from segcompass.reporting.palette import colours
 from segcompass.reporting.phases import phase_shares
-from segcompass.reporting.summary import correlation_sentence, necessity_sentence, shown_figures
+from segcompass.reporting.summary import correlation_sentence, curve_sentences, shown_figures
 from segcompass.reporting.table import UNKNOWN, Table, Value
 
 BOOTSTRAP = {"samples": 200, "level": 0.95, "seed": 0}
@@ -187,22 +187,13 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
     row = {"quality": "heat_iou", "accuracy": "iou", "dictionary": "trained", "spearman": 0.1, "spearman_low": 0.0, "spearman_high": 0.2}
     row |= {"partial": 0.1, "partial_low": 0.0, "partial_high": 0.2, "null_mean": 0.0, "null_low": -0.1, "null_high": 0.1}
     correlations = pd.DataFrame([row])
-    effects = pd.DataFrame(
+    shape = {"variant": "full", "ablation": "zero", "low": 0.1, "high": 0.6, "seeds": 3, "images": 4, "samples": 9}
+    left = pd.DataFrame(
         [
-            {
-                "benchmark": "refcoco",
-                "split": "val",
-                "m": m,
-                "contrast": edit,
-                "outcome": outcome,
-                "mean": -0.1,
-                "low": -0.2,
-                "high": 0.0,
-                "n": 9,
-            }
-            for m in (1, 4)
-            for edit in ("top", "random", "identity")
-            for outcome in ("target_iou_change", "changed_pixels")
+            shape | {"benchmark": benchmark, "edit": edit, "way": way, "fraction": fraction, "f": 0.4}
+            for benchmark in ("refcoco", "reasonseg")
+            for edit, way in (("top", "kept"), ("top", "removed"), ("matched", "kept"), ("matched", "removed"), ("direction", "removed"))
+            for fraction in (0.01, 0.1)
         ]
     )
     curves = pd.DataFrame({"variant": "full", "seed": 0, "step": range(40), **{name: generator.random(40) for name in PANELS}})
@@ -223,7 +214,7 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
         save_figure(lambda: coverage_figure(scores["coverage"]), scores["coverage"], folder, "coverage")
         save_figure(lambda: purity_figure(shown), shown, folder, "purity")
         save_figure(lambda: frontier_figure(points), points, folder, "frontier")
-        save_figure(lambda: necessity_figure(effects), effects, folder, "necessity")
+        save_figure(lambda: curves_figure(left), left, folder, "curves")
         save_figure(lambda: interface_figure(interfaces, "reference"), interfaces, folder, "interface")
         save_figure(lambda: training_figure(drawn, "full"), drawn, folder, "training")
         save_figure(lambda: validation_figure(validated, "full"), validated, folder, "validation")
@@ -327,10 +318,11 @@ def test_sentences_follow_the_intervals() -> None:
     assert "no reliable relation" in correlation_sentence(row | {"spearman_starred": False})
     assert "shuffled 0.00" in correlation_sentence(row | {"null_mean": -0.001}), "zero has no sign"
     assert "does not vary" in correlation_sentence(row | {"spearman": math.nan})
-    effect = {"variant": "full", "seed": 0, "benchmark": "refcoco", "split": "val", "m": 4, "mean": -0.2, "low": -0.3, "high": -0.1, "n": 9}
-    assert "hurts the mask more" in necessity_sentence(effect)
-    assert "no more and no less" in necessity_sentence(effect | {"high": 0.1})
-    assert "hurts the mask less" in necessity_sentence(effect | {"low": 0.1, "high": 0.3, "mean": 0.2})
+    place = {"variant": "full", "benchmark": "refcoco", "ablation": "zero", "way": "removed", "fraction": 0.04, "seeds": 3, "samples": 9}
+    curves = pd.DataFrame([place | {"edit": edit, "f": f, "low": f - 0.1, "high": f + 0.1} for edit, f in (("top", 0.2), ("matched", 0.9))])
+    curves = pd.concat([curves, curves.assign(fraction=0.01, f=5.0), curves.assign(way="kept"), curves.assign(ablation="mean")])
+    (sentence,) = curve_sentences(curves)
+    assert "4 % of active concepts 0.20 [0.10, 0.30]" in sentence and "others 0.90 [0.80, 1.00]; 9 samples, 3 seeds" in sentence
 
 
 def test_axes_of_shares_begin_at_zero_even_where_nothing_moves() -> None:
@@ -404,21 +396,22 @@ def test_claims_are_drawn_in_units_of_what_matters() -> None:
 
 def test_numbers_are_valid_json_without_nan() -> None:
     metrics = {"topk": {"all": {"l0": 16.0, "explained_variance": math.nan}}}
-    effects = pd.DataFrame([{"variant": "full", "seed": 0, "benchmark": "b", "split": "s", "m": 1, "contrast": "top", "outcome": "o"}])
-    effects = effects.assign(mean=0.5, low=0.1, high=0.9, n=3)
+    point = {"variant": "full", "benchmark": "b", "ablation": "zero", "edit": "top", "way": "kept", "fraction": 0.01, "f": 0.5}
+    curves = pd.DataFrame([point | {"low": 0.1, "high": math.nan, "seeds": 2, "images": 3, "samples": 4}])
     scores = concept_scores("topk")
     row = {"variant": "full", "benchmark": "all", "quality": "coverage", "accuracy": "iou", "dictionary": "trained", "seeds": 3, "n": 9}
     correlations = pd.DataFrame([row | {"images": 4, "spearman": 0.5, "spearman_p": math.nan, "spearman_starred": False}])
     bounds = comparisons.bounds(over_seeds(run_metrics(ALL)), "full", None).tidy()
     numbers = study_numbers(
-        over_seeds(run_metrics(ALL)), correlations, effects, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}, LEDGER
+        over_seeds(run_metrics(ALL)), correlations, curves, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}, LEDGER
     )
     text = json.dumps(numbers, allow_nan=False)
     assert numbers["metrics"]["full"]["grefcoco"]["val"]["gres"]["gIoU"]["seeds"] == 2
     assert numbers["comparisons"]["bounds"]["gR val N-acc"]["full"]["mean"] == 100.0
     found = {"spearman": 0.5, "spearman_p": None, "seeds": 3, "images": 4, "n": 9}
     assert numbers["correlation"]["full"]["all"]["coverage / iou"] == found
-    assert numbers["necessity"]["full"]["seed0"]["b"]["s"]["m1"]["top"]["o"]["mean"] == 0.5
+    left = numbers["curves"]["full"]["b"]["zero"]["top kept"]["0.01"]
+    assert left == {"f": 0.5, "low": 0.1, "high": None, "seeds": 2, "images": 3, "samples": 4}
     assert numbers["dictionaries"]["topk"]["all"]["explained_variance"] is None and "NaN" not in text
     assert numbers["concepts"]["topk"]["purity"]["colour"]["red"]["auroc"]["difference"] == 0.3
     assert numbers["concepts"]["topk"]["fidelity"]["instance"]["l0"]["tells_trained_from_random"] is True

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from segcompass.errors import InputError
-from segcompass.study.claims import ClaimsSettings, rule_digests
+from segcompass.study.claims import MEASURES, ClaimsSettings, rule_digests
 from segcompass.study.experiments import changed
 from segcompass.study.load import load_study, validated
 
@@ -70,3 +70,10 @@ def test_what_cannot_be_is_one_sentence(tmp_path: Path, changes: dict, field: st
 def test_a_digest_follows_its_rule_alone(changes: dict, reached: set[str]) -> None:
     before, after = rule_digests(section({})), rule_digests(section(changes))
     assert {name for name in before if before[name] != after[name]} == reached
+
+
+@pytest.mark.parametrize("intervention", list(MEASURES))
+def test_measures_are_those_that_the_battery_documents(intervention: str) -> None:
+    """A claim may name what an intervention's module lists, and nothing else."""
+    text = Path("segcompass", "causal", f"{intervention}.py").read_text(encoding="utf-8").split('"""')[1]
+    assert [measure for measure in MEASURES[intervention] if f"`{measure}`" not in text] == []

@@ -15,7 +15,7 @@ def found() -> dict[str, set[tuple[str, ...]]]:
 
 def test_a_key_from_another_section_is_found(found: dict) -> None:
     assert ("evaluation", "confidence_threshold") in found["train_joint"] and ("evaluation", "batch") not in found["train_joint"]
-    assert ("analysis", "bootstrap", "level") in found["intervene"]
+    assert ("analysis", "bootstrap", "level") in found["make_figures"] and ("analysis", "intervention", "seed") in found["intervene"]
     assert {key[1] for key in found["embed_images"] if key[0] == "answers"} == {"benchmarks", "prompts", "seed"}
     assert ("experiments", "interface", "variants") in found["embed_images"] and ("answers", "batch") in found["cache_answers"]
 

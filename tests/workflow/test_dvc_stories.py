@@ -82,13 +82,13 @@ def test_repro_builds_the_study_and_both_tools_are_content(project: Path) -> Non
 
 def test_an_edit_runs_what_it_reaches_and_lock_and_artefacts_agree(project: Path) -> None:
     edit(project, "params/default.yaml", "qualitative_samples: 2", "qualitative_samples: 1")
-    edit(project, "params/default.yaml", "    samples: 4", "    samples: 3")
-    assert "samples" in command(project, "dvc", "params", "diff").stdout
+    edit(project, "params/default.yaml", "    sham: 2", "    sham: 1")
+    assert "sham" in command(project, "dvc", "params", "diff").stdout
     output = command(project, "dvc", "repro")
     assert jobs_run(output.stdout + output.stderr) == {"intervene"} | REPORT_RULES
-    assert run_record(project, "results/default/intervene/reference/seed0")["params"]["intervention"]["samples"] == 3
+    assert run_record(project, "results/default/intervene/reference/seed0")["params"]["intervention"]["sham"] == 1
     recorded = lock(project)["intervene"]["params"]["params/default.yaml"]
-    assert recorded["analysis.intervention"]["samples"] == 3
+    assert recorded["analysis.intervention"]["sham"] == 1
     assert "up to date" in command(project, "dvc", "status").stdout
     assert planned(project) == set()
     command(project, "dvc", "metrics", "diff")

@@ -49,8 +49,15 @@ SIZES = {
     "joint.policy.group": 2,
     "analysis.bootstrap.samples": 100,
     "analysis.correlation.permutations": 2,
-    "analysis.intervention.samples": 2,
-    "analysis.intervention.top_concepts": [1],
+    "analysis.intervention.fitted": 2,
+    "analysis.intervention.steps": 1,
+    "analysis.intervention.sham": 1,
+    "analysis.intervention.curve.samples": {"zero": 2, "mean": 1, "resample": 1},
+    "analysis.intervention.dose.samples": 1,
+    "analysis.intervention.composition.samples": 1,
+    "analysis.intervention.attribution.samples": 1,
+    "analysis.intervention.attribution.ablated": 2,
+    "analysis.intervention.traceability.samples": 1,
 }
 RUNS = {
     "interface": {"reference": {}, "layer_1": {"model.sae": "relu_l1_layer1_width32_l1_coefficient0p1"}, "sam_vit_l": None},

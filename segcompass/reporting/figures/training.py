@@ -121,5 +121,6 @@ def _multiples(drawn: pd.DataFrame, panels: dict[str, str], reference: str, mark
 def _limits(values: pd.Series, from_zero: bool) -> tuple[float, float]:
     """The same for every panel of a quantity, with a margin."""
     low, high = (0.0 if from_zero else float(values.min())), float(values.max())
-    margin = (high - low or 1.0) / 30
+    high = high if high > low else low + 1.0
+    margin = (high - low) / 30
     return low - margin, high + margin
