@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "say what of the benchmarks is there, against what should be",
     "scale": "say what a study needs: parameters, memory, disk and GPU hours, before it is run",
     "times": "say what a study took, stage by stage, after it was run",
+    "claims": "decide a study's claims again from its committed records",
     "compare-reports": "say which numbers of two reports agree within their intervals",
     "cache-size": "say how large a study's activation cache becomes",
     "convert-sae": "turn the release's dictionary, or dictionary_learning's, into a checkpoint that SAELens loads too",

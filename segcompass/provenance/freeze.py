@@ -18,6 +18,7 @@ from segcompass.provenance.code_digest import stage_digest
 from segcompass.provenance.folder_digest import annotation_digest, folder_digest
 from segcompass.provenance.stage import fingerprint
 from segcompass.study.backbone import given_models
+from segcompass.study.claims import rule_digests
 from segcompass.study.data import RootSettings, annotation_folders
 from segcompass.study.jobs import Job, all_jobs, stage_params
 from segcompass.study.study import Study
@@ -33,13 +34,14 @@ def frozen_path(study: str, job: Job) -> Path:
 
 
 def frozen_contents(study: Study, root: Path) -> dict[Job, dict[str, Any]]:
-    """Stage, wildcards, params and code digest of every job, in the order of `all_jobs`.
+    """Stage, wildcards, params and code digest of every job, in the order of `all_jobs`, with the digests of the rules that decide claims.
 
     For data and models that no stage makes also what their files are, for the summary also what every other job's artefact must be.
     """
     jobs = all_jobs(study)
     # Every job of a stage runs the same code, and a digest reads all of it.
     digests = {stage: stage_digest(stage, root) for stage in {job.stage for job in jobs}}
+    rules = rule_digests(study.claims)
     contents: dict[Job, dict[str, Any]] = {}
     for job in jobs:
         params = stage_params(study, job)
@@ -50,12 +52,13 @@ def frozen_contents(study: Study, root: Path) -> dict[Job, dict[str, Any]]:
             params["files"] = {part: {"folder": folder, "digest": folder_digest(root / folder)} for part, folder in given.items()}
         if job.stage == "write_summary":
             params["expected"] = {str(other.artefact(study.study)): identity(content) for other, content in contents.items()}
-        contents[job] = {"stage": job.stage, "wildcards": dict(job.wildcards), "params": params, "code": digests[job.stage]}
+        own = {"stage": job.stage, "wildcards": dict(job.wildcards), "params": params, "code": digests[job.stage]}
+        contents[job] = own | {"rules": rules}
     return contents
 
 
 def identity(content: dict[str, Any]) -> dict[str, Any]:
-    """The part of a frozen file or of a `run.json` that must agree between the two."""
+    """The part of a frozen file or of a `run.json` that must agree between the two; the rules of claims are none of it."""
     return {key: content.get(key) for key in ("stage", "wildcards", "params", "code")}
 
 

@@ -200,7 +200,7 @@ def _published(
     partial = _partial(out)
     partial.parent.mkdir(parents=True, exist_ok=True)
     with _locked(partial.with_name(f"{out.name}.lock")):
-        _claim(partial, record["fingerprint"])
+        record["rules"] = _claim(partial, record["fingerprint"], frozen.get("rules", {}))
         stage = Stage(name, frozen["params"], frozen["wildcards"], partial, inputs, collections)
         started = time.perf_counter()
         work_ended = False
@@ -239,19 +239,36 @@ def _partial(out: Path) -> Path:
     return out.parent / ".partial" / out.name
 
 
-def _claim(partial: Path, mark: str) -> None:
-    """Keeps a partial folder of the same job, wipes one of any other."""
+def _claim(partial: Path, mark: str, rules: dict[str, str]) -> dict[str, str]:
+    """Keeps a partial folder of the same job, wipes one of any other.
+
+    Returns:
+        The rules that stood when the work in the folder began.
+    """
     claim = partial / "claim.json"
-    text = json.dumps({"fingerprint": mark})
-    if partial.exists() and not (claim.is_file() and claim.read_text(encoding="utf-8") == text):
+    before = _read_claim(claim)
+    if partial.exists() and before.get("fingerprint") != mark:
         shutil.rmtree(partial)
+        before = {}
     if partial.exists():
         for path in partial.iterdir():
             if path.name in {".resume", "claim.json"}:
                 continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     partial.mkdir(exist_ok=True)
-    claim.write_text(text, encoding="utf-8")
+    if not before:
+        before = {"fingerprint": mark, "rules": rules}
+        claim.write_text(json.dumps(before), encoding="utf-8")
+    return dict(before["rules"])
+
+
+def _read_claim(path: Path) -> dict[str, Any]:
+    """What a partial folder is claimed for; nothing where that is not to be read, as when its writing was killed."""
+    try:
+        claim = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return claim if isinstance(claim, dict) and {"fingerprint", "rules"} <= set(claim) else {}
 
 
 def _publish(partial: Path, out: Path) -> None:

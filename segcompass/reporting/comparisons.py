@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from segcompass.claims.contrasts import ALL, Contrasts
 from segcompass.protocols.scoring import HEADLINE
-from segcompass.reporting.contrasts import ALL, Contrasts
 from segcompass.reporting.metrics import ORACLE, ORACLE_THOUGHT
 from segcompass.reporting.table import Table, Value
 from segcompass.reporting.tables import CELLS, SHORT, seed_values

@@ -17,6 +17,7 @@ def study_numbers(
     scores: pd.DataFrame,
     purity: pd.DataFrame,
     comparisons: Mapping[str, pd.DataFrame],
+    ledger: Mapping[str, pd.DataFrame],
 ) -> Numbers:
     """Metrics as fractions; a standard deviation or interval that does not exist is null.
 
@@ -28,6 +29,7 @@ def study_numbers(
         scores: metrics.csv of every scored dictionary, with its name in column `sae`.
         purity: purity.csv, likewise.
         comparisons: the tables of bounds and differences by name, in their own unit.
+        ledger: its tables `claims`, `false_positives` and `metric_audit`; a claim that is not tested has no number.
     """
     metrics: Numbers = {}
     for row in _rows(summary):
@@ -58,6 +60,7 @@ def study_numbers(
             place = _nested(compared, name, row["row"], row["column"])
             place |= {key: _number(row[key]) for key in ("mean", "sd", "low", "high", "p", "p_holm")}
     return {
+        "claims": _judged(ledger),
         "metrics": metrics,
         "comparisons": compared,
         "correlation": correlation,
@@ -65,6 +68,23 @@ def study_numbers(
         "dictionaries": saes,
         "concepts": concepts,
     }
+
+
+def _judged(ledger: Mapping[str, pd.DataFrame]) -> Numbers:
+    """Verdicts counted, effects and twins of claims, rates of families, what the audit measured."""
+    claims = ledger["claims"]
+    found: Numbers = {"verdicts": {str(verdict): int(count) for verdict, count in claims["verdict"].value_counts(sort=False).items()}}
+    for row in _rows(claims[claims["smallest"].notna()]):
+        effect = {"value": row["estimate"]} | {key: row[key] for key in ("low", "high", "p", "p_holm", "smallest", "seeds", "images")}
+        twin = {"value": row["twin_estimate"]} | {key: row[f"twin_{key}"] for key in ("low", "high", "p", "p_holm")}
+        place = _nested(found, "stated", row["claim"])
+        place |= {"effect": {key: _number(value) for key, value in effect.items()}}
+        place |= {"null twin": {key: _number(value) for key, value in twin.items()}}
+    for row in _rows(ledger["false_positives"]):
+        _nested(found, "false positives")[row["family"]] = {key: _number(row[key]) for key in ("permutations", "rate", "starred")}
+    for row in _rows(ledger["metric_audit"].drop(columns=["claims", "fails"])):
+        _nested(found, "audit")[row["metric"]] = {key: _number(value) for key, value in row.items() if key != "metric"}
+    return found
 
 
 def _contrast(row: dict[str, Any]) -> Numbers:
@@ -79,7 +99,7 @@ def _nested(tree: Numbers, *keys: Any) -> Numbers:
 
 
 def _number(value: Any) -> float | None:
-    number = float(value)
+    number = math.nan if pd.isna(value) else float(value)
     return None if math.isnan(number) else round(number, 6)
 
 

@@ -1,4 +1,5 @@
-"""`summary.md`, the front page of a report: what was measured, in sentences that are made from the numbers."""
+"""`details.md`, behind the report's front page: what was measured, in sentences that are made from the numbers, and the figures that the
+front page leaves out."""
 
 import math
 from collections import Counter
@@ -18,37 +19,21 @@ FIGURES = (
     "purity",
     "frontier",
     "correlation",
-    "curves",
     "qualitative",
     "interface",
     "training",
     "validation",
 )
-"""In the page's order."""
+"""In the page's order; `segcompass.reporting.front_page` shows the others."""
 COMPARISONS = ("bounds", "families", "reinforcement")
-TABLES = (
-    "table1",
-    "table2",
-    "table3",
-    "table4",
-    "table5",
-    "table6",
-    "figure6",
-    *COMPARISONS,
-    "trained_parameters",
-    "dictionaries",
-    "fidelity",
-    "purity",
-)
 
 
-def summary_page(
+def details_page(
     study: str,
     runs: Iterable[Run],
     correlations: pd.DataFrame,
     curves: pd.DataFrame,
     scores: Mapping[str, pd.DataFrame],
-    tables: Path,
     figures: Path,
 ) -> str:
     """The page's Markdown.
@@ -59,7 +44,6 @@ def summary_page(
         correlations: correlations.csv.
         curves: rows of `curve_points`.
         scores: `metrics`, `purity` and `coverage` of every scored dictionary, with its name in column `sae`.
-        tables: folder whose Markdown tables are shown.
         figures: folder whose figures are shown.
     """
     counts = Counter((experiment, variant) for experiment, variant, _ in runs)
@@ -68,7 +52,8 @@ def summary_page(
         for name, title in (("interface", "Interface experiment, policy frozen"), ("signals", "Training-signal experiment"))
     ]
     parts = [
-        f"# Study `{study}`",
+        f"# Study `{study}` in detail",
+        "What decides claims stands on the [front page](summary.md); here is what was measured beside it.",
         f"Variants and their number of seeds. {' '.join(trained)} Data: the embedded world; numbers of other papers stand beside ours"
         " marked as another world.",
         "## Does concept quality go with mask accuracy?",
@@ -80,10 +65,6 @@ def summary_page(
         *curve_sentences(curves),
         "## Is the concept space better than chance?",
         *concept_sentences(scores),
-        "## Tables",
-        *[(tables / f"{name}.md").read_text(encoding="utf-8") for name in TABLES],
-        "Each also as CSV and LaTeX in `tables/`, beside every variant on every split (`tables/variants.md`)."
-        " Every number of this page stands in `numbers.json`.",
         "## Figures",
         *shown_figures(figures),
     ]

@@ -55,10 +55,7 @@ class Table:
 
     def write(self, folder: Path) -> None:
         """Writes `<name>.csv`, `.md`, `.tex` and `.html`."""
-        self.tidy().to_csv(folder / f"{self.name}.csv", index=False, lineterminator="\n")
-        (folder / f"{self.name}.md").write_text(self.markdown(), encoding="utf-8")
-        (folder / f"{self.name}.tex").write_text(self.latex(), encoding="utf-8")
-        (folder / f"{self.name}.html").write_text(self.html(), encoding="utf-8")
+        write_table(self.name, self.caption, self.tidy(), self._shown(), folder)
 
     def tidy(self) -> pd.DataFrame:
         """One row a known value."""
@@ -74,23 +71,7 @@ class Table:
 
     def markdown(self) -> str:
         """Caption and pipe table."""
-        return f"{self.caption}\n\n{self._shown().to_markdown(index=False, disable_numparse=True)}\n"
-
-    def latex(self) -> str:
-        """A `table` environment with booktabs rules."""
-        shown = self._shown()
-        styled = shown.map(lambda text: text.replace("±", r"$\pm$").replace("%", r"\%").replace("_", r"\_").replace("&", r"\&"))
-        styled.columns = [column.replace("_", r"\_").replace("%", r"\%") for column in styled.columns]
-        caption = self.caption.replace("%", r"\%").replace("_", r"\_").replace("±", r"$\pm$")
-        columns = "l" + "r" * (len(shown.columns) - 1)
-        return styled.to_latex(index=False, column_format=columns, caption=caption, label=f"tab:{self.name}", position="tbp")
-
-    def html(self) -> str:
-        """A page with caption and table, for `snakemake --report`."""
-        title = f"<title>{self.name}</title>"
-        style = "<style>body{font-family:sans-serif} td,th{padding:.2em .6em;text-align:right} td:first-child{text-align:left}</style>"
-        head = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{title}{style}</head>'
-        return f"{head}\n<body><p>{escape(self.caption)}</p>\n{self._shown().to_html(index=False, border=0)}\n</body></html>\n"
+        return markdown(self.caption, self._shown())
 
     def _shown(self) -> pd.DataFrame:
         sources = {source for _, source, _ in self.rows}
@@ -99,3 +80,38 @@ class Table:
             marked = f"{label} ({source})" if source != "ours" and len(sources) > 1 else label
             frame.append([marked, *(values.get(column, Value(math.nan)).text(self.decimals) for column in self.columns)])
         return pd.DataFrame(frame, columns=["", *self.columns])
+
+
+def write_table(name: str, caption: str, tidy: pd.DataFrame, shown: pd.DataFrame, folder: Path) -> None:
+    """Writes `<name>.csv`, the tidy rows, and `.md`, `.tex` and `.html`, the texts that are shown."""
+    tidy.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    made = {"md": markdown(caption, shown), "tex": latex(name, caption, shown), "html": html(name, caption, shown)}
+    for ending, text in made.items():
+        (folder / f"{name}.{ending}").write_text(text, encoding="utf-8")
+
+
+def markdown(caption: str, shown: pd.DataFrame) -> str:
+    """Caption and pipe table."""
+    return f"{caption}\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n"
+
+
+def latex(name: str, caption: str, shown: pd.DataFrame) -> str:
+    """A `table` environment with booktabs rules; code stands as plain text."""
+    columns = "l" + "r" * (len(shown.columns) - 1)
+    styled = shown.map(_latex_text)
+    styled.columns = [_latex_text(column) for column in styled.columns]
+    return styled.to_latex(index=False, column_format=columns, caption=_latex_text(caption), label=f"tab:{name}", position="tbp")
+
+
+def html(name: str, caption: str, shown: pd.DataFrame) -> str:
+    """A page with caption and table, for `snakemake --report`."""
+    title = f"<title>{name}</title>"
+    style = "<style>body{font-family:sans-serif} td,th{padding:.2em .6em;text-align:right} td:first-child{text-align:left}</style>"
+    head = f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">{title}{style}</head>'
+    return f"{head}\n<body><p>{escape(caption)}</p>\n{shown.to_html(index=False, border=0)}\n</body></html>\n"
+
+
+def _latex_text(text: str) -> str:
+    for sign, written in (("±", r"$\pm$"), ("%", r"\%"), ("_", r"\_"), ("&", r"\&")):
+        text = text.replace(sign, written)
+    return text

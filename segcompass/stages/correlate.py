@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from segcompass.concepts.accuracy import GIVEN, PAIRS, POINT, accuracy_points
 from segcompass.protocols.records import read_runs
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.stats.correlation import COEFFICIENTS, correlation, remainders
@@ -17,20 +18,12 @@ from segcompass.stats.families import holm
 from segcompass.stats.permutation import null_twin
 
 FLAGS = {"evaluate": "all artefacts of evaluate_interface and evaluate_joint whose records are correlated"}
-PAIRS = (
-    ("heat_iou", "iou", ""),
-    ("sae_mse", "dice_loss", "random_sae_mse"),
-    ("coverage", "iou", "random_coverage"),
-)
-"""Concept quality, mask accuracy, and the same quality from the untrained dictionary."""
-GIVEN = ("truth_area", "n_targets", "text_length", "thought_correct")
-"""What the partial correlation holds fixed; columns that are unknown throughout are left out."""
 POOLED = "all"
 
 
 def work(stage: Stage) -> None:
     """Fills `correlations.csv` and `points.csv`."""
-    points = _points(read_runs(stage.collections["evaluate"], stage.params["runs"], stage.params["splits"]))
+    points = accuracy_points(read_runs(stage.collections["evaluate"], stage.params["runs"], stage.params["splits"]))[list(POINT)]
     tables = []
     for variant, of_variant in points.groupby("variant", sort=True):
         rows: list[dict[str, Any]] = []
@@ -46,13 +39,6 @@ def work(stage: Stage) -> None:
     table.to_csv(stage.folder / "correlations.csv", index=False, lineterminator="\n")
     points.to_csv(stage.folder / "points.csv", index=False, lineterminator="\n")
     stage.rows |= {"correlations": len(table), "points": len(points)}
-
-
-def _points(records: pd.DataFrame) -> pd.DataFrame:
-    found = records[records["truth_area"] > 0].copy()
-    found["dice_loss"] = 1 - 2 * found["intersection"] / (found["truth_area"] + found["predicted_area"])
-    qualities = [name for quality, _, control in PAIRS for name in (quality, control) if name]
-    return found[["variant", "seed", "benchmark", "split", "sample_id", "image", "iou", "dice_loss", *qualities, *GIVEN]]
 
 
 def _correlation(runs: Sequence[pd.DataFrame], quality: str, accuracy: str, dictionary: str, stage: Stage) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""Draws the report's figures, each with the CSV it drew: active features (Figure 4), coverage (Figure 5), purity, the frontier, correlation
-(Figure 8), curves of necessity and sufficiency, qualitative samples, curves of the interface's and of joint training, and validation."""
+"""Draws the report's figures, each with the CSV it drew: effects of claims, path shares, active features (Figure 4), coverage (Figure 5),
+purity, the frontier, correlation (Figure 8), curves of necessity and sufficiency, qualitative samples, both trainings, validation."""
 
 import json
 from functools import partial
@@ -16,6 +16,7 @@ from segcompass.provenance.stage import Stage, run_stage
 from segcompass.reporting.captions.read import captioned
 from segcompass.reporting.concepts import ACTIVE, read_scores, sparse_only
 from segcompass.reporting.curves import curve_points
+from segcompass.reporting.figures.claims import claims_figure, in_units
 from segcompass.reporting.figures.concepts import (
     active_features_figure,
     coverage_figure,
@@ -25,6 +26,7 @@ from segcompass.reporting.figures.concepts import (
 )
 from segcompass.reporting.figures.correlation import correlation_figure
 from segcompass.reporting.figures.curves import curves_figure
+from segcompass.reporting.figures.paths import paths_figure
 from segcompass.reporting.figures.qualitative import Example, qualitative_figure
 from segcompass.reporting.figures.save import keep_place, save_figure
 from segcompass.reporting.figures.training import (
@@ -36,6 +38,7 @@ from segcompass.reporting.figures.training import (
     validation_figure,
     validation_means,
 )
+from segcompass.reporting.paths import path_shares
 
 FLAGS = {
     "data": "artefact of prepare_data",
@@ -44,6 +47,8 @@ FLAGS = {
     "joint": "all artefacts of train_joint",
     "intervene": "all artefacts of intervene; the first variant that reads concepts is drawn",
     "correlate": "artefact of correlate",
+    "exchange": "all artefacts of exchange",
+    "claims": "artefact of judge_claims",
     "sae": "all artefacts of train_sae",
     "concepts": "all artefacts of score_concepts",
 }
@@ -53,16 +58,19 @@ def work(stage: Stage) -> None:
     """Fills `<figure>.pdf`, `.png` and `.csv`."""
     _correlation(stage)
     _curves(stage)
+    _claims(stage)
+    _paths(stage)
     _qualitative(stage)
+    reference = stage.params["references"]
     interface, curves = _of_runs(stage, "interface", "curves"), _of_runs(stage, "signals", "curves")
     if len(interface):  # none is trained where every interface stays as it was drawn
         heat_maps = interface["phase"] == "heat_maps"  # a study may begin with masks at once
         drawn = smoothed(interface[heat_maps] if heat_maps.any() else interface, INTERFACE_PANELS)
-        save_figure(partial(interface_figure, drawn), drawn, stage.folder, "interface")
+        save_figure(partial(interface_figure, drawn, reference["interface"]), drawn, stage.folder, "interface")
     drawn = smoothed(curves, PANELS)
-    save_figure(partial(training_figure, drawn), drawn, stage.folder, "training")
+    save_figure(partial(training_figure, drawn, reference["signals"]), drawn, stage.folder, "training")
     validated = validation_means(_of_runs(stage, "signals", "validation"))
-    save_figure(lambda: validation_figure(validated), validated, stage.folder, "validation")
+    save_figure(lambda: validation_figure(validated, reference["signals"]), validated, stage.folder, "validation")
     _concepts(stage)
     stage.rows["figures"] = len(list(stage.folder.glob("*.png")))
     # Snakemake expects every figure that has a caption.
@@ -93,6 +101,18 @@ def _correlation(stage: Stage) -> None:
     mine = points[(points["variant"] == variant) & (points["seed"] == seed)]
     pooled = table[(table["variant"] == variant) & (table["benchmark"] == "all")]
     save_figure(lambda: correlation_figure(mine, pooled), mine, stage.folder, "correlation")
+
+
+def _claims(stage: Stage) -> None:
+    drawn = in_units(pd.read_csv(stage.inputs["claims"] / "claims.csv"))
+    if len(drawn):
+        save_figure(lambda: claims_figure(drawn), drawn, stage.folder, "claims")
+
+
+def _paths(stage: Stage) -> None:
+    shares = path_shares(read_measurements(stage.collections["exchange"]), stage.params["bootstrap"]["level"])
+    if len(shares):
+        save_figure(lambda: paths_figure(shares), shares, stage.folder, "paths")
 
 
 def _curves(stage: Stage) -> None:

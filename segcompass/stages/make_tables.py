@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from segcompass.claims.contrasts import Contrasts, tested_expressions
 from segcompass.protocols.records import read_runs
 from segcompass.provenance.stage import Stage, read_run, run_stage
 from segcompass.reporting import comparisons, tables
 from segcompass.reporting.concepts import read_scores
-from segcompass.reporting.contrasts import Contrasts, tested_expressions
 from segcompass.reporting.metrics import over_seeds, run_metrics
 from segcompass.reporting.phases import phase_shares
 from segcompass.stats.families import result_table

@@ -1,5 +1,5 @@
-"""Checks that every artefact agrees with the study file, then writes `numbers.json`, its headline `metrics.json`, and the
-report's front page `summary.md`."""
+"""Checks that every artefact agrees with the study file, then writes `numbers.json`, its headline `metrics.json`, the report's front page
+`summary.md`, and `details.md` behind it."""
 
 import json
 from pathlib import Path
@@ -11,16 +11,18 @@ from segcompass.provenance.stage import Stage, read_run, run_stage
 from segcompass.provenance.verify import verify_artefacts
 from segcompass.reporting.concepts import read_scores
 from segcompass.reporting.curves import COLUMNS
+from segcompass.reporting.front_page import front_page
 from segcompass.reporting.headline import headline
 from segcompass.reporting.metrics import over_seeds, run_metrics
 from segcompass.reporting.numbers import study_numbers
-from segcompass.reporting.summary import COMPARISONS, summary_page
+from segcompass.reporting.summary import COMPARISONS, details_page
 
+LEDGER = ("claims", "false_positives", "metric_audit")
 FLAGS = {"artefacts": "all artefacts of the study"}
 
 
 def work(stage: Stage) -> None:
-    """Fills `numbers.json`, `metrics.json` and `summary.md`."""
+    """Fills `numbers.json`, `metrics.json`, `summary.md` and `details.md`."""
     folders = stage.collections["artefacts"]
     verify_artefacts(folders, stage.params["expected"])
     made_by: dict[str, list[Path]] = {}
@@ -33,12 +35,16 @@ def work(stage: Stage) -> None:
     tables, figures = made_by["make_tables"][0], made_by["make_figures"][0]
     curves = pd.read_csv(figures / "curves.csv") if (figures / "curves.csv").is_file() else pd.DataFrame(columns=COLUMNS)
     comparisons = {name: pd.read_csv(tables / f"{name}.csv") for name in COMPARISONS}
-    found = correlations, curves, dictionaries, scores["metrics"], scores["purity"], comparisons
+    ledger = {name: pd.read_csv(made_by["judge_claims"][0] / f"{name}.csv") for name in LEDGER}
+    found = correlations, curves, dictionaries, scores["metrics"], scores["purity"], comparisons, ledger
     numbers = study_numbers(over_seeds(run_metrics(records)), *found)
     for name, values in (("numbers", numbers), ("metrics", headline(numbers))):
         (stage.folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    page = summary_page(stage.params["study"], stage.params["runs"], correlations, curves, scores, tables, figures)
-    (stage.folder / "summary.md").write_text(page, encoding="utf-8")
+    study, runs = stage.params["study"], stage.params["runs"]
+    pages = {"summary": front_page(study, runs, ledger, figures)}
+    pages["details"] = details_page(study, runs, correlations, curves, scores, figures)
+    for name, page in pages.items():
+        (stage.folder / f"{name}.md").write_text(page, encoding="utf-8")
     stage.rows["artefacts"] = len(folders)
 
 

@@ -70,26 +70,6 @@ class ClusterDraws:
         return _quotient(wins.sum(), positives.sum() * negatives.sum(), ((w @ wins) * w).sum(1), (w @ positives) * (w @ negatives))
 
 
-class CrossedDraws:
-    """B draws of S seeds and of m images, each with replacement and both at once: Owen's pigeonhole bootstrap (2007).
-
-    For what has no influence values, such as how often a variant is the best. No decision rests on its percentile intervals, those of
-    `crossed.Crossed` are for that: with three seeds 95 % intervals of paired differences covered 76 % (seeds' sd 3 points, 300 images,
-    interaction of seed and image 8 points) to 99.5 % (0.5, 100, 20), because the seeds' variance is counted too little and the
-    interaction three times.
-    """
-
-    def __init__(self, seeds: int, images: int, samples: int, seed: int) -> None:
-        generator = np.random.default_rng(seed)
-        self.seeds, self.images = (_multiplicities(count, samples, generator) for count in (seeds, images))
-        """How often each is drawn: [B, S] and [B, m]."""
-
-    def ratio(self, numerator: np.ndarray, denominator: np.ndarray) -> Measured:
-        """sum(numerator) / sum(denominator), both summed over each image's expressions [S, m] (`crossed.Grid.sums`)."""
-        tops, bottoms = (((self.seeds @ sums) * self.images).sum(1) for sums in (numerator, denominator))
-        return _quotient(numerator.sum(), denominator.sum(), tops, bottoms)
-
-
 def pair_wins(scores: np.ndarray, positive: np.ndarray, cluster: np.ndarray, clusters: int) -> np.ndarray:
     """[m, m]: pairs of a positive of cluster i and a negative of cluster k in which the positive scores higher, ties counting one half."""
     mine, owner = scores[positive], cluster[positive]
@@ -99,11 +79,6 @@ def pair_wins(scores: np.ndarray, positive: np.ndarray, cluster: np.ndarray, clu
         below = (np.searchsorted(others, mine, "left") + np.searchsorted(others, mine, "right")) / 2
         wins[:, k] = np.bincount(owner, below, clusters)
     return wins
-
-
-def _multiplicities(count: int, samples: int, generator: np.random.Generator) -> np.ndarray:
-    drawn = generator.integers(0, count, (samples, count)) + count * np.arange(samples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=samples * count).reshape(samples, count).astype(float)
 
 
 def _quotient(top: float, bottom: float, tops: np.ndarray, bottoms: np.ndarray) -> Measured:

@@ -32,6 +32,7 @@ ARTEFACTS = {
     "correlate": "results/{study}/correlate",
     "intervene": "results/{study}/intervene/{variant}/seed{seed}",
     "exchange": "results/{study}/exchange/{variant}/seed{seed}",
+    "judge_claims": "reports/{study}/claims",
     "make_tables": "reports/{study}/tables",
     "make_figures": "reports/{study}/figures",
     "write_summary": "reports/{study}",
@@ -112,6 +113,18 @@ def described_experiments(study: Study) -> dict[str, dict[str, Any]]:
         }
         for name in EXPERIMENTS
     }
+
+
+def control_variants(study: Study) -> dict[str, str]:
+    """`untrained` and `frozen` -> the first variant that differs from its reference by such a dictionary alone, where there is one."""
+    found: dict[str, str] = {}
+    for name, variant in study.experiments.interface.variants.items():
+        dictionary = study.saes.get(str(variant.changes.get("model.sae")))
+        if len(variant.changes) == 1 and isinstance(dictionary, RandomDictionary):
+            found.setdefault("untrained", name)
+        elif len(variant.changes) == 1 and getattr(dictionary, "decoder", None) == "frozen":
+            found.setdefault("frozen", name)
+    return found
 
 
 def answer_parts(study: Study) -> list[str]:
@@ -207,7 +220,7 @@ def all_jobs(study: Study) -> list[Job]:
     jobs += [run_job(stages, run) for stages in (TRAIN, EVALUATE) for run in study.runs()]
     jobs += [run_job(INTERVENE, run) for run in intervened_runs(study)]
     jobs += [run_job(EXCHANGE, run) for run in exchanged_runs(study)]
-    return [*jobs, Job("correlate"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
+    return [*jobs, Job("correlate"), Job("judge_claims"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
 
 
 def stage_params(study: Study, job: Job, raw: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -301,12 +314,16 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
                 "splits": split_lists(study, correlated_runs(study)),
                 "runs": correlated_runs(study),
             }
+        case "judge_claims":
+            keys = {"claims": raw["claims"], "runs": runs, "splits": split_lists(study, runs), "controls": control_variants(study)}
+            return keys | {"permutations": analysis["correlation"]["permutations"], "seed": analysis["bootstrap"]["seed"]}
         case "make_tables":
             keys = {"runs": runs, "splits": split_lists(study, runs), "bootstrap": {"level": analysis["bootstrap"]["level"]}}
             return keys | {"experiments": described_experiments(study)} | {key: analysis[key] for key in ("families", "reinforcement")}
         case "make_figures":
-            keys = {"report": raw["report"], "runs": runs, "saes": described_saes(study)}
-            return keys | {"bootstrap": {"level": analysis["bootstrap"]["level"]}}
+            references = {name: study.experiment(name).reference for name in EXPERIMENTS}
+            drawn = {"report": raw["report"], "runs": runs, "saes": described_saes(study), "references": references}
+            return drawn | {"bootstrap": {"level": analysis["bootstrap"]["level"]}}
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": split_lists(study, runs)}
     raise AssertionError(f"no such stage: {job.stage}")

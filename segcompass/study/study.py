@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, model_validator
 
-from segcompass.datasets.splits import EVALUATION_SPLITS
+from segcompass.datasets.splits import COUNTERFACTUALS, EVALUATION_SPLITS
 from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, ReportSettings
 from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings, backbone_contradictions
+from segcompass.study.claims import ClaimsSettings, claims_contradictions
 from segcompass.study.concepts import ActivationSettings, Dictionary, Neurons, Pca, RandomDictionary, SaeTrainingSettings, Trained
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings, counterfactual_contradictions
 from segcompass.study.exchange import exchange_contradictions
@@ -41,6 +42,7 @@ class Study(Section):
     experiments: ExperimentsSettings
     evaluation: EvaluationSettings
     analysis: AnalysisSettings
+    claims: ClaimsSettings
     report: ReportSettings
 
     def experiment(self, name: str) -> ExperimentSettings:
@@ -141,6 +143,10 @@ class Study(Section):
         for place, tests in (differences | {"analysis.reinforcement": self.analysis.reinforcement}).items():
             if unknown := [name for test in tests for name in test.split(" - ") if name not in known]:
                 found.append(f"{place}: `{unknown[0]}` is a variant of neither experiment")
+        by_experiment = {str(name): self.experiment(name).variants for name in EXPERIMENTS}
+        scored = [name for name, dictionary in self.saes.items() if not isinstance(dictionary, RandomDictionary)]
+        pairs = COUNTERFACTUALS.values() if isinstance(self.data, WorldSettings) and self.data.counterfactuals.pairs else ()
+        found += claims_contradictions(self.claims, by_experiment, scored, [*self.evaluation.splits, *pairs])
         benchmark, split = self.report.qualitative_split
         if split not in self.evaluation.splits.get(benchmark, []):
             found.append("report.qualitative_split: must be one of evaluation.splits")

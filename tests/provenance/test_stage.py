@@ -89,6 +89,31 @@ def test_resume_points_serve_the_same_job_only(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / ".resume").exists()
 
 
+def test_the_record_holds_the_rules_of_the_day_that_the_work_began(tmp_path: Path) -> None:
+    """They are no part of the fingerprint; a resumed run keeps those that stood before its first result could be seen."""
+
+    def killed(stage: Stage) -> None:
+        (stage.resume_folder() / "step").write_text("7")
+        raise RuntimeError("killed")
+
+    def with_rules(rules: dict, work=write_number) -> dict:
+        params = frozen(tmp_path)
+        params.write_text(json.dumps(json.loads(params.read_text()) | {"rules": rules}))
+        run_stage("toy", "A toy.", {}, work, ["--params", str(params), "--out", str(tmp_path / "out")])
+        return read_run(tmp_path / "out")
+
+    first = with_rules({"claim": "a"})
+    assert first["rules"] == {"claim": "a"}
+    with pytest.raises(RuntimeError):
+        with_rules({"claim": "b"}, killed)
+    resumed = with_rules({"claim": "c"})
+    assert resumed["rules"] == {"claim": "b"} and resumed["fingerprint"] == first["fingerprint"]
+    assert with_rules({"claim": "c"})["rules"] == {"claim": "c"}, "another run from the start"
+    (tmp_path / ".partial" / "out").mkdir(parents=True)
+    (tmp_path / ".partial" / "out" / "claim.json").write_text("{")  # killed while it was written
+    assert with_rules({"claim": "d"})["rules"] == {"claim": "d"}
+
+
 def test_input_faults_end_with_code_2_and_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(stage: Stage) -> None:
         raise InputError("scene.jpg", "width", "is 0; give an image")

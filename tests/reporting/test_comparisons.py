@@ -6,9 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from segcompass.claims.contrasts import ALL, Contrasts
+from segcompass.claims.contrasts import tested_expressions as held_out
 from segcompass.reporting import comparisons
-from segcompass.reporting.contrasts import ALL, Contrasts
-from segcompass.reporting.contrasts import tested_expressions as held_out
 from segcompass.reporting.metrics import ORACLE_THOUGHT, over_seeds, run_metrics
 from segcompass.reporting.table import UNKNOWN, Table, Value
 from tests.reporting.test_report import records

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 
 from segcompass.protocols.records import COLUMNS
 from segcompass.reporting import comparisons, tables
+from segcompass.reporting.captions.read import captioned
 from segcompass.reporting.concepts import blind_sentence, purity_sentence, sparse_only
+from segcompass.reporting.figures.claims import claims_figure, in_units
 from segcompass.reporting.figures.concepts import (
     active_features_figure,
     coverage_figure,
@@ -32,8 +35,10 @@ from segcompass.reporting.figures.training import (
     validation_figure,
     validation_means,
 )
+from segcompass.reporting.front_page import front_page
 from segcompass.reporting.metrics import ORACLE, over_seeds, run_metrics
 from segcompass.reporting.numbers import study_numbers
+from segcompass.reporting.palette import colours
 from segcompass.reporting.phases import phase_shares
 from segcompass.reporting.summary import correlation_sentence, curve_sentences, shown_figures
 from segcompass.reporting.table import UNKNOWN, Table, Value
@@ -210,9 +215,9 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
         save_figure(lambda: purity_figure(shown), shown, folder, "purity")
         save_figure(lambda: frontier_figure(points), points, folder, "frontier")
         save_figure(lambda: curves_figure(left), left, folder, "curves")
-        save_figure(lambda: interface_figure(interfaces), interfaces, folder, "interface")
-        save_figure(lambda: training_figure(drawn), drawn, folder, "training")
-        save_figure(lambda: validation_figure(validated), validated, folder, "validation")
+        save_figure(lambda: interface_figure(interfaces, "reference"), interfaces, folder, "interface")
+        save_figure(lambda: training_figure(drawn, "full"), drawn, folder, "training")
+        save_figure(lambda: validation_figure(validated, "full"), validated, folder, "validation")
         save_figure(lambda: qualitative_figure([example]), samples, folder, "qualitative")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert len(names) == 30
@@ -322,7 +327,7 @@ def test_sentences_follow_the_intervals() -> None:
 
 def test_axes_of_shares_begin_at_zero_even_where_nothing_moves() -> None:
     still = pd.DataFrame({"variant": "full", "seed": 0, "step": [0, 5], **dict.fromkeys(VALIDATION_PANELS, 0.0)})
-    shown = [axis for axis in validation_figure(validation_means(still)).axes if axis.get_visible()]
+    shown = [axis for axis in validation_figure(validation_means(still), "full").axes if axis.get_visible()]
     assert len(shown) == len(VALIDATION_PANELS)
     for axis in shown:
         low, high = axis.get_ylim()
@@ -335,6 +340,60 @@ def test_the_page_shows_the_figures_that_there_are(tmp_path: Path) -> None:
     assert [text.split("]")[0] for text in shown_figures(tmp_path)] == ["![training"]
 
 
+LEDGER = {
+    "claims": pd.DataFrame(
+        [
+            {
+                "claim": "better",
+                "verdict": "supported",
+                "sentence": "A is better.",
+                "source": "Table 4",
+                "family": "parts",
+                "smallest": 0.02,
+            }
+            | {"estimate": 0.1, "low": 0.05, "high": 0.15, "p": 0.01, "p_holm": 0.02, "seeds": 3, "images": 9, "samples": 18}
+            | {"twin_estimate": 0.0, "twin_low": -0.01, "twin_high": 0.01, "twin_p": 0.9, "twin_p_holm": 1.0, "expects": "effect"},
+            {"claim": "best", "verdict": "not tested", "sentence": "The best.", "source": "Table 1"},
+        ]
+    ),
+    "false_positives": pd.DataFrame([{"family": "parts", "claims": 1, "permutations": 100, "rate": 0.02, "starred": 0.05}]),
+    "metric_audit": pd.DataFrame([{"metric": "coverage", "claims": "x", "variation": 0.1, "untrained": math.nan, "fails": "varies"}]),
+}
+
+
+def test_the_front_page_says_all_verdicts_and_where_the_rest_is(tmp_path: Path) -> None:
+    for file in ("claims.pdf", "training.pdf", "paths.png"):  # a place that is kept is no figure
+        (tmp_path / file).touch()
+    runs = [("interface", "reference", 0), ("interface", "reference", 1), ("signals", "full", 0)]
+    page = front_page("tiny", runs, LEDGER, tmp_path)
+    assert "Of 2 claims: 1 supported, 1 not tested." in page
+    assert re.search(r"\| A is better +\| \*\*supported\*\* +\| 0.100 \[0.050, 0.150\] +\| 0.000 \[-0.010, 0.010\] +\| Table 4 +\|", page)
+    assert "finds an effect in 2.0 % of 100 twins" in page and "Of 1 metrics that decide claims 1 failed" in page
+    assert "![claims]" in page and "![paths]" not in page and "[training](figures/training.png)" in page
+    assert "2 interfaces (1 variants)" in page and all(f"](tables/{name}.md)" in page for name in captioned("table"))
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_a_panel_holds_a_variant_and_the_reference(count: int) -> None:
+    rows = pd.DataFrame({"step": [0, 5], "seed": 0, **dict.fromkeys(VALIDATION_PANELS, 0.5)})
+    names = ["full", *(f"v{i}" for i in range(count - 1))]
+    drawn = validation_means(pd.concat([rows.assign(variant=name) for name in names], ignore_index=True))
+    shown = [axis for axis in validation_figure(drawn, "full").axes if axis.get_visible()]
+    assert len(shown) == len(VALIDATION_PANELS) * max(1, count - 1)
+    assert {len(axis.lines) for axis in shown} == {2}
+
+
+def test_a_variant_has_one_colour_everywhere() -> None:
+    assert colours(["dense", "x", "y"])["dense"] == colours(["reference", "dense"])["dense"] != colours(["topk"])["topk"]
+    assert colours(["x", "y"])["x"] != colours(["x", "y"])["y"] and colours(["reference"])["reference"] == colours(["full"])["full"]
+
+
+def test_claims_are_drawn_in_units_of_what_matters() -> None:
+    drawn = in_units(LEDGER["claims"])
+    assert list(drawn["claim"]) == ["better"] and drawn.loc[0, "estimate"] == pytest.approx(5.0)
+    assert [label.get_text() for label in claims_figure(drawn).axes[0].get_yticklabels()] == ["better"]
+
+
 def test_numbers_are_valid_json_without_nan() -> None:
     metrics = {"topk": {"all": {"l0": 16.0, "explained_variance": math.nan}}}
     point = {"variant": "full", "benchmark": "b", "ablation": "zero", "edit": "top", "way": "kept", "fraction": 0.01, "f": 0.5}
@@ -344,7 +403,7 @@ def test_numbers_are_valid_json_without_nan() -> None:
     correlations = pd.DataFrame([row | {"images": 4, "spearman": 0.5, "spearman_p": math.nan, "spearman_starred": False}])
     bounds = comparisons.bounds(over_seeds(run_metrics(ALL)), "full", None).tidy()
     numbers = study_numbers(
-        over_seeds(run_metrics(ALL)), correlations, curves, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}
+        over_seeds(run_metrics(ALL)), correlations, curves, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}, LEDGER
     )
     text = json.dumps(numbers, allow_nan=False)
     assert numbers["metrics"]["full"]["grefcoco"]["val"]["gres"]["gIoU"]["seeds"] == 2
@@ -356,3 +415,7 @@ def test_numbers_are_valid_json_without_nan() -> None:
     assert numbers["dictionaries"]["topk"]["all"]["explained_variance"] is None and "NaN" not in text
     assert numbers["concepts"]["topk"]["purity"]["colour"]["red"]["auroc"]["difference"] == 0.3
     assert numbers["concepts"]["topk"]["fidelity"]["instance"]["l0"]["tells_trained_from_random"] is True
+    assert numbers["claims"]["verdicts"] == {"supported": 1, "not tested": 1}
+    assert numbers["claims"]["stated"]["better"]["effect"]["value"] == 0.1
+    assert numbers["claims"]["stated"]["better"]["null twin"]["low"] == -0.01
+    assert numbers["claims"]["false positives"]["parts"]["rate"] == 0.02 and numbers["claims"]["audit"]["coverage"]["untrained"] is None

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segcompass.stats.crossed import Crossed, Grid, decomposed
-from segcompass.stats.draws import CrossedDraws
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = np.repeat(np.arange(30), [1, 2, 4] * 10)
@@ -116,14 +115,3 @@ def test_one_seed_or_no_expression_has_no_interval() -> None:
     assert alone.value > 0 and np.isnan([alone.low, alone.high, alone.p]).all()
     nothing = Grid(IMAGES).ratio(scores(50.0), np.zeros((3, len(IMAGES))), "runs").estimate(0.95)
     assert nothing.samples == 0 and np.isnan([nothing.value, nothing.low, nothing.p]).all()
-
-
-def test_the_bootstrap_of_both_spreads_as_owen_says() -> None:
-    grid, values = Grid(np.arange(30)), scores(50.0)[:, :30]
-    draws = CrossedDraws(3, 30, 10_000, 0).ratio(grid.sums(values), np.ones((3, 30)))
-    assert draws.value == pytest.approx(values.mean())
-    found = grid.mean(values, "runs").influence["runs"]
-    rows, columns = found.sum(1), found.sum(0)
-    rest = found - rows[:, None] / 30 - columns / 3 + found.sum() / 90
-    expected = ((rows - rows.mean()) ** 2).sum() + ((columns - columns.mean()) ** 2).sum() + (rest**2).sum()
-    assert draws.draws.var() == pytest.approx(expected / 9, rel=0.06)

@@ -116,7 +116,7 @@ def test_dvc_outputs_are_the_artefacts() -> None:
 def test_the_package_never_imports_snakemake_and_reports_never_import_torch() -> None:
     for path in (ROOT / "segcompass").rglob("*.py"):
         assert "import snakemake" not in path.read_text(encoding="utf-8"), path
-    light = ("prepare_data", "correlate", "make_tables", "make_figures", "write_summary")
+    light = ("prepare_data", "correlate", "judge_claims", "make_tables", "make_figures", "write_summary")
     code = "import sys\n" + "\n".join(f"import segcompass.stages.{stage}" for stage in light)
     code += "\nassert not {'torch', 'transformers'} & set(sys.modules)"
     command(ROOT, "python", "-c", code)

@@ -77,7 +77,7 @@ def test_the_report_page_is_one_file(whole: Path) -> None:
     command(whole, "snakemake", "--report", "report.html", "reproduce_all")
     text = (whole / "report.html").read_text(encoding="utf-8")
     assert "summary.md" in text and not re.findall(r"<(?:script|link)[^>]+(?:src|href)=\"https?:", text)
-    for kind, ending in (("figure", "png"), ("table", "html")):
+    for kind, ending in (("figure", "png"), ("table", "html"), ("ledger", "html")):
         for name in captioned(kind):
             assert f"{name}.{ending}" in text and caption(kind, name).split("`")[0].split("'")[0][:40] in text, name
     assert "frozen into" in text, "the workflow's description"

@@ -7,8 +7,10 @@ import pytest
 from segcompass.study.jobs import ARTEFACTS
 from tests.workflow.project import ROOT, command, copy_project, edit, planned, pretend_built
 
-REPORT = {"correlate", "make_tables", "make_figures", "write_summary"}
+REPORT = {"correlate", "judge_claims", "make_tables", "make_figures", "write_summary"}
 DRAWN = REPORT - {"correlate"}
+JUDGED = {"judge_claims", "make_figures", "write_summary"}
+"""What a changed rule of a claim reruns."""
 INTERFACES = {"reference_0", "reference_1", *(f"{name}_0" for name in ("dense", "sae_only", "text_readout", "ref_only", "layer_1"))}
 INTERFACES |= {"sam_small_0", "untrained_0"}
 READ = {f"{rule}_interface:{run}" for rule in ("train", "evaluate") for run in INTERFACES}
@@ -59,10 +61,11 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
     ("old", "new", "jobs"),
     [
         ("qualitative_samples: 4", "qualitative_samples: 3", {"make_figures", "write_summary"}),
-        ("permutations: 999", "permutations: 998", {"correlate", "make_figures", "write_summary"}),
-        ("    samples: 24", "    samples: 20", {"intervene:reference_0", "intervene:reference_1", "make_figures", "write_summary"}),
-        ("    samples: 16", "    samples: 12", {"exchange:reference_0", "exchange:reference_1", "write_summary"}),
-        ("pairs: {val: 4", "pairs: {val: 3", {"exchange:reference_0", "exchange:reference_1", *PAIRED, "write_summary"}),
+        ("permutations: 999", "permutations: 998", {"correlate"} | JUDGED),
+        ("alpha: 0.05", "alpha: 0.01", JUDGED),
+        ("    samples: 24", "    samples: 20", {"intervene:reference_0", "intervene:reference_1"} | JUDGED),
+        ("    samples: 16", "    samples: 12", {"exchange:reference_0", "exchange:reference_1"} | JUDGED),
+        ("pairs: {val: 4", "pairs: {val: 3", {"exchange:reference_0", "exchange:reference_1", *PAIRED} | JUDGED),
         ("coverage_fraction: 0.1", "coverage_fraction: 0.2", EVALUATED | REPORT),
         ("{interface: [reference], signals", "{interface: [reference, dense], signals", {"evaluate_interface:dense_0", *DRAWN}),
         ("comment", "comment", set()),

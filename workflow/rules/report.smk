@@ -1,3 +1,30 @@
+rule judge_claims:
+    input:
+        params=frozen("judge_claims"),
+        evaluate=of_runs(EVALUATE, every_run),
+        intervene=of_runs(INTERVENE, intervened_runs),
+        exchange=of_runs(EXCHANGE, exchanged_runs),
+        concepts=every_score,
+    output:
+        run=artefact("judge_claims", "run.json"),
+        pages=shown("judge_claims", "ledger", "html", "Claims"),
+    log:
+        "logs/{study}/judge_claims/judge_claims.log",
+    benchmark:
+        "logs/{study}/judge_claims/judge_claims.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        out=artefact("judge_claims"),
+    shell:
+        "python -m segcompass.stages.judge_claims --params {input.params} --evaluate {input.evaluate}"
+        " --battery {input.intervene} {input.exchange} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
+
+
 rule make_tables:
     input:
         params=frozen("make_tables"),
@@ -34,7 +61,9 @@ rule make_figures:
         interface=of_experiment(TRAIN, "interface"),
         joint=of_experiment(TRAIN, "signals"),
         intervene=of_runs(INTERVENE, intervened_runs),
+        exchange=of_runs(EXCHANGE, exchanged_runs),
         correlate=artefact("correlate", "run.json"),
+        claims=artefact("judge_claims", "run.json"),
         sae=every_sae_and_swept,
         concepts=every_score,
     output:
@@ -55,7 +84,7 @@ rule make_figures:
     shell:
         "python -m segcompass.stages.make_figures --params {input.params} --data {input.data}"
         " --evaluate {input.evaluate} --interface {input.interface} --joint {input.joint} --intervene {input.intervene}"
-        " --correlate {input.correlate} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
+        " --exchange {input.exchange} --correlate {input.correlate} --claims {input.claims} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
 
 
 rule write_summary:
@@ -66,6 +95,7 @@ rule write_summary:
         run=artefact("write_summary", "run.json"),
         numbers=artefact("write_summary", "numbers.json"),
         metrics=artefact("write_summary", "metrics.json"),
+        details=artefact("write_summary", "details.md"),
         summary=report(
             artefact("write_summary", "summary.md"),
             caption="../report/summary.rst",

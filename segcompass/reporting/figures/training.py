@@ -1,13 +1,19 @@
 """Curves of every variant: the interface's training, joint training, and what greedy answers to samples of val were worth meanwhile.
 
+Small multiples: a variant has a panel of its own, the reference's curve in grey behind it, so that no panel holds more than two lines.
+
 The policy loss is not drawn: with one update a batch its value is 0 up to rounding, and its gradient stands in that of `language`.
 """
 
+import math
+import textwrap
 from collections.abc import Iterator
 
 import pandas as pd
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+
+from segcompass.reporting.palette import OTHERS, colours
 
 INTERFACE_PANELS = {
     "heat_bce": "heat-map BCE (weighted)",
@@ -41,14 +47,14 @@ VALIDATION_PANELS = {
     "valid_answers": "answers that keep the form",
     "N-acc": "no-target answers that are right (N-acc)",
 }
+DRAWN = {name: PANELS[name] for name in ("reward_mask", "thought_accuracy", "kl_to_reference", "mask_dice")}
+"""Of joint training, what is drawn; the CSV holds all of `PANELS`."""
 FROM_ZERO = {"reward_mask", "thought_accuracy", "considered", "live_groups", "kl_to_reference", *VALIDATION_PANELS}
 """Quantities that are never negative and may not move at all; their axes begin at 0."""
 WINDOW = 20
 """The curves are running means over this share of the steps (one step in WINDOW)."""
-LEGEND_COLUMN = 1.35
-"""Inches that a column of the legend needs."""
-LINES = ("-", "--", ":")
-"""Line styles, the next one when the colours are used up."""
+ACROSS = 11
+"""Variants side by side, at most."""
 
 
 def smoothed(curves: pd.DataFrame, panels: dict[str, str]) -> pd.DataFrame:
@@ -66,19 +72,19 @@ def validation_means(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(means, ignore_index=True)[["variant", "step", *VALIDATION_PANELS]]
 
 
-def interface_figure(drawn: pd.DataFrame) -> Figure:
-    """One panel a loss, one line a variant, from `smoothed` curves."""
-    return _panels(drawn, INTERFACE_PANELS, 1, 3, (9.5, 2.6), "")
+def interface_figure(drawn: pd.DataFrame, reference: str) -> Figure:
+    """The heat-map Dice loss of each variant beside the reference's, from `smoothed` curves."""
+    return _multiples(drawn, {"heat_dice": INTERFACE_PANELS["heat_dice"]}, reference, "")
 
 
-def training_figure(drawn: pd.DataFrame) -> Figure:
-    """One panel a quantity, one line a variant, from `smoothed` curves."""
-    return _panels(drawn, PANELS, 6, 3, (9.5, 11), "")
+def training_figure(drawn: pd.DataFrame, reference: str) -> Figure:
+    """The quantities of `DRAWN`, likewise."""
+    return _multiples(drawn, DRAWN, reference, "")
 
 
-def validation_figure(drawn: pd.DataFrame) -> Figure:
-    """One panel a measure, one line a variant, from `validation_means`; a dot stands at each validation."""
-    return _panels(drawn, VALIDATION_PANELS, 2, 3, (9.5, 5), ".")
+def validation_figure(drawn: pd.DataFrame, reference: str) -> Figure:
+    """Each measure of `validation_means`, likewise; a dot stands at each validation."""
+    return _multiples(drawn, VALIDATION_PANELS, reference, ".")
 
 
 def _over_seeds(curves: pd.DataFrame, columns: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -86,20 +92,35 @@ def _over_seeds(curves: pd.DataFrame, columns: list[str]) -> Iterator[tuple[str,
         yield str(variant), part.groupby("step")[columns].mean()
 
 
-def _panels(drawn: pd.DataFrame, panels: dict[str, str], rows: int, columns: int, size: tuple[float, float], marker: str) -> Figure:
-    figure, axes = pyplot.subplots(rows, columns, figsize=size, sharex=True, squeeze=False)
-    for axis in axes.flat[len(panels) :]:
-        axis.set_visible(False)
-    for axis, (name, label) in zip(axes.flat, panels.items(), strict=False):
-        for index, (variant, part) in enumerate(drawn.groupby("variant", sort=False)):
-            style = LINES[index // len(pyplot.rcParams["axes.prop_cycle"]) % len(LINES)]
-            axis.plot(part["step"], part[name], linestyle=style, marker=marker, label=variant)
-        if name in FROM_ZERO:
-            top = axis.get_ylim()[1]
-            axis.set_ylim(-top / 30, top * 31 / 30)
-        axis.set_title(label, loc="left")
-    for axis in axes[-1]:
-        axis.set_xlabel("step")
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(int(size[0] / LEGEND_COLUMN), len(labels)))
+def _multiples(drawn: pd.DataFrame, panels: dict[str, str], reference: str, marker: str) -> Figure:
+    """One panel a quantity and variant: its curve over the reference's in grey. Panels of a quantity share their axes."""
+    curves = {str(name): part for name, part in drawn.groupby("variant", sort=False)}
+    behind = curves.get(reference)
+    shown = [name for name in curves if name != reference] or [reference]
+    shade = colours(shown)
+    across = math.ceil(len(shown) / math.ceil(len(shown) / ACROSS))
+    blocks = [shown[start : start + across] for start in range(0, len(shown), across)]
+    rows = [(name, block) for name in panels for block in blocks]
+    size = (max(3.2, 1.15 * across + 0.5), 1.2 * len(rows) + 0.4)
+    figure, axes = pyplot.subplots(len(rows), across, figsize=size, sharex=True, sharey="row", squeeze=False)
+    for line, (name, block) in zip(axes, rows, strict=True):
+        for axis, variant in zip(line, block, strict=False):
+            if behind is not None:
+                axis.plot(behind["step"], behind[name], color=OTHERS, marker=marker, linewidth=1.2)
+            axis.plot(curves[variant]["step"], curves[variant][name], color=shade[variant], marker=marker, linewidth=1.2)
+            axis.set_title(variant, loc="left", fontsize=7.5)
+            axis.tick_params(labelsize=6.5)
+        for axis in line[len(block) :]:
+            axis.set_visible(False)
+        line[0].set_ylim(*_limits(drawn[name], name in FROM_ZERO))
+        line[0].set_ylabel(textwrap.fill(panels[name], 20), fontsize=7)
+    figure.supxlabel(f"step; grey: {reference}", fontsize=8)
     return figure
+
+
+def _limits(values: pd.Series, from_zero: bool) -> tuple[float, float]:
+    """The same for every panel of a quantity, with a margin."""
+    low, high = (0.0 if from_zero else float(values.min())), float(values.max())
+    high = high if high > low else low + 1.0
+    margin = (high - low) / 30
+    return low - margin, high + margin

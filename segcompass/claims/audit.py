@@ -1,0 +1,130 @@
+"""Metrics are audited before they may decide: does a metric repeat, and does it know a trained dictionary and the truth?
+
+* variation: coefficient of variation over runs that differ by seed alone, sd / |mean|; 0 at best, and of a metric that is not read of the
+  run (a dictionary's own, of which a study trains one) unknown.
+* trained - untrained: the metric of a trained dictionary less that of a random one of the same sparsity.
+* trained - frozen: less that of a dictionary whose decoder stayed random. Shown, and no reason to fail: that frozen decoders do as well is
+  what the literature finds, and what a claim of its own decides.
+* true - shuffled: the metric less its own where the truth is another's: on interfaces that were taught shuffled targets, on shuffled
+  labels, on random tokens.
+
+A metric fails if it varies more than the study allows, or if a comparison that was made does not tell the two apart. A study keeps one
+checkpoint of a dictionary, so whether a metric rises with training is not measured.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from segcompass.claims.evidence import SEEDS, UNKNOWN, Counted, Evidence
+from segcompass.claims.sources import Sources, audited_metric
+from segcompass.stats.crossed import Crossed, Estimate, Grid
+from segcompass.study.claims import BatteryEstimand, ClaimSettings, CorrelationEstimand, PurityEstimand, variants_of
+
+COMPARISONS = ("untrained", "frozen", "shuffled")
+FAILING = ("untrained", "shuffled")
+CONTROLS = {"sae_mse": "random_sae_mse", "coverage": "random_coverage"}
+"""Quality -> the record column of the same of an untrained dictionary."""
+CHANCE = "random_token_coverage"
+"""The coverage that random tokens reach."""
+
+
+def audited(claims: Mapping[str, ClaimSettings], sources: Sources, controls: Mapping[str, str], variation: float) -> list[dict[str, Any]]:
+    """One row a metric that decides a claim: `metric`, `claims`, `variation`, three comparisons with `_low` and `_high`, `fails`, why.
+
+    Args:
+        claims: the stated claims by name.
+        sources: of the study.
+        controls: `untrained`, `frozen` -> the variant whose dictionary is such a one, where the study has it.
+        variation: largest coefficient of variation.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for name, claim in claims.items():
+        metric = audited_metric(claim.estimand)
+        if not metric:
+            continue
+        if metric not in rows:
+            rows[metric] = {"metric": metric, "claims": [], **_row(claim, sources, controls, variation)}
+        rows[metric]["claims"].append(name)
+    return list(rows.values())
+
+
+def failures(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Metric -> why it may decide nothing."""
+    return {row["metric"]: row["fails"] for row in rows if row["fails"]}
+
+
+def _row(claim: ClaimSettings, sources: Sources, controls: Mapping[str, str], variation: float) -> dict[str, Any]:
+    values, compared = _measured(claim, sources, controls)
+    spread = float(np.std(values, ddof=1) / abs(np.mean(values))) if len(values) > 1 and np.mean(values) else math.nan
+    why = [f"varies by {spread:.0%} of its mean over seeds, at most {variation:.0%} may decide"] if spread > variation else []
+    row: dict[str, Any] = {"variation": _known(spread)}
+    for name in COMPARISONS:
+        found = compared.get(name, UNKNOWN)
+        row |= {name: _known(found.value), f"{name}_low": _known(found.low), f"{name}_high": _known(found.high)}
+        if name in FAILING and found.low <= 0 <= found.high:
+            other = "an untrained dictionary" if name == "untrained" else "what is shuffled"
+            why.append(f"is not told from that of {other} ({found.value:.3g} [{found.low:.3g}, {found.high:.3g}])")
+    return row | {"fails": "; ".join(why)}
+
+
+def _measured(claim: ClaimSettings, sources: Sources, controls: Mapping[str, str]) -> tuple[Sequence[float], dict[str, Estimate]]:
+    """The metric of every seed, and the comparisons that can be made."""
+    estimand, level = claim.estimand, sources.level
+    if isinstance(estimand, PurityEstimand):
+        found = {"untrained": sources.evidence(estimand, [], claim.rule.population).estimate(level)}
+        return [], found | {"shuffled": sources.true_purity(estimand).estimate(level)}
+    variants = variants_of(estimand)
+    others = {name: controls[name] for name in ("untrained", "frozen") if name in controls}
+    others |= {"shuffled": claim.rule.twin[variants[0]]} if isinstance(claim.rule.twin, dict) else {}
+    if isinstance(estimand, CorrelationEstimand):
+        return _quality(sources.points, estimand.quality, variants[0], others, level)
+    assert isinstance(estimand, BatteryEstimand)
+    effect = sources.evidence(estimand, variants, claim.rule.population)
+    if len(variants) > 1:  # a difference of variants has no dictionary of its own
+        return _by_seed(effect), {}
+    pairs = {name: sources.evidence(estimand, [variants[0], other], claim.rule.population) for name, other in others.items()}
+    return _by_seed(effect), {name: pair.estimate(level) for name, pair in pairs.items()}
+
+
+def _by_seed(evidence: Evidence) -> list[float]:
+    if not isinstance(evidence, Counted):
+        return []
+    return [float(value) for value in evidence.effect.value + evidence.effect.influence[SEEDS].sum(1)]
+
+
+def _quality(
+    points: pd.DataFrame, quality: str, variant: str, others: Mapping[str, str], level: float
+) -> tuple[Sequence[float], dict[str, Estimate]]:
+    """A quality of each expression: seed by seed, beside that of other dictionaries and of what is not the truth."""
+    mine = _grid(points, variant)
+    found: dict[str, Crossed | None] = {}
+    if quality in CONTROLS:
+        found["untrained"] = _difference(mine, quality, mine, CONTROLS[quality])
+    else:
+        found |= {name: _difference(mine, quality, _grid(points, other), quality) for name, other in others.items()}
+    if quality == "coverage":
+        found["shuffled"] = _difference(mine, quality, mine, CHANCE)
+    by_seed = [float(run[quality].mean()) for run in mine.values()]
+    return by_seed, {name: pair.estimate(level) for name, pair in found.items() if pair is not None}
+
+
+def _grid(points: pd.DataFrame, variant: str) -> dict[int, pd.DataFrame]:
+    """Seed -> the points of a variant's run, in one order."""
+    rows = points[points["variant"] == variant].sort_values(["benchmark", "split", "sample_id"])
+    return {seed: rows[rows["seed"] == seed] for seed in sorted(set(rows["seed"]))}
+
+
+def _difference(mine: dict[int, pd.DataFrame], column: str, others: dict[int, pd.DataFrame], other: str) -> Crossed | None:
+    seeds = [seed for seed in mine if seed in others]
+    if not seeds or any(name not in mine[seeds[0]] for name in (column, other)):
+        return None
+    values = np.stack([mine[seed][column].to_numpy(float) - others[seed][other].to_numpy(float) for seed in seeds])
+    return Grid(mine[seeds[0]]["image"].to_numpy()).mean(values, SEEDS)
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
