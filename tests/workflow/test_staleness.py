@@ -14,7 +14,9 @@ JUDGED = {"judge_claims", "make_figures", "write_summary"}
 INTERFACES = {"reference_0", "reference_1", *(f"{name}_0" for name in ("dense", "sae_only", "text_readout", "ref_only", "layer_1"))}
 INTERFACES |= {"sam_small_0", "untrained_0"}
 READ = {f"{rule}_interface:{run}" for rule in ("train", "evaluate") for run in INTERFACES}
-INTERVENED = {f"{rule}:reference_{seed}" for rule in ("intervene", "exchange") for seed in (0, 1)}
+EDITED = {f"intervene:{run}" for run in ("reference_0", "reference_1", "ref_only_0", "text_readout_0")}
+EXCHANGED = {"exchange:reference_0", "exchange:reference_1"}
+INTERVENED = EDITED | EXCHANGED
 JOINT = {f"{rule}_joint:{run}" for rule in ("train", "evaluate") for run in ("full_0", "full_1", "seg_only_0")}
 RUNS = READ | JOINT | INTERVENED
 EVALUATED = {job for job in RUNS if job.startswith("evaluate")}
@@ -63,9 +65,9 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
         ("qualitative_samples: 4", "qualitative_samples: 3", {"make_figures", "write_summary"}),
         ("permutations: 999", "permutations: 998", {"correlate"} | JUDGED),
         ("alpha: 0.05", "alpha: 0.01", JUDGED),
-        ("    samples: 24", "    samples: 20", {"intervene:reference_0", "intervene:reference_1"} | JUDGED),
-        ("    samples: 16", "    samples: 12", {"exchange:reference_0", "exchange:reference_1"} | JUDGED),
-        ("pairs: {val: 4", "pairs: {val: 3", {"exchange:reference_0", "exchange:reference_1", *PAIRED} | JUDGED),
+        ("    sham: 8", "    sham: 6", EDITED | JUDGED),
+        ("    samples: 16", "    samples: 12", EXCHANGED | JUDGED),
+        ("pairs: {val: 4", "pairs: {val: 3", EXCHANGED | PAIRED | JUDGED),
         ("coverage_fraction: 0.1", "coverage_fraction: 0.2", EVALUATED | REPORT),
         ("{interface: [reference], signals", "{interface: [reference, dense], signals", {"evaluate_interface:dense_0", *DRAWN}),
         ("comment", "comment", set()),
