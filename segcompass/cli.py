@@ -14,6 +14,8 @@ COMMANDS = {
     "samples": "list a benchmark's expressions with their masks, one JSON object a line",
     "score": "score anybody's predictions under a named protocol",
     "predict": "segment one image by one instruction with a trained run",
+    "explain": "say why a trained run segments what it does, concept by concept",
+    "edit": "change a trained run's concepts, or its thought, and see the mask move",
     "check": "say what of the benchmarks is there, against what should be",
     "scale": "say what a study needs: parameters, memory, disk and GPU hours, before it is run",
     "times": "say what a study took, stage by stage, after it was run",
@@ -24,6 +26,7 @@ COMMANDS = {
     "score-backbone": "say what an embedded backbone can do on held-out scenes",
     "gates": "say whether a base policy has room for reinforcement, and can be taught",
     "ship-backbone": "put a built backbone into the repository, with its card",
+    "ship-run": "put a trained run into the repository, with its dictionary and its concepts' names",
 }
 """Sub-command -> what it does; its module, `-` written `_`, has `add_arguments(parser)` and `run(arguments) -> int`."""
 

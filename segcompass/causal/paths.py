@@ -26,6 +26,7 @@ from segcompass.causal.donors import Donors
 from segcompass.causal.measurements import Measurement
 from segcompass.causal.response import Responding
 from segcompass.causal.shapley import shapley
+from segcompass.causal.token_pool import Answers
 from segcompass.causal.watched import iou
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample
@@ -40,6 +41,16 @@ ALL = CELLS - 1
 def cell_name(cell: int) -> str:
     """The roads that are the sample's own."""
     return "_".join(name for bit, name in enumerate(PATHS) if cell >> bit & 1) or "none"
+
+
+def cell_reading(answers: Answers, cell: int) -> Reading:
+    """What n samples are shown in one cell, from 2 n answers: a sample's own, then its donor's, and so on."""
+    layouts, sources = [], []
+    for own in range(0, len(answers.blocks), 2):
+        mine = [own + (not cell >> bit & 1) for bit in range(len(PATHS))]
+        layouts.append(torch.cat([answers.blocks[source][kind] for kind, source in enumerate(mine[:3])]))
+        sources.append(mine[3])
+    return answers.pool.reading(layouts, answers.reference_states[sources])
 
 
 def path_shares(
@@ -58,21 +69,13 @@ def _factorial(
     samples = [sample for sample, _ in given]
     targets, pictures = [decode(sample.target) for sample in samples], runs.pictures(samples)
 
-    def reading(cell: int) -> Reading:
-        layouts, sources = [], []
-        for index in range(len(samples)):
-            mine = [2 * index + (not cell >> bit & 1) for bit in range(len(PATHS))]
-            layouts.append(torch.cat([answers.blocks[source][kind] for kind, source in enumerate(mine[:3])]))
-            sources.append(mine[3])
-        return answers.pool.reading(layouts, answers.reference_states[sources])
-
-    before = responding.to(reading(ALL), pictures)
+    before = responding.to(cell_reading(answers, ALL), pictures)
     overlaps, scores = np.zeros((len(samples), CELLS)), np.zeros((len(samples), CELLS))
     for cell in range(CELLS):
-        found = before if cell == ALL else responding.to(reading(cell), pictures, before.slots)
+        found = before if cell == ALL else responding.to(cell_reading(answers, cell), pictures, before.slots)
         overlaps[:, cell] = [iou(mask, target) for mask, target in zip(found.masks, targets, strict=True)]
         scores[:, cell] = found.scores
-    again = responding.to(reading(ALL), pictures, before.slots)
+    again = responding.to(cell_reading(answers, ALL), pictures, before.slots)
     for index, sample in enumerate(samples):
 
         def row(arm: str, at: str, measure: str, value: float, sample: Sample = sample) -> Measurement:

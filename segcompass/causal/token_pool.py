@@ -86,12 +86,16 @@ class Answers:
 class Encoding:
     """Codes of a dictionary in one form: sparse, or dense where a share of the concepts above `SPARSE_SHARE` is active."""
 
-    def __init__(self, dictionary: Dictionary, answers: CachedAnswers) -> None:
-        """Judges the form by the first answers of a cache."""
+    def __init__(self, dictionary: Dictionary, hidden: Tensor) -> None:
+        """Judges the form by some hidden states [n, d]."""
         self.dictionary = dictionary
-        hidden = torch.cat([answers.hidden(row) for row in range(min(TRIED_ANSWERS, len(answers)))]).to(answers.device)
         tried = dictionary.encode_sparse(hidden)
         self.sparse = len(tried.values) < SPARSE_SHARE * len(tried) * tried.features
+
+    @classmethod
+    def of_cache(cls, dictionary: Dictionary, answers: CachedAnswers) -> "Encoding":
+        """Judges by the first answers of a cache."""
+        return cls(dictionary, torch.cat([answers.hidden(row) for row in range(min(TRIED_ANSWERS, len(answers)))]).to(answers.device))
 
     @torch.no_grad()
     def of(self, hidden: Tensor) -> Codes:

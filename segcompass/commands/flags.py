@@ -1,6 +1,7 @@
-"""Numeric flags that state their range in the help and check it before anything is read."""
+"""Flags that several commands have; numeric ones state their range in the help and check it before anything is read."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 MOST_SEED = 2**32 - 1
@@ -32,3 +33,12 @@ def add_share(parser: argparse.ArgumentParser, flag: str, says: str, **more: Any
         return value
 
     parser.add_argument(flag, type=share, help=f"{says}, 0 to 1", **more)
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of commands that run a trained model: which, and how."""
+    where = "results/<study>/joint/<variant>/seed<n>, or a run that was shipped; that in backbones/ if left out"
+    parser.add_argument("--model", type=Path, metavar="RUN", help=where)
+    add_share(parser, "--threshold", "confidence from which a slot counts; that of the run's training, or 0.5 where it had none")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="where to compute; where the run was trained, if that is here")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="of the backbone's arithmetic; that of the run's training")

@@ -120,7 +120,7 @@ class Exchanges:
 
     def _cached(self, answers: str, images: str) -> tuple[Encoding, CachedRuns]:
         cached = CachedAnswers(self.stage.inputs[answers], self.model.dictionary.hook_layer, self.device)
-        encoding = Encoding(self.model.dictionary, cached)
+        encoding = Encoding.of_cache(self.model.dictionary, cached)
         return encoding, CachedRuns(cached, CachedImages(self.stage.inputs[images], self.model.settings.segmenter, self.device), encoding)
 
 

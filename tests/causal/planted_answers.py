@@ -25,7 +25,6 @@ from segcompass.sae.sparse_tokens import SparseTokens
 CONCEPTS, SIDE = 8, 4
 LEFT, RIGHT = np.zeros((SIDE, SIDE), bool), np.zeros((SIDE, SIDE), bool)
 LEFT[:, :2], RIGHT[:, 2:] = True, True
-CPU = torch.device("cpu")
 
 
 class PlantedDictionary(Dictionary):
@@ -95,8 +94,7 @@ class PlantedRuns:
 
     def __init__(self, written: Mapping[str, Written], offset: float = 0.0) -> None:
         self.written = dict(written)
-        tried = SimpleNamespace(hidden=lambda row: self._hidden([0] * 4), device=CPU)
-        self.encoding = Encoding(PlantedDictionary(offset), _Sized(tried))  # type: ignore[arg-type]
+        self.encoding = Encoding(PlantedDictionary(offset), self._hidden([0] * 4))
 
     def answers(self, places: Sequence[tuple[str, str, str]]) -> Answers:
         hidden, types, ids, references = [], [], [], []
@@ -117,16 +115,6 @@ class PlantedRuns:
 
     def _hidden(self, concepts: Sequence[int]) -> Tensor:
         return torch.eye(CONCEPTS)[list(concepts)]
-
-
-class _Sized:
-    """Something with a length of one."""
-
-    def __init__(self, inner: SimpleNamespace) -> None:
-        self.hidden, self.device = inner.hidden, inner.device
-
-    def __len__(self) -> int:
-        return 1
 
 
 def sample(sample_id: str, target: np.ndarray, image: str = "image", text: str = "") -> Sample:

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from segcompass.backbone.build import save_embedded
 from segcompass.cli import main
-from segcompass.commands.predict import load_predictor, on_device
 from segcompass.datasets.masks import decode
 from segcompass.joint.checkpoint import save_run
+from segcompass.joint.stored_run import load_predictor, on_device, stored_run
 from segcompass.sae.checkpoint import save_dictionary
 from segcompass.study.backbone import RuntimeSettings
 from tests.tiny import SLOTS, micro_study, pictures, tiny_joint
@@ -207,8 +207,11 @@ def test_a_run_of_the_interface_experiment_thinks_with_the_backbones_own_policy(
     record = json.loads((run / "run.json").read_text()) | {"stage": "train_interface"}
     del record["params"]["confidence_threshold"]
     (place / "run.json").write_text(json.dumps(record))
-    assert load_predictor(place, None).confidence_threshold == 0.5 and load_predictor(run, None).confidence_threshold == 0.01
-    assert load_predictor(place, 0.3).confidence_threshold == load_predictor(run, 0.3).confidence_threshold == 0.3
+    assert (
+        load_predictor(stored_run(place), None).confidence_threshold == 0.5
+        and load_predictor(stored_run(run), None).confidence_threshold == 0.01
+    )
+    assert load_predictor(stored_run(place), 0.3).confidence_threshold == load_predictor(stored_run(run), 0.3).confidence_threshold == 0.3
     assert predict(place, image, tmp_path / "interface", "--threshold", "0.01") == 0
     one, other = (json.loads((tmp_path / name / "prediction.json").read_text()) for name in ("joint", "interface"))
     assert one == other, "the run's policy is that of the backbone here, and so are its masks"

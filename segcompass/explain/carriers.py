@@ -1,0 +1,69 @@
+"""Which concepts carry an attribute in thoughts: found on the counterfactual pairs of a study's val split, as stage `exchange` finds them.
+
+The two sides of a pair name one object by either value of the attribute; their gold thoughts differ in the attribute's words alone. Those
+concepts carry it whose codes differ most between corresponding tokens of both thoughts (`segcompass/causal/carriers.py`, `moved`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from segcompass.causal.carriers import moved
+from segcompass.datasets.artefact import gold_thoughts, manifest, sample_image
+from segcompass.datasets.pairs import CounterfactualPair, exchanged_pairs
+from segcompass.datasets.samples import read_samples
+from segcompass.joint.inference import Predictor
+from segcompass.provenance.stage import read_run
+
+PAIRS = 20
+"""Pairs of each attribute that are looked at: as many as stage `exchange` of the default study has."""
+CONCEPTS = 16
+"""Concepts that carry an attribute, where no stage has chosen their number."""
+BATCH = 16
+
+
+def attributes(data: Path) -> list[str]:
+    """Attributes of which a study has pairs, in their order; none of photographs."""
+    if not (data / "pairs" / "val.jsonl").is_file():
+        return []
+    return list(dict.fromkeys(pair.attribute for pair in exchanged_pairs(data, "val", 1)))
+
+
+def carriers(predictor: Predictor, data: Path, attribute: str, count: int) -> list[int]:
+    """The `count` concepts that carry an attribute, strongest first.
+
+    Raises:
+        InputError: the study has no pairs.
+    """
+    pairs = [row for row in exchanged_pairs(data, "val", PAIRS) if (row.attribute, row.kind) == (attribute, "contrast")]
+    total: Tensor | None = None
+    for start in range(0, len(pairs), BATCH):
+        own, other = (_thought_codes(predictor, data, pairs[start : start + BATCH], side) for side in range(2))
+        total = moved(own, other) + (0 if total is None else total)
+    if total is None:
+        return []
+    order = torch.argsort(total, descending=True, stable=True)[:count]
+    return [int(concept) for concept in order if total[concept] > 0]
+
+
+def concepts_an_attribute(study: Path) -> int:
+    """How many concepts stage `exchange` chose for the study's reference interface, or `CONCEPTS` where it has not run."""
+    runs = sorted((study / "exchange").glob("*/seed0"))
+    chosen = [read_run(run)["facts"].get("concepts an attribute") for run in runs if run.parent.name == "reference"]
+    return int(chosen[0]) if chosen and chosen[0] else CONCEPTS
+
+
+def _thought_codes(predictor: Predictor, data: Path, pairs: Sequence[CounterfactualPair], side: int) -> Tensor:
+    """Codes [M, F] of the thoughts' tokens of one side of some pairs."""
+    gold = gold_thoughts(data, "counterfactual_val")
+    wanted = [pair.sides[side].sample_id for pair in pairs]
+    benchmarks = {pair.benchmark for pair in pairs}
+    samples = {
+        one.sample_id: one for name in benchmarks for one in read_samples(manifest(data, name, "val")) if one.sample_id in set(wanted)
+    }
+    images = [sample_image(data, samples[name]) for name in wanted]
+    thoughts = predictor.read(images, [samples[name].text for name in wanted], [gold[name] for name in wanted])
+    assert isinstance(thoughts.reading.codes, Tensor)
+    return thoughts.reading.codes[thoughts.reading.thought]

@@ -1,0 +1,155 @@
+"""Explanations and edits as pictures: image, heat map, mask, and where each concept carries the heat map."""
+
+import textwrap
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image as PilImage
+
+from segcompass.backbone.interface import Image
+from segcompass.explain.edit import Outcome
+from segcompass.explain.explanation import Carrying, Explanation, Slot
+from segcompass.explain.names import ConceptNames
+from segcompass.reporting.figures.qualitative import PREDICTED, heat_overlay, overlay
+
+MAPS = 5
+"""Concepts of a slot that a picture shows."""
+GAINED, LOST = (0, 158, 115), (213, 94, 0)
+OUTLINE = ("#000000", "#00e5ff")
+"""Of a mask on the image: a dark line below a light one, to be seen on every colour."""
+LEAST_SIDE = 240
+"""Pixels of a picture's longer side at least; small ones are enlarged by whole numbers."""
+DPI = 100
+LONGEST = 150
+"""Letters of a text in a figure."""
+
+
+def explanation_figure(found: Explanation, names: ConceptNames) -> Figure:
+    """One row a slot: image with the mask's outline, heat map, and for its first concepts what their removal takes from the heat map."""
+    slots = found.slots
+    figure, axes = pyplot.subplots(
+        len(slots), 2 + MAPS, figsize=(1.75 * (2 + MAPS), 0.6 + 2.15 * len(slots)), squeeze=False, layout="constrained"
+    )
+    answer = found.answer
+    figure.suptitle(f"{_short(answer.instruction)}\n{_short(answer.thought)}", fontsize=9, x=0.01, ha="left", parse_math=False)
+    for row, slot in zip(axes, slots, strict=True):
+        _outlined(row[0], answer.image, slot.mask, f"slot {slot.slot}\nconfidence {slot.confidence:.2f}")
+        _panel(row[1], heat_overlay(answer.image, slot.heat), f"heat map\nscore {slot.score:.1f}")
+        strongest = max((float(np.abs(one.effect).max()) for one in slot.carrying[:MAPS]), default=1.0)
+        for axis, one in zip(row[2:], [*slot.carrying[:MAPS], *[None] * MAPS][:MAPS], strict=True):
+            if one is None:
+                axis.set_axis_off()
+            else:
+                _panel(axis, effect_overlay(answer.image, one.effect, strongest), caption(one, names))
+    return figure
+
+
+def edit_figure(image: Image, outcome: Outcome, title: str) -> Figure:
+    """Image, mask before, mask after, and the pixels that were gained and lost."""
+    figure, axes = pyplot.subplots(1, 4, figsize=(8.4, 2.7), layout="constrained")
+    figure.suptitle(_short(title), fontsize=9, x=0.01, ha="left", parse_math=False)
+    change = overlay(image, outcome.mask_after & ~outcome.mask_before, GAINED)
+    lost = outcome.mask_before & ~outcome.mask_after
+    change[lost] = overlay(image, lost, LOST)[lost]
+    _panel(axes[0], image, "image")
+    _panel(axes[1], overlay(image, outcome.mask_before, PREDICTED), "mask before")
+    _panel(axes[2], overlay(image, outcome.mask_after, PREDICTED), f"mask after, IoU with before {outcome.iou:.2f}")
+    _panel(axes[3], change, "gained (green), lost (orange)")
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as PNG of 256 colours, which is a third of the bytes."""
+    stream = BytesIO()
+    figure.savefig(stream, dpi=DPI)
+    pyplot.close(figure)
+    PilImage.open(stream).convert("RGB").quantize(256).save(path, optimize=True)
+
+
+def save_mask(mask: np.ndarray, path: Path) -> None:
+    """Writes a mask, bool [height, width], as PNG: white where it is."""
+    PilImage.fromarray(mask.astype(np.uint8) * 255).save(path)
+
+
+def caption(one: Carrying, names: ConceptNames) -> str:
+    """Number, value or first word, and measured effect."""
+    name = names.of(one.concept)
+    called = name.value if name.pure else "".join(name.words[:1])
+    return f"{one.concept} {called[:16]}\nremoved: score {-one.score_fall:+.1f}, IoU {one.iou_after:.2f}"
+
+
+def effect_overlay(image: Image, effect: np.ndarray, strongest: float) -> Image:
+    """The image in grey, tinted by what a concept adds to the heat map (orange) or takes from it (blue); `strongest` is the full tint."""
+    height, width = image.shape[:2]
+    square = max(height, width)
+    full = PilImage.fromarray(effect.astype(np.float32)).resize((square, square), PilImage.Resampling.BILINEAR)
+    value = (np.asarray(full)[:height, :width] / (strongest or 1.0)).clip(-1, 1)[..., None]
+    grey = 0.6 * image.mean(2, keepdims=True) + 60
+    colour = np.where(value > 0, np.array([230, 120, 0.0]), np.array([0, 90, 200.0]))
+    return np.asarray(grey * (1 - 0.85 * np.abs(value)) + colour * 0.85 * np.abs(value)).clip(0, 255).astype(np.uint8)
+
+
+def outline_overlay(image: Image, mask: np.ndarray) -> Image:
+    """The image with the mask's border in orange."""
+    inner = mask.copy()
+    inner[1:] &= mask[:-1]
+    inner[:-1] &= mask[1:]
+    inner[:, 1:] &= mask[:, :-1]
+    inner[:, :-1] &= mask[:, 1:]
+    found = image.copy()
+    found[mask & ~inner] = (0, 229, 255)
+    return found
+
+
+def patch_overlay(image: Image, boxes: np.ndarray, codes: np.ndarray) -> Image:
+    """The image in grey, lighter where a concept is active on the visual tokens: boxes [v, 4], codes [v]."""
+    grey = 0.35 * image.mean(2, keepdims=True).repeat(3, 2)
+    strongest = float(np.abs(codes).max()) or 1.0
+    for (x0, y0, x1, y1), code in zip(boxes.round().astype(int), codes, strict=True):
+        part = (slice(max(0, y0), max(0, y1)), slice(max(0, x0), max(0, x1)))
+        share = abs(float(code)) / strongest
+        grey[part] = (1 - share) * grey[part] + share * (0.35 * grey[part] + 0.65 * np.array([240, 200, 0]))
+    return np.asarray(grey.clip(0, 255).astype(np.uint8))
+
+
+def png(image: Image) -> bytes:
+    """As a PNG file, small pictures enlarged by a whole number."""
+    scale = max(1, LEAST_SIDE // max(image.shape[:2]))
+    picture = PilImage.fromarray(np.repeat(np.repeat(image, scale, 0), scale, 1))
+    stream = BytesIO()
+    picture.save(stream, "PNG", optimize=True)
+    return stream.getvalue()
+
+
+def slot_pictures(found: Explanation, slot: Slot) -> Sequence[tuple[str, Image]]:
+    """What a page shows of a slot: its name and picture."""
+    image = found.answer.image
+    return (
+        ("Mask, outlined", outline_overlay(image, slot.mask)),
+        ("Heat map", heat_overlay(image, slot.heat)),
+    )
+
+
+def _outlined(axis: Axes, image: Image, mask: np.ndarray, title: str) -> None:
+    _panel(axis, image, title)
+    if mask.any() and not mask.all():
+        for colour, width in zip(OUTLINE, (2.4, 1.2), strict=True):
+            axis.contour(mask, levels=[0.5], colors=[colour], linewidths=width)
+
+
+def _panel(axis: Axes, picture: Image, title: str) -> None:
+    axis.imshow(picture, interpolation="nearest")
+    axis.set_title(title, loc="left", fontsize=7, parse_math=False)
+    axis.set_axis_off()
+    axis.set_anchor("N")
+
+
+def _short(text: str) -> str:
+    """A text of strangers as a figure can show it: letters that fonts draw, and not too many."""
+    kept = "".join(letter if letter.isprintable() else " " for letter in text)
+    return textwrap.shorten(kept, LONGEST, placeholder=" …") or kept[:LONGEST]
