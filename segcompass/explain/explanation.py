@@ -185,7 +185,7 @@ def explain(predictor: Predictor, answer: Answered, donors: Sequence[Donor], lis
     chunk = concept_chunk(predictor.interface_model, answer)
     shares = path_shares(predictor, answer, donors) if donors else [None] * len(answer.slots)
     slots = [_slot(predictor, answer, slot, listed, paths) for slot, paths in zip(answer.slots, shares, strict=True)]
-    score = float(chunk.score.mean())
+    score = float(chunk.watched.of_samples(chunk.score)[0])
     return Explanation(answer, _words(predictor, answer.thoughts), slots, traced(chunk, listed, sizes_of(listed)), score, list(donors))
 
 
