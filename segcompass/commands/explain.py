@@ -79,20 +79,23 @@ def _print(found: Explanation, names: ConceptNames) -> None:
     for slot in found.slots:
         _print_slot(slot, names)
     if found.traced:
-        last = found.traced[-1]
-        print(
-            f"removing the {last.removed} greatest contributors together: predicted fall {last.predicted:.2f}, observed {last.observed:.2f}"
-        )
-        print(f"  off by {found.error:.0%} of the score; the mask keeps an IoU of {last.iou_after:.2f} with itself")
+        last, errors = found.traced[-1], found.errors()
+        print(f"traceability: without the {last.removed} greatest contributors the score falls by {last.observed:.2f}")
+        print(f"  predicted by integrated gradients {last.predicted_integrated:.2f}, off by {errors['integrated']:.0%} of the score")
+        print(f"  predicted by gradient times activation {last.predicted:.2f}, off by {errors['gradient']:.0%}")
+        print(f"  the mask keeps an IoU of {last.iou_after:.2f} with itself")
 
 
 def _print_slot(slot: Slot, names: ConceptNames) -> None:
     print(f"slot {slot.slot}: confidence {slot.confidence:.2f}, score {slot.score:.2f}, {slot.active} active concepts")
-    print("  concept  contribution  when removed: score   IoU  name")
+    print("  concept  contribution  integrated  when removed: score   IoU  name")
     for one in slot.carrying:
-        figures = f"{one.concept:9}  {one.contribution:+12.2f}  {-one.score_fall:+19.2f}  {one.iou_after:4.2f}"
+        figures = f"{one.concept:9}  {one.contribution:+12.2f}  {one.integrated:+10.2f}  {-one.score_fall:+19.2f}  {one.iou_after:4.2f}"
         print(f"{figures}  {shown(names.of(one.concept).title)}")
-    print(f"  contributions and measured falls rank the active concepts alike by {slot.rank_correlation:.2f} (Spearman)")
+    alike = slot.rank_correlations
+    print(
+        f"  contributions rank the active concepts as their falls do by {alike['gradient']:.2f}, integrated {alike['integrated']:.2f} (Spearman)"
+    )
     if slot.paths:
         shares = slot.paths.shares().items()
         text = ", ".join(f"{PATH_NAMES[path]} {'-' if share is None else f'{share:.0%}'}" for path, share in shares)

@@ -33,7 +33,7 @@ def explanation_json(found: Explanation, names: ConceptNames, run: dict[str, Any
             "score": found.score,
             "steps": STEPS,
             "removed": [asdict(one) for one in found.traced],
-            "error": _number(found.error),
+            "errors": {name: _number(value) for name, value in found.errors().items()},
         },
         "donors": [{"image": donor.name, "instruction": donor.instruction} for donor in found.donors],
     }
@@ -78,7 +78,7 @@ def _slot(slot: Slot, names: ConceptNames) -> dict[str, Any]:
         "segmentation": encode(slot.mask),
         "active_concepts": slot.active,
         "contribution": slot.contribution,
-        "rank_correlation": _number(slot.rank_correlation),
+        "rank_correlation": {name: _number(value) for name, value in slot.rank_correlations.items()},
         "concepts": [_concept(one, names) for one in slot.carrying],
         "together": [asdict(one) for one in slot.together],
         "paths": paths,

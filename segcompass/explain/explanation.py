@@ -48,7 +48,7 @@ MEASURED = 1024
 """At most so many active concepts are removed alone: those with the greatest absolute contributions."""
 SIZES = (1, 4, 16)
 """Sizes of the sets that are removed together; those of the default study."""
-STEPS = 4
+STEPS = 16
 """Of integrated gradients, likewise."""
 
 
@@ -126,8 +126,8 @@ class Slot:
     """Sum over all active concepts."""
     carrying: list[Carrying]
     """Greatest change of the score first."""
-    rank_correlation: float
-    """NaN where falls or contributions do not vary."""
+    rank_correlations: dict[str, float]
+    """Spearman of falls and contributions by `integrated` gradients and by `gradient` times activation; NaN where they do not vary."""
     together: list[Together]
     paths: Paths | None
 
@@ -162,12 +162,13 @@ class Explanation:
     """Mean over the slots before any edit: the scale of what `traced` holds."""
     donors: list[Donor]
 
-    @property
-    def error(self) -> float:
-        """|predicted - observed| of the largest set, in units of the score."""
+    def errors(self) -> dict[str, float]:
+        """|predicted - observed| of the largest set in units of the score, by `integrated` gradients and by `gradient` times activation."""
         if not self.traced or not self.score:
-            return float("nan")
-        return abs(self.traced[-1].predicted - self.traced[-1].observed) / abs(self.score)
+            return {"integrated": float("nan"), "gradient": float("nan")}
+        last = self.traced[-1]
+        told = {"integrated": last.predicted_integrated, "gradient": last.predicted}
+        return {name: abs(value - last.observed) / abs(self.score) for name, value in told.items()}
 
 
 def explain(predictor: Predictor, answer: Answered, donors: Sequence[Donor], listed: int = LISTED) -> Explanation:
@@ -277,7 +278,10 @@ def _slot(predictor: Predictor, answer: Answered, slot: int, listed: int, paths:
         active=len(codes.concepts),
         contribution=float(contributions.sum()),
         carrying=carrying,
-        rank_correlation=spearman(contributions[tried].double().cpu().numpy(), falls),
+        rank_correlations={
+            name: spearman(values[tried].double().cpu().numpy(), falls)
+            for name, values in (("integrated", integrated), ("gradient", contributions))
+        },
         together=together,
         paths=paths,
     )

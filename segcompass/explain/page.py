@@ -32,7 +32,7 @@ def page(found: Explanation, names: ConceptNames, run: str, decision: str) -> st
         decision=decision,
         slots=[_slot(found, slot, names) for slot in found.slots],
         traced=found.traced,
-        error=found.error,
+        errors=found.errors(),
         score=found.score,
         donors=found.donors,
         names_of_paths=PATH_NAMES,

@@ -41,7 +41,8 @@ def test_the_figure_of_a_sample_is_what_the_battery_measures_of_it(found: Explan
             assert getattr(one, measure) == rows["top", str(one.removed), measure]
         assert 0 <= one.iou_after <= 1
     last = found.traced[-1]
-    assert found.error == abs(last.predicted - last.observed) / abs(found.score)
+    told = {"integrated": last.predicted_integrated, "gradient": last.predicted}
+    assert found.errors() == {name: abs(one - last.observed) / abs(found.score) for name, one in told.items()}
 
 
 def test_the_list_holds_the_concepts_that_matter_most_alone(found: Explanation, predictor: Predictor) -> None:
@@ -78,7 +79,7 @@ def test_a_donor_is_another_picture(found: Explanation, stored: StoredRun, asked
 
 def test_an_answer_that_breaks_the_form_has_nothing_to_explain(found: Explanation, predictor: Predictor) -> None:
     nothing = unexplained(predictor, found.answer)
-    assert not nothing.slots and not nothing.traced and np.isnan(nothing.error) and nothing.words == found.words
+    assert not nothing.slots and not nothing.traced and np.isnan(list(nothing.errors().values())).all() and nothing.words == found.words
 
 
 def test_files_agree_with_each_other_and_with_a_prediction(
@@ -97,7 +98,9 @@ def test_files_agree_with_each_other_and_with_a_prediction(
         same = predicted["slots"][slot["slot"]]
         assert slot["confidence"] == same["confidence"] and (decode(slot["segmentation"]) == decode(same["segmentation"])).mean() > 0.999
         assert len(slot["concepts"]) == min(5, slot["active_concepts"])
-        assert all(f"{one['concept']:9}  {one['contribution']:+12.2f}" in said for one in slot["concepts"])
+        assert all(
+            f"{one['concept']:9}  {one['contribution']:+12.2f}  {one['contribution_integrated']:+10.2f}" in said for one in slot["concepts"]
+        )
         assert all(len(one["codes_on_words"]) == len(told["words"]) for one in slot["concepts"])
     assert told["run"] == {"experiment": "joint", "variant": "full", "seed": "0", "fingerprint": "ab12"}
     assert [one["removed"] for one in told["traceability"]["removed"]] == [1, 4, 5]
