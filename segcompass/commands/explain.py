@@ -93,10 +93,8 @@ def _print_slot(slot: Slot, names: ConceptNames) -> None:
         figures = f"{one.concept:9}  {one.contribution:+12.2f}  {one.integrated:+10.2f}  {-one.score_fall:+19.2f}  {one.iou_after:4.2f}"
         print(f"{figures}  {shown(names.of(one.concept).title)}")
     alike = slot.rank_correlations
-    print(
-        f"  contributions rank the active concepts as their falls do by {alike['gradient']:.2f}, integrated {alike['integrated']:.2f} (Spearman)"
-    )
+    print(f"  rank correlation with the falls: contribution {alike['gradient']:.2f}, integrated {alike['integrated']:.2f}")
     if slot.paths:
         shares = slot.paths.shares().items()
-        text = ", ".join(f"{PATH_NAMES[path]} {'-' if share is None else f'{share:.0%}'}" for path, share in shares)
+        text = ", ".join(f"{PATH_NAMES[path]} {'-' if share is None else f'{round(share, 2) + 0.0:.0%}'}" for path, share in shares)
         print(f"  paths: {text}")

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from segcompass.backbone.card import file_digests
-from segcompass.datasets.artefact import data_root, each_sample
-from segcompass.datasets.samples import Sample
+from segcompass.datasets.artefact import data_root, each_sample, manifest
+from segcompass.datasets.pairs import exchanged_pairs
+from segcompass.datasets.samples import Sample, read_samples
 from segcompass.errors import InputError
 from segcompass.explain.carriers import attributes, carriers, concepts_an_attribute
 from segcompass.explain.donors import EXAMPLES, INDEX
@@ -21,7 +22,7 @@ from segcompass.provenance.stage import read_run
 OF_RUN = ("run.json", "interface.json", "model.safetensors")
 OF_SAE = ("cfg.json", "sae_weights.safetensors")
 PICTURES = 8
-"""Examples that are shipped: pictures to try, and donors of codes."""
+"""Examples of val that are shipped beside counterfactual pairs: pictures to try, and donors of codes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,18 +86,22 @@ def _copy(stored: StoredRun, folder: Path) -> None:
 
 
 def _examples(data: Path, folder: Path) -> None:
-    """The first expression with a target of the first pictures of val."""
+    """The first expression with a target of the first pictures of val, and both sides of each attribute's first counterfactual pair."""
     chosen: dict[str, Sample] = {}
     for sample in each_sample(data, "val"):
         if not sample.no_target and len(chosen) < PICTURES:
             chosen.setdefault(sample.image, sample)
+    named = {str(number): sample for number, sample in enumerate(chosen.values())}
+    for attribute in attributes(data):
+        pair = next(row for row in exchanged_pairs(data, "val", 1) if (row.attribute, row.kind) == (attribute, "cause"))
+        samples = {sample.sample_id: sample for sample in read_samples(manifest(data, pair.benchmark, "val"))}
+        named |= {f"{attribute}_{number}": samples[side.sample_id] for number, side in enumerate(pair.sides)}
     folder.mkdir()
     rows = []
-    for number, sample in enumerate(chosen.values()):
+    for name, sample in named.items():
         source = data_root(data) / sample.image
-        name = f"{number}{source.suffix}"
-        shutil.copyfile(source, folder / name)
-        rows.append({"image": name, "instruction": sample.text, "sample_id": sample.sample_id})
+        shutil.copyfile(source, folder / f"{name}{source.suffix}")
+        rows.append({"image": f"{name}{source.suffix}", "instruction": sample.text, "sample_id": sample.sample_id})
     (folder / INDEX).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 

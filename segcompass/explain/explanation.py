@@ -195,9 +195,9 @@ def unexplained(predictor: Predictor, answer: Answered) -> Explanation:
     return Explanation(answer, _words(predictor, answer.thoughts), [], [], 0.0, [])
 
 
-def traced(chunk: Chunk, listed: int, sizes: Sequence[int]) -> list[Traced]:
+def traced(chunk: Chunk, listed: int, sizes: Sequence[int], steps: int = STEPS) -> list[Traced]:
     """The traceability of one sample, as the battery has it, with what becomes of the mask."""
-    found = {(one.arm, one.at, one.measure): float(one.values[0]) for one in traceability(chunk, listed, sizes, STEPS)}
+    found = {(one.arm, one.at, one.measure): float(one.values[0]) for one in traceability(chunk, listed, sizes, steps)}
     units = chunk.units
     lists = [torch.argsort(values.abs(), descending=True, stable=True)[:listed] for values in chunk.gradients]
     rows = []
