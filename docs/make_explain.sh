@@ -31,10 +31,10 @@ def shown(block: re.Match[str]) -> str:
 
 page.write_text(re.sub(r"```console\n(.*?)```", shown, page.read_text(encoding="utf-8"), flags=re.S), encoding="utf-8")
 PYTHON
-for name in explanation/explanation quieter/edit swapped/edit rethought/edit; do
+for name in explanation/explanation another/edit swapped/edit rethought/edit; do
   cp "$name.png" "$root/docs/pictures/${name%%/*}.png"
 done
 if command -v chromium > /dev/null; then
   chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1000 --screenshot=page.png "file://$work/explanation/explanation.html" 2> /dev/null
-  python -c "from PIL import Image; Image.open('page.png').convert('RGB').quantize(128).save('$root/docs/pictures/page.png', optimize=True)"
+  python -c "from PIL import Image; Image.open('page.png').convert('RGB').quantize(256, method=Image.Quantize.FASTOCTREE).save('$root/docs/pictures/page.png', optimize=True)"
 fi

@@ -68,7 +68,7 @@ def save(figure: Figure, path: Path) -> None:
     stream = BytesIO()
     figure.savefig(stream, dpi=DPI)
     pyplot.close(figure)
-    PilImage.open(stream).convert("RGB").quantize(256).save(path, optimize=True)
+    PilImage.open(stream).convert("RGB").quantize(256, method=PilImage.Quantize.FASTOCTREE).save(path, optimize=True)
 
 
 def save_mask(mask: np.ndarray, path: Path) -> None:
