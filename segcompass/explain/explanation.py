@@ -7,7 +7,7 @@
 | concept | `iou_after` | IoU of the slot's mask once the concept is removed with the mask before; 1 where nothing changed | |
 | slot | `rank_correlation` | Spearman of contributions and falls of all active concepts | attribution.py |
 | slot | `together` | the m concepts of the list with the greatest falls are removed together | |
-| slot | `paths` | Shapley values of visual, instruction and thought codes and of the reference state, against donors | paths.py |
+| slot | `paths` | Shapley values of visual, instruction and thought codes and of the reference state, against donors | path_shares.py |
 | sample | `traceability` | fall of the score without the m greatest contributors, predicted and observed | traceability.py |
 
 A slot's score says how far its heat map stands out inside the mask that it had, in logits (watched.py); no truth is used. The list holds
@@ -23,23 +23,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from segcompass.backbone.token_types import INSTRUCTION, OTHER, THOUGHT, VISUAL
+from segcompass.backbone.token_types import INSTRUCTION, THOUGHT, VISUAL
 from segcompass.causal.attribution import ablated_alone
 from segcompass.causal.chunk import Chunk
 from segcompass.causal.edits import KINDS, Edit, SampleCodes
 from segcompass.causal.estimands import spearman
-from segcompass.causal.paths import ALL, CELLS, PATHS, cell_reading
-from segcompass.causal.response import Pictures, Responding
-from segcompass.causal.shapley import shapley
-from segcompass.causal.token_pool import Answers, Encoding
 from segcompass.causal.traceability import traceability
 from segcompass.causal.units import ConceptUnits
 from segcompass.causal.watched import iou
 from segcompass.explain.answered import Answered, concept_chunk
 from segcompass.explain.donors import Donor
-from segcompass.joint.cached_answers import AnswerBatch
+from segcompass.explain.path_shares import Paths, path_shares
 from segcompass.joint.inference import Predictor, Thoughts
 
 LISTED = 16
@@ -76,23 +71,6 @@ class Carrying:
     """Code on each visual token, [v]."""
     effect: np.ndarray
     """Heat-map logits before less those after it is removed, [m, m]."""
-
-
-@dataclass(frozen=True)
-class Paths:
-    """What each road into the interface carries of a slot."""
-
-    score: dict[str, float]
-    """Path -> Shapley value of the slot's score, mean over donors."""
-    total_score: float
-    """Score with all that is the sample's own, less score with all that is the donors': the sum of the four."""
-    iou: dict[str, float]
-    """The same of the IoU with the slot's mask."""
-    total_iou: float
-
-    def shares(self) -> dict[str, float | None]:
-        """Path -> its share of the score; None where donors change nothing."""
-        return {path: value / self.total_score if self.total_score else None for path, value in self.score.items()}
 
 
 @dataclass(frozen=True)
@@ -211,29 +189,6 @@ def traced(chunk: Chunk, listed: int, sizes: Sequence[int], steps: int = STEPS) 
 
 
 @torch.no_grad()
-def path_shares(predictor: Predictor, answer: Answered, donors: Sequence[Donor]) -> list[Paths]:
-    """Of each of the answer's slots."""
-    responding = Responding(predictor.interface_model, predictor.confidence_threshold)
-    thoughts = predictor.think([donor.image for donor in donors], [donor.instruction for donor in donors])
-    own = _sequences(answer.thoughts)[0]
-    answers = _answers(predictor, [one for other in _sequences(thoughts) for one in (own, other)])
-    count = len(donors)
-    embeddings, valid = (part.expand(count, *part.shape[1:]) for part in (answer.thoughts.embeddings, answer.thoughts.valid))
-    pictures = Pictures(embeddings, valid, answer.thoughts.sizes * count)
-    found = []
-    for slot in answer.slots:
-        cells = [responding.to(cell_reading(answers, cell), pictures, [[slot]] * count) for cell in range(CELLS)]
-        scores = np.stack([cell.scores for cell in cells], 1)
-        overlaps = np.array([[iou(cell.masks[donor], cells[ALL].masks[donor]) for cell in cells] for donor in range(count)])
-        values = [
-            (dict(zip(PATHS, shapley(game).mean(0).tolist(), strict=True)), float((game[:, ALL] - game[:, 0]).mean()))
-            for game in (scores, overlaps)
-        ]
-        found.append(Paths(*values[0], *values[1]))
-    return found
-
-
-@torch.no_grad()
 def _slot(predictor: Predictor, answer: Answered, slot: int, listed: int, paths: Paths | None) -> Slot:
     model, prediction = predictor.interface_model, answer.prediction
     chunk = concept_chunk(model, answer, [slot])
@@ -317,26 +272,3 @@ def _words(predictor: Predictor, thoughts: Thoughts) -> list[tuple[str, str]]:
     return [
         (predictor.model.vlm.text(one[None]), "thought" if kind == THOUGHT else "instruction") for one, kind in zip(ids, types, strict=True)
     ]
-
-
-Spoken = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Hidden states [T, d], token types [T], ids [T] and reference states [K, d] of one answer."""
-
-
-def _sequences(thoughts: Thoughts) -> list[Spoken]:
-    """The answers' tokens that have a type."""
-    reading = thoughts.reading
-    found = []
-    for row, types in enumerate(reading.token_types):
-        kept = types != OTHER
-        found.append((thoughts.hidden[row, kept], types[kept], reading.ids[row, kept], reading.reference_states[row]))
-    return found
-
-
-def _answers(predictor: Predictor, sequences: Sequence[Spoken]) -> Answers:
-    def padded(part: int, value: float) -> Tensor:
-        return pad_sequence([one[part] for one in sequences], batch_first=True, padding_value=value, padding_side="left")
-
-    ids = padded(2, 0)
-    batch = AnswerBatch(padded(0, 0.0), padded(1, OTHER), ids, torch.stack([one[3] for one in sequences]), torch.zeros_like(ids))
-    return Encoding(predictor.interface_model.dictionary, sequences[0][0]).answers(batch)

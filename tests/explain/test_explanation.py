@@ -118,6 +118,7 @@ def test_files_agree_with_each_other_and_with_a_prediction(
         ("explain", ["none.png", "ring"], "none.png"),
         ("explain", ["{image}", "ring", "--donor", "none.png", "ring"], "none.png"),
         ("explain", ["{image}", "ring", "--donor", "{image}", " "], "--donor"),
+        ("explain", ["{image}", "ring", "--donor", "{image}", "zzz"], "--donor: has no word"),
         ("edit", ["{image}", "ring"], "changes nothing"),
         ("edit", ["{image}", "ring", "--set", "red=-1"], "0 to 1000"),
         ("edit", ["{image}", "ring", "--set", "red=nan"], "0 to 1000"),
