@@ -25,7 +25,6 @@ from segcompass.explain.donors import Donor
 from segcompass.joint.cached_answers import AnswerBatch
 from segcompass.joint.inference import Predictor, Thoughts
 
-
 Spoken = tuple[Tensor, Tensor, Tensor, Tensor]
 """Hidden states [T, d], token types [T], ids [T] and reference states [K, d] of one answer."""
 
