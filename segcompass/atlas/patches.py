@@ -74,7 +74,8 @@ def choose_patches(
 def _spread(patches: list[Patch], image: np.ndarray, count: int) -> list[Patch]:
     """The first of every image, then the others, until there are `count`; in the order given."""
     seen: set[int] = set()
-    first, rest = [], []
+    first: list[int] = []
+    rest: list[int] = []
     for place, patch in enumerate(patches):
         own = int(image[patch.token])
         (rest if own in seen else first).append(place)

@@ -123,5 +123,9 @@ def places(figures: Path) -> dict[str, list[str]]:
         "Claims": [f"[{name.replace('_', ' ')}](claims/{name}.md)" for name in captioned("ledger")],
         "Tables": [f"[{name.replace('_', ' ')}](tables/{name}.md)" for name in captioned("table")],
         "Figures": [f"[{name.replace('_', ' ')}](figures/{name}.png)" for name in drawn],
-        "Text": ["[what was measured beside the claims, with captions](details.md)", "[every number](numbers.json)"],
+        "Text": [
+            "[what was measured beside the claims, with captions](details.md)",
+            "[every number](numbers.json)",
+            "[every concept](atlas/atlas.html), an offline page that the same command makes and git does not keep",
+        ],
     }

@@ -85,7 +85,7 @@ def test_an_edit_runs_what_it_reaches_and_lock_and_artefacts_agree(project: Path
     edit(project, "params/default.yaml", "    sham: 2", "    sham: 1")
     assert "sham" in command(project, "dvc", "params", "diff").stdout
     output = command(project, "dvc", "repro")
-    assert jobs_run(output.stdout + output.stderr) == {"intervene"} | REPORT_RULES
+    assert jobs_run(output.stdout + output.stderr) == {"intervene", "judge_claims", "make_atlas"} | REPORT_RULES
     assert run_record(project, "results/default/intervene/reference/seed0")["params"]["intervention"]["sham"] == 1
     recorded = lock(project)["intervene"]["params"]["params/default.yaml"]
     assert recorded["analysis.intervention"]["sham"] == 1
@@ -108,7 +108,7 @@ def test_an_edit_in_a_pulled_clone_rebuilds_what_it_reaches_and_records_nothing_
     edit(root, "params/default.yaml", "temperature: 1.0", "temperature: 0.9")
     output = command(root, "dvc", "repro")
     ran = jobs_run(output.stdout + output.stderr)
-    assert ran == {"train_joint", "evaluate_joint", "make_tables"} | REPORT_RULES
+    assert ran == {"train_joint", "evaluate_joint", "judge_claims", "make_tables"} | REPORT_RULES
     record = run_record(root, "results/default/joint/full/seed0")
     assert record["params"]["joint"]["policy"]["temperature"] == 0.9
     assert lock(root)["train_joint"]["params"]["params/default.yaml"]["joint"]["policy"]["temperature"] == 0.9

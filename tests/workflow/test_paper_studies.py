@@ -107,6 +107,7 @@ def project(folder: Path, study: str, data: Path, save_vlm: Callable[[Path], Non
         family["tests"] = [test for test in family["tests"] if set(test.split(" - ")) <= kept_runs]
     raw["analysis"]["families"] = {name: family for name, family in raw["analysis"]["families"].items() if family["tests"]}
     raw["analysis"]["reinforcement"] = []
+    raw["claims"]["stated"] = {}  # most are about variants that are not kept
     small = folder / "small.yaml"
     small.write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     root = copy_project(folder / "project", small)

@@ -7,7 +7,9 @@ import pytest
 from segcompass.study.jobs import ARTEFACTS
 from tests.workflow.project import ROOT, command, copy_project, edit, planned, pretend_built
 
-REPORT = {"correlate", "judge_claims", "make_tables", "make_figures", "make_atlas", "write_summary"}
+REPORT = {"correlate", "judge_claims", "make_tables", "make_figures", "write_summary"}
+ATLAS = {"make_atlas"}
+"""Of one interface, its dictionary and its battery."""
 DRAWN = REPORT - {"correlate"}
 JUDGED = {"judge_claims", "make_figures", "write_summary"}
 """What a changed rule of a claim reruns."""
@@ -54,7 +56,7 @@ def built(tmp_path: Path) -> Path:
 def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built: Path, tmp_path: Path) -> None:
     assert planned(built) == set()
     fresh = copy_project(tmp_path / "fresh", ROOT / "params" / "smoke.yaml")
-    everything = {"prepare_data", "train_backbone", "label_tokens"} | LAYERS | SAES | SCORES | ANSWERS | IMAGES | RUNS | REPORT
+    everything = {"prepare_data", "train_backbone", "label_tokens"} | LAYERS | SAES | SCORES | ANSWERS | IMAGES | RUNS | REPORT | ATLAS
     assert planned(fresh) == everything
     assert {job.partition(":")[0] for job in everything} == set(ARTEFACTS)
 
@@ -65,38 +67,39 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
         ("qualitative_samples: 4", "qualitative_samples: 3", {"make_figures", "write_summary"}),
         ("permutations: 999", "permutations: 998", {"correlate"} | JUDGED),
         ("alpha: 0.05", "alpha: 0.01", JUDGED),
-        ("    sham: 8", "    sham: 6", EDITED | JUDGED),
-        ("    samples: 16", "    samples: 12", EXCHANGED | JUDGED),
-        ("pairs: {val: 4", "pairs: {val: 3", EXCHANGED | PAIRED | JUDGED),
+        ("    sham: 8", "    sham: 6", EDITED | JUDGED | ATLAS),
+        ("    samples: 16", "    samples: 12", EXCHANGED | JUDGED | ATLAS),
+        ("pairs: {val: 4", "pairs: {val: 3", EXCHANGED | PAIRED | JUDGED | ATLAS),
         ("coverage_fraction: 0.1", "coverage_fraction: 0.2", EVALUATED | REPORT),
         ("{interface: [reference], signals", "{interface: [reference, dense], signals", {"evaluate_interface:dense_0", *DRAWN}),
         ("comment", "comment", set()),
         (
             "topk: {architecture: topk, width: 256, decoder: trained, k: 16",
             "topk: {architecture: topk, width: 256, decoder: trained, k: 8",
-            {"train_sae:topk", "train_sae:random"} | SCORES - {"score_concepts:relu_l1"} | EVALUATED | REPORT,
+            {"train_sae:topk", "train_sae:random"} | SCORES - {"score_concepts:relu_l1"} | EVALUATED | REPORT | ATLAS,
         ),
         (
             "activations:\n  hook_layer: 2",
             "activations:\n  hook_layer: 1",
-            OWN_SAES | {"label_tokens"} | ANSWERS | SCORES | RUNS | REPORT,
+            OWN_SAES | {"label_tokens"} | ANSWERS | SCORES | RUNS | REPORT | ATLAS,
         ),
         (
             "decoder: trained, l1_coefficient: 0.1",
             "decoder: trained, l1_coefficient: 0.2",
             {"train_sae:relu_l1", "train_sae:random_relu_l1", "train_sae:neurons", "score_concepts:relu_l1", "score_concepts:neurons"}
             | RUNS - of("dense_0") - of("layer_1_0")
-            | REPORT,
+            | REPORT
+            | ATLAS,
         ),
         ("sweep:\n  steps: 60", "sweep:\n  steps: 50", SWEPT | of("layer_1_0") | DRAWN),
-        ("coverage_fractions: [0.02, ", "coverage_fractions: [0.03, ", SCORES | DRAWN),
-        ("expressions: 3", "expressions: 2", {"label_tokens"} | SCORES | DRAWN),
+        ("coverage_fractions: [0.02, ", "coverage_fractions: [0.03, ", SCORES | DRAWN | ATLAS),
+        ("expressions: 3", "expressions: 2", {"label_tokens"} | SCORES | DRAWN | ATLAS),
         (
             "prompts: 48",
             "prompts: 40",
-            {"cache_answers:training", "embed_images:sam_training", "embed_images:sam_small_training"} | RUNS | REPORT,
+            {"cache_answers:training", "embed_images:sam_training", "embed_images:sam_small_training"} | RUNS | REPORT | ATLAS,
         ),
-        ("steps: 12, batch: 8", "steps: 10, batch: 8", RUNS - of("untrained_0") | REPORT),
+        ("steps: 12, batch: 8", "steps: 10, batch: 8", RUNS - of("untrained_0") | REPORT | ATLAS),
         ("pool: 24", "pool: 20", JOINT | DRAWN),
     ],
 )
@@ -116,7 +119,7 @@ def test_swapped_values_of_two_keys_are_seen(built: Path) -> None:
     pretend_built(built)
     command(built, "snakemake", "--cores", "1", "--touch", "--forceall", "reproduce_all")
     edit(built, "params/default.yaml", f"{EVERY}2.0, heat_dice: 1.0", f"{EVERY}1.0, heat_dice: 2.0")
-    assert planned(built) == RUNS | REPORT
+    assert planned(built) == RUNS | REPORT | ATLAS
 
 
 def test_an_added_seed_and_an_added_variant_train_only_that(built: Path) -> None:
@@ -148,10 +151,10 @@ def test_a_changed_line_reruns_the_stages_that_import_it_and_a_comment_none(buil
     assert planned(built) == set()
     with (built / "segcompass/stages/train_sae.py").open("a") as module:
         module.write("\nADDED = 1\n")
-    assert planned(built) == SAES | SCORES | RUNS | REPORT
+    assert planned(built) == SAES | SCORES | RUNS | REPORT | ATLAS
     with (built / "segcompass/provenance/code_digest.py").open("a") as module:
         module.write("\nADDED = 1\n")
-    assert planned(built) == SAES | SCORES | RUNS | REPORT, "no stage runs the digest's own code"
+    assert planned(built) == SAES | SCORES | RUNS | REPORT | ATLAS, "no stage runs the digest's own code"
 
 
 def test_artefacts_of_other_params_are_stale_even_when_they_are_newer_than_everything(built: Path) -> None:
