@@ -13,13 +13,14 @@ from transformers.models.llava.modeling_llava import LlavaForConditionalGenerati
 from transformers.models.llava.processing_llava import LlavaProcessor
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
 from transformers.models.sam.modeling_sam import SamModel
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from segcompass.backbone.interface import Segmenter, VisionLanguageModel
 from segcompass.backbone.llava import LlavaModel
 from segcompass.backbone.qwen import ImageTextProcessor, QwenModel
 from segcompass.backbone.sam import SamSegmenter
-from segcompass.backbone.vocabulary import complete_vocabulary
+from segcompass.backbone.vocabulary import complete_tokenizer, complete_vocabulary
 from segcompass.errors import InputError, damaged
 from segcompass.numerics.finite import loaded_finite
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
@@ -65,6 +66,19 @@ def load_vlm(folder: Path, runtime: RuntimeSettings, answer: AnswerSettings) -> 
     vlm.longest_answer = answer.longest
     vlm.gradient_checkpointing = runtime.gradient_checkpointing
     return vlm
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a vision-language model's folder, with the ids that `load_vlm` gives it; no weights are loaded.
+
+    Raises:
+        InputError: the folder is missing, damaged or of no family that we drive.
+    """
+    _, processor_class, _ = FAMILIES[_model_type(folder, tuple(FAMILIES))]
+    with _whole(folder):
+        tokenizer: PreTrainedTokenizerBase = processor_class.from_pretrained(folder).tokenizer
+    complete_tokenizer(tokenizer)
+    return tokenizer
 
 
 def load_segmenter(folder: Path, runtime: RuntimeSettings) -> Segmenter:

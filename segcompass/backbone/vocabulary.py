@@ -11,6 +11,7 @@
 5. Where a checkpoint ties head and embeddings, the head becomes a copy of its own; otherwise training it would move what rule 4 freezes.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,17 +33,37 @@ def complete_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[
     Returns:
         The tokens that were added.
     """
-    missing = [token for token in (THINK_OPEN, THINK_CLOSE, REFERENCE) if token not in tokenizer.get_vocab()]
-    pieces = {token: tokenizer.encode(token, add_special_tokens=False) for token in missing}
-    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in missing], special_tokens=True)
+    spelt = complete_tokenizer(tokenizer)
     rows = 1 + max(tokenizer.get_vocab().values())
     if rows > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(rows, mean_resizing=False)
     _untie(model)
     for matrix in (model.get_input_embeddings().weight, model.lm_head.weight):
-        for token, spelling in pieces.items():
+        for token, spelling in spelt.items():
             matrix[tokenizer.convert_tokens_to_ids(token)] = matrix[spelling].float().mean(0).to(matrix.dtype)
-    return missing
+    return list(spelt)
+
+
+def complete_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+    """Adds what is missing to the tokenizer, in place.
+
+    Returns:
+        The tokens that were added, and the ids that spelt each one before.
+    """
+    missing = [token for token in (THINK_OPEN, THINK_CLOSE, REFERENCE) if token not in tokenizer.get_vocab()]
+    spelt = {token: tokenizer.encode(token, add_special_tokens=False) for token in missing}
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in missing], special_tokens=True)
+    return spelt
+
+
+def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+    """What each token adds to the text of those before it, spaces included."""
+    found, before = [], ""
+    for end in range(1, len(ids) + 1):
+        text = tokenizer.decode(ids[:end], skip_special_tokens=False)
+        found.append(text[len(before) :])
+        before = text
+    return found
 
 
 def _untie(model: Any) -> None:

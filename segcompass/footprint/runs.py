@@ -95,6 +95,8 @@ class JobWorks:
                 return intervention_work(study, backbone, study.interface_variant(variant))
             case "exchange":
                 return exchange_work(study, backbone, variant)
+            case "make_atlas":
+                return atlas_work(study, backbone)
         return None
 
 
@@ -241,6 +243,19 @@ def exchange_work(study: Study, backbone: Backbone, variant: str) -> Work:
     if "paths" in asked:
         codes, looks = codes + samples * 2, looks + samples * (2**4 + 1)
     return Work(single=codes * product(study, backbone, interface.model.sae)) + segmented_work(study, backbone, interface) * looks
+
+
+def atlas_work(study: Study, backbone: Backbone) -> Work:
+    """`make_atlas`: codes, a first look and a gradient of every sample, as if every slot led; then of each concept that is removed a mask,
+    and a reading without it, without it on each kind of token, and at each dose; of each carrier in a sample that is shown one of both."""
+    settings, interface = study.report.atlas, study.interface_variant(study.experiments.interface.reference)
+    reading = interface_size(study, backbone, interface).reading(sum(answer_lengths(study, backbone)))
+    mask = mask_forward(backbone.segmenters[interface.model.segmenter])
+    edited, shown = settings.effects.samples * len(study.analysis.intervention.splits), settings.samples
+    readings = edited * (3 + settings.effects.concepts * (1 + 3 + len(settings.effects.doses))) + shown * (3 + settings.carriers)
+    masks = edited * (1 + settings.effects.concepts) + shown * (2 + settings.carriers)
+    once = Work(single=(edited + shown) * (product(study, backbone, interface.model.sae) + reading))
+    return once + Work(single=interface.model.slots * (readings * reading + masks * mask))
 
 
 def product(study: Study, backbone: Backbone, sae: str) -> float:

@@ -83,7 +83,7 @@ def run_stage(
         name: the stage, which is also its rule's name.
         doc: the stage's description for `--help`.
         flags: flag without dashes -> help, one for each input. A value is an artefact's folder or its `run.json`. A flag whose
-            help starts with "optional" may be left out, one whose help starts with "all" takes several artefacts.
+            help starts with "optional" may be left out, one whose help starts with "all" or "optional: all" takes several artefacts.
         work: fills `stage.folder`.
         argv: command line, `sys.argv` if None.
         several_processes: whether `work` divides itself among the processes of `accelerate launch`. Each of them calls it; the one of rank
@@ -95,7 +95,7 @@ def run_stage(
     parser = argparse.ArgumentParser(prog=f"python -m segcompass.stages.{name}", description=doc)
     parser.add_argument("--params", type=Path, required=True, help="frozen keys of this job (results/<study>/frozen/…)")
     for flag, text in flags.items():
-        count = "+" if text.startswith("all") else None
+        count = "+" if text.removeprefix("optional: ").startswith("all") else None
         parser.add_argument(f"--{flag}", type=_artefact_folder, nargs=count, required=not text.startswith("optional"), help=text)
     parser.add_argument("--out", type=Path, required=True, help="folder of the artefact")
     given = vars(parser.parse_args(argv))

@@ -172,6 +172,35 @@ class AnalysisSettings(Section):
     exchange: ExchangeSettings
 
 
+class AtlasEffectSettings(Section):
+    """What a concept does alone: removed and scaled, one at a time."""
+
+    samples: Count
+    """Expressions of each benchmark of `analysis.intervention.splits`, spread over their images."""
+    concepts: PositiveInt
+    """So many are removed: those with the greatest contributions by the gradient on these samples."""
+    doses: list[Annotated[float, Field(ge=0.0)]]
+    """Factors on a concept's codes, beside 0 and 1."""
+
+
+class AtlasSettings(Section):
+    """The concept atlas."""
+
+    concepts: PositiveInt
+    """At most so many are shown, those with the greatest sum of activations; fewer where the page would grow too large."""
+    patches: PositiveInt
+    """Of each kind that are shown of a concept: top ones, random ones, silent ones."""
+    samples: Count
+    """Test samples that are shown."""
+    carriers: PositiveInt
+    """Concepts that are listed of a leading slot."""
+    pairs: Count
+    """Of these, for how many the mask without the concept is shown."""
+    effects: AtlasEffectSettings
+    seed: Count
+    """Of what is drawn at random."""
+
+
 class ReportSettings(Section):
     """What the report shows."""
 
@@ -179,3 +208,4 @@ class ReportSettings(Section):
     """Rows of the qualitative figure."""
     qualitative_split: tuple[str, str]
     """Benchmark and split that the qualitative figure draws from."""
+    atlas: AtlasSettings

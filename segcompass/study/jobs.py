@@ -35,6 +35,7 @@ ARTEFACTS = {
     "judge_claims": "reports/{study}/claims",
     "make_tables": "reports/{study}/tables",
     "make_figures": "reports/{study}/figures",
+    "make_atlas": "reports/{study}/atlas",
     "write_summary": "reports/{study}",
 }
 """Stage -> folder of its artefact."""
@@ -189,6 +190,30 @@ def correlated_runs(study: Study) -> list[Run]:
     return listed_runs(study, study.analysis.correlation.variants)
 
 
+def atlas_runs(study: Study) -> list[Run]:
+    """The one run that the atlas shows: the first seed of the interface experiment's reference."""
+    return listed_runs(study, {"interface": [study.experiments.interface.reference]})[:1]
+
+
+def atlas_sae(study: Study) -> str:
+    """The dictionary that the atlas shows: the one that its run reads."""
+    return str(study.interface_keys(study.experiments.interface.reference)["model"]["sae"])
+
+
+def atlas_dictionaries(study: Study) -> dict[str, str]:
+    """The other dictionaries of that one's layer, and what kind each is."""
+    trained = study.saes | {name: swept.dictionary for name, swept in study.swept().items()}
+    alike = [name for name in trained if name != atlas_sae(study) and sae_layer(study, name) == sae_layer(study, atlas_sae(study))]
+    decoders = {name: getattr(trained[name], "decoder", "trained") for name in alike}
+    held = {name: f"{decoder} decoder" if isinstance(decoder, str) else "soft-frozen decoder" for name, decoder in decoders.items()}
+    return {name: "untrained" if untrained(study, name) else f"{trained[name].architecture}, {held[name]}" for name in alike}
+
+
+def tested_splits(study: Study) -> dict[str, list[str]]:
+    """Benchmark -> its evaluated splits but val; val where it has no other."""
+    return {name: [split for split in splits if split != "val"] or splits for name, splits in study.evaluation.splits.items()}
+
+
 def split_lists(study: Study, runs: Sequence[Run]) -> dict[str, dict[str, dict[str, list[str]]]]:
     """What some runs are evaluated on: experiment -> variant -> benchmark -> splits."""
     variants = {name: dict.fromkeys(variant for experiment, variant, _ in runs if experiment == name) for name in EXPERIMENTS}
@@ -220,7 +245,7 @@ def all_jobs(study: Study) -> list[Job]:
     jobs += [run_job(stages, run) for stages in (TRAIN, EVALUATE) for run in study.runs()]
     jobs += [run_job(INTERVENE, run) for run in intervened_runs(study)]
     jobs += [run_job(EXCHANGE, run) for run in exchanged_runs(study)]
-    return [*jobs, Job("correlate"), Job("judge_claims"), Job("make_tables"), Job("make_figures"), Job("write_summary")]
+    return [*jobs, Job("correlate"), Job("judge_claims"), Job("make_tables"), Job("make_figures"), Job("make_atlas"), Job("write_summary")]
 
 
 def stage_params(study: Study, job: Job, raw: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -322,8 +347,21 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
             return keys | {"experiments": described_experiments(study)} | {key: analysis[key] for key in ("families", "reinforcement")}
         case "make_figures":
             references = {name: study.experiment(name).reference for name in EXPERIMENTS}
-            drawn = {"report": raw["report"], "runs": runs, "saes": described_saes(study), "references": references}
+            report = {key: raw["report"][key] for key in ("qualitative_samples", "qualitative_split")}
+            drawn = {"report": report, "runs": runs, "saes": described_saes(study), "references": references}
             return drawn | {"bootstrap": {"level": analysis["bootstrap"]["level"]}}
+        case "make_atlas":
+            return {
+                "study": study.study,
+                "atlas": raw["report"]["atlas"],
+                "runs": atlas_runs(study),
+                "dictionaries": atlas_dictionaries(study),
+                "splits": tested_splits(study),
+                "edited": analysis["intervention"]["splits"],
+                "bootstrap": analysis["bootstrap"],
+                "confidence_threshold": raw["evaluation"]["confidence_threshold"],
+                "batch": raw["evaluation"]["batch"],
+            } | machine
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": split_lists(study, runs)}
     raise AssertionError(f"no such stage: {job.stage}")

@@ -107,6 +107,9 @@ class Study(Section):
         if not found:  # every variant can be made
             readouts = ((name, self.interface_variant(name).model.readout) for name in self.experiments.interface.variants)
             found += exchange_contradictions(self.analysis.exchange, readouts)
+            shown = self.interface_variant(self.experiments.interface.reference).model
+            if shown.readout != "concepts" or isinstance(self.saes.get(shown.sae), RandomDictionary | None):
+                found.append("interface.model: the atlas shows what the reference reads: concepts of a trained dictionary of `saes`")
         control = self.saes.get(self.evaluation.control_sae)
         if not isinstance(control, RandomDictionary):
             found.append("evaluation.control_sae: name a dictionary of architecture `random`")

@@ -36,6 +36,7 @@ OUTPUTS = {
     "judge_claims": [f"{name}.html" for name in captioned("ledger")],
     "make_tables": [f"{name}.html" for name in captioned("table")],
     "make_figures": [f"{name}.png" for name in captioned("figure")],
+    "make_atlas": ["atlas.html"],
     "write_summary": ["numbers.json", "metrics.json", "summary.md", "details.md"],
 }
 """Files by which Snakemake knows an artefact, beside `run.json`."""

@@ -32,6 +32,7 @@ MODEL_STAGES = {
     "evaluate_joint",
     "intervene",
     "exchange",
+    "make_atlas",
 }
 HOMES = {
     "LlamaDecoderLayer": "llama.modeling_llama",

@@ -7,7 +7,7 @@ import pytest
 from segcompass.study.jobs import ARTEFACTS
 from tests.workflow.project import ROOT, command, copy_project, edit, planned, pretend_built
 
-REPORT = {"correlate", "judge_claims", "make_tables", "make_figures", "write_summary"}
+REPORT = {"correlate", "judge_claims", "make_tables", "make_figures", "make_atlas", "write_summary"}
 DRAWN = REPORT - {"correlate"}
 JUDGED = {"judge_claims", "make_figures", "write_summary"}
 """What a changed rule of a claim reruns."""

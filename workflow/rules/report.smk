@@ -87,6 +87,47 @@ rule make_figures:
         " --exchange {input.exchange} --correlate {input.correlate} --claims {input.claims} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
 
 
+rule make_atlas:
+    input:
+        params=frozen("make_atlas"),
+        data=artefact("prepare_data", "run.json"),
+        tokens=artefact("label_tokens", "run.json"),
+        sae=shown_dictionary("train_sae"),
+        saes=others_of_the_layer,
+        scores=shown_dictionary("score_concepts"),
+        backbone=artefact("train_backbone", "run.json"),
+        answers=artefact("cache_answers", "run.json").replace("{part}", "evaluation"),
+        images=shown_images,
+        run=lambda wildcards: shown_run(TRAIN, wildcards),
+        battery=battery_of_shown_run,
+    output:
+        run=artefact("make_atlas", "run.json"),
+        page=report(
+            artefact("make_atlas", "atlas.html"),
+            caption="../report/atlas.rst",
+            category="Concept atlas",
+        ),
+    log:
+        "logs/{study}/make_atlas/make_atlas.log",
+    benchmark:
+        "logs/{study}/make_atlas/make_atlas.tsv"
+    conda:
+        ENVIRONMENT
+    threads: study_threads
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        out=artefact("make_atlas"),
+        battery=lambda wildcards, input: (
+            f"--battery {input.battery}" if input.battery else ""
+        ),
+    shell:
+        "python -m segcompass.stages.make_atlas --params {input.params} --data {input.data} --tokens {input.tokens}"
+        " --sae {input.sae} --saes {input.saes} --scores {input.scores} --backbone {input.backbone}"
+        " --answers {input.answers} --images {input.images} --run {input.run} {params.battery} --out {params.out} > {log} 2>&1"
+
+
 rule write_summary:
     input:
         params=frozen("write_summary"),

@@ -13,6 +13,9 @@ from segcompass.study.chosen import chosen_study
 from segcompass.study.jobs import (
     ARTEFACTS,
     all_jobs,
+    atlas_dictionaries,
+    atlas_runs,
+    atlas_sae,
     control_of,
     correlated_runs,
     exchanged_runs,
@@ -280,6 +283,52 @@ def every_sae_and_swept(wildcards):
     return every_sae(wildcards) + [
         artefact("train_sae", "run.json").format(study=wildcards.study, sae=name)
         for name in swept
+    ]
+
+
+def shown_dictionary(stage):
+    """Input function: what a stage made of the dictionary that the atlas shows."""
+
+    def path(wildcards):
+        sae = atlas_sae(study_named(wildcards.study))
+        return artefact(stage, "run.json").format(study=wildcards.study, sae=sae)
+
+    return path
+
+
+def others_of_the_layer(wildcards):
+    """The dictionaries that the atlas compares its own with."""
+    return [
+        artefact("train_sae", "run.json").format(study=wildcards.study, sae=name)
+        for name in atlas_dictionaries(study_named(wildcards.study))
+    ]
+
+
+def shown_run(stages, wildcards):
+    """What a stage made of the run that the atlas shows."""
+    return of_runs(stages, atlas_runs)(wildcards)
+
+
+def shown_images(wildcards):
+    """Embeddings of the evaluated images by the SAM of the run that the atlas shows."""
+    study = study_named(wildcards.study)
+    segmenter = study.interface_variant(
+        study.experiments.interface.reference
+    ).model.segmenter
+    return artefact("embed_images", "run.json").format(
+        study=wildcards.study, segmenter=segmenter, part="evaluation"
+    )
+
+
+def battery_of_shown_run(wildcards):
+    """What the causal battery measured on the run that the atlas shows; nothing where it has no part in it."""
+    study = study_named(wildcards.study)
+    stages = [(INTERVENE, intervened_runs), (EXCHANGE, exchanged_runs)]
+    return [
+        path
+        for stage, runs in stages
+        if set(atlas_runs(study)) <= set(runs(study))
+        for path in shown_run(stage, wildcards)
     ]
 
 
