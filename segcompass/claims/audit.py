@@ -1,7 +1,7 @@
 """Metrics are audited before they may decide: does a metric repeat, and does it know a trained dictionary and the truth?
 
-* variation: coefficient of variation over runs that differ by seed alone, sd / |mean|; 0 at best, and of a metric that is not read of the
-  run (a dictionary's own, of which a study trains one) unknown.
+* variation: sd over runs that differ by seed alone / |mean|, or the smallest effect of interest where that is greater, so that an effect
+  may be absent; 0 at best, and of a metric that is not read of the run (a dictionary's own, of which a study trains one) unknown.
 * trained - untrained: the metric of a trained dictionary less that of a random one of the same sparsity.
 * trained - frozen: less that of a dictionary whose decoder stayed random. Shown, and no reason to fail: that frozen decoders do as well is
   what the literature finds, and what a claim of its own decides.
@@ -39,7 +39,7 @@ def audited(claims: Mapping[str, ClaimSettings], sources: Sources, controls: Map
         claims: the stated claims by name.
         sources: of the study.
         controls: `untrained`, `frozen` -> the variant whose dictionary is such a one, where the study has it.
-        variation: largest coefficient of variation.
+        variation: largest one.
     """
     rows: dict[str, dict[str, Any]] = {}
     for name, claim in claims.items():
@@ -59,8 +59,9 @@ def failures(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def _row(claim: ClaimSettings, sources: Sources, controls: Mapping[str, str], variation: float) -> dict[str, Any]:
     values, compared = _measured(claim, sources, controls)
-    spread = float(np.std(values, ddof=1) / abs(np.mean(values))) if len(values) > 1 and np.mean(values) else math.nan
-    why = [f"varies by {spread:.0%} of its mean over seeds, at most {variation:.0%} may decide"] if spread > variation else []
+    scale = max(abs(float(np.mean(values))), claim.rule.smallest) if len(values) > 1 else math.nan
+    spread = float(np.std(values, ddof=1)) / scale if len(values) > 1 else math.nan
+    why = [f"varies by {spread:.0%} over seeds, at most {variation:.0%} may decide"] if spread > variation else []
     row: dict[str, Any] = {"variation": _known(spread)}
     for name in COMPARISONS:
         found = compared.get(name, UNKNOWN)

@@ -3,7 +3,6 @@
 Every number on it is one of `numbers.json` or of the ledger, `claims/claims.csv`, which is part of it.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def front_page(study: str, runs: Sequence[Run], ledger: Mapping[str, pd.DataFram
         "## Where everything is",
         *[f"{title}: {', '.join(links)}." for title, links in places(figures).items() if links],
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def verdict_table(claims: pd.DataFrame) -> str:
@@ -104,11 +103,16 @@ def shown(name: str) -> str:
     return f"![{name}](figures/{name}.png)\n\n{caption('figure', name)} ([PDF](figures/{name}.pdf), [CSV](figures/{name}.csv))"
 
 
+def counted(runs: Sequence[Run]) -> dict[str, dict[str, int]]:
+    """Of each experiment, how many runs and variants."""
+    own = {name: [variant for experiment, variant, _ in runs if experiment == name] for name in KINDS}
+    return {name: {"runs": len(variants), "variants": len(set(variants))} for name, variants in own.items()}
+
+
 def made_sentence(runs: Sequence[Run]) -> str:
     """Experiments, variants and seeds."""
-    counts = Counter(experiment for experiment, _, _ in runs)
-    variants = {name: len({variant for experiment, variant, _ in runs if experiment == name}) for name in KINDS}
-    interfaces, policies = (f"{counts[name]} {what} ({variants[name]} variants)" for name, what in KINDS.items())
+    counts = counted(runs)
+    interfaces, policies = (f"{counts[name]['runs']} {what} ({counts[name]['variants']} variants)" for name, what in KINDS.items())
     return (
         f"{interfaces} were trained on the same answers of a frozen policy, and {policies} by reward and by masks; each variant differs"
         " from its reference in declared keys alone. Everything is evaluated by the benchmarks' own protocols; edits of codes are chosen on"

@@ -105,10 +105,11 @@ def rates_caption(claims: ClaimsSettings) -> str:
 def audit_caption(claims: ClaimsSettings) -> str:
     """What a metric must do before it may decide."""
     return (
-        "Metrics that decide claims, audited: sd over runs that differ by seed alone, as a share of the mean (at most"
-        f" {100 * claims.variation:g} %); the metric less that of an untrained dictionary, of one with a frozen decoder (shown, no reason"
-        " to fail), and less its own where the truth is another's. A metric that fails decides no claim. A study keeps one checkpoint of a"
-        " dictionary, so whether a metric rises with training is not measured. A dash: not measured by this study."
+        "Metrics that decide claims, audited: sd over runs that differ by seed alone, as a share of the mean, or of the smallest effect of"
+        f" interest where that is greater (at most {100 * claims.variation:g} %); the metric less that of an untrained dictionary, of one"
+        " with a frozen decoder (shown, no reason to fail), and less its own where the truth is another's. A metric that fails decides no"
+        " claim. A study keeps one checkpoint of a dictionary, so whether a metric rises with training is not measured. A dash: not"
+        " measured by this study."
     )
 
 

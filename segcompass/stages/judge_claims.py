@@ -30,7 +30,7 @@ def work(stage: Stage) -> None:
     """Fills `records.json` and `records.npz`, and `claims`, `false_positives` and `metric_audit` as tables."""
     params = stage.params
     given = stage.collections
-    claims = ClaimsSettings.model_validate_json(json.dumps(params["claims"]))
+    claims = ClaimsSettings.model_validate_json(json.dumps(params["claims"])).in_order(params["order"])
     sources = Sources(
         read_runs(given["evaluate"], params["runs"], params["splits"]),
         read_measurements(given["battery"]),

@@ -11,7 +11,7 @@ from segcompass.provenance.stage import Stage, read_run, run_stage
 from segcompass.provenance.verify import verify_artefacts
 from segcompass.reporting.concepts import read_scores
 from segcompass.reporting.curves import COLUMNS
-from segcompass.reporting.front_page import front_page
+from segcompass.reporting.front_page import counted, front_page
 from segcompass.reporting.headline import headline
 from segcompass.reporting.metrics import over_seeds, run_metrics
 from segcompass.reporting.numbers import study_numbers
@@ -37,10 +37,10 @@ def work(stage: Stage) -> None:
     comparisons = {name: pd.read_csv(tables / f"{name}.csv") for name in COMPARISONS}
     ledger = {name: pd.read_csv(made_by["judge_claims"][0] / f"{name}.csv") for name in LEDGER}
     found = correlations, curves, dictionaries, scores["metrics"], scores["purity"], comparisons, ledger
-    numbers = study_numbers(over_seeds(run_metrics(records)), *found)
+    study, runs = stage.params["study"], stage.params["runs"]
+    numbers = {"runs": counted(runs)} | study_numbers(over_seeds(run_metrics(records)), *found)
     for name, values in (("numbers", numbers), ("metrics", headline(numbers))):
         (stage.folder / f"{name}.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    study, runs = stage.params["study"], stage.params["runs"]
     pages = {"summary": front_page(study, runs, ledger, figures)}
     pages["details"] = details_page(study, runs, correlations, curves, scores, figures)
     for name, page in pages.items():

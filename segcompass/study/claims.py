@@ -147,11 +147,17 @@ class ClaimsSettings(Section):
     imbalance: Annotated[float, Field(ge=1.0)]
     """Largest ratio, in either direction, between what an edit and its control touch."""
     variation: Annotated[float, Field(gt=0.0)]
-    """Largest coefficient of variation over runs that differ by seed alone of a metric that may decide a claim."""
+    """Largest sd over runs that differ by seed alone of a metric that may decide a claim, as a share of its mean or, where that is greater,
+    of the claim's smallest effect of interest."""
     permutations: Annotated[int, Field(ge=20)]
     """Permuted twins of each family, by which the ledger's own rate of false positives is measured."""
     stated: dict[str, ClaimSettings]
     untested: dict[str, UntestedClaim]
+
+    def in_order(self, names: Sequence[str]) -> "ClaimsSettings":
+        """The same claims in the order of their names, which is that of the report."""
+        stated, untested = ({name: part[name] for name in names if name in part} for part in (self.stated, self.untested))
+        return self.model_copy(update={"stated": stated, "untested": untested})
 
 
 def variants_of(estimand: Estimand) -> list[str]:
@@ -172,7 +178,11 @@ def rule_digests(claims: ClaimsSettings) -> dict[str, str]:
 
 
 def claims_contradictions(
-    claims: ClaimsSettings, experiments: Mapping[str, Mapping[str, object]], saes: Sequence[str], benchmarks: Sequence[str]
+    claims: ClaimsSettings,
+    experiments: Mapping[str, Mapping[str, object]],
+    saes: Sequence[str],
+    benchmarks: Sequence[str],
+    golden: Sequence[str],
 ) -> Iterator[str]:
     """What in the section cannot be: sentences that begin with the key.
 
@@ -181,6 +191,7 @@ def claims_contradictions(
         experiments: experiment -> its variants.
         saes: dictionaries that are scored.
         benchmarks: what a population may be, beside `all`.
+        golden: variants that are also evaluated with gold thoughts.
     """
     known = {variant for variants in experiments.values() for variant in variants}
     for name, claim in claims.stated.items():
@@ -190,6 +201,8 @@ def claims_contradictions(
             yield f"{place}.estimand.of: `{unknown[0]}` is a variant of neither experiment"
         if isinstance(estimand, PurityEstimand) and estimand.of not in saes:
             yield f"{place}.estimand.of: `{estimand.of}` is no dictionary that is scored; choose from {', '.join(saes)}"
+        if isinstance(estimand, GapEstimand) and own[-1] not in golden:
+            yield f"{place}.estimand.of: `{own[-1]}` is not evaluated with gold thoughts; add it to evaluation.oracle_thoughts"
         if isinstance(estimand, BatteryEstimand):
             if outside := [variant for variant in own if variant in known and variant not in experiments["interface"]]:
                 yield f"{place}.estimand.of: the battery edits interfaces, and `{outside[0]}` is a variant of signals"

@@ -341,6 +341,7 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
             }
         case "judge_claims":
             keys = {"claims": raw["claims"], "runs": runs, "splits": split_lists(study, runs), "controls": control_variants(study)}
+            keys |= {"order": [*study.claims.stated, *study.claims.untested]}  # frozen sections are sorted
             return keys | {"permutations": analysis["correlation"]["permutations"], "seed": analysis["bootstrap"]["seed"]}
         case "make_tables":
             keys = {"runs": runs, "splits": split_lists(study, runs), "bootstrap": {"level": analysis["bootstrap"]["level"]}}

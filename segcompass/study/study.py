@@ -149,7 +149,8 @@ class Study(Section):
         by_experiment = {str(name): self.experiment(name).variants for name in EXPERIMENTS}
         scored = [name for name, dictionary in self.saes.items() if not isinstance(dictionary, RandomDictionary)]
         pairs = COUNTERFACTUALS.values() if isinstance(self.data, WorldSettings) and self.data.counterfactuals.pairs else ()
-        found += claims_contradictions(self.claims, by_experiment, scored, [*self.evaluation.splits, *pairs])
+        golden = [variant for variants in self.evaluation.oracle_thoughts.values() for variant in variants]
+        found += claims_contradictions(self.claims, by_experiment, scored, [*self.evaluation.splits, *pairs], golden)
         benchmark, split = self.report.qualitative_split
         if split not in self.evaluation.splits.get(benchmark, []):
             found.append("report.qualitative_split: must be one of evaluation.splits")

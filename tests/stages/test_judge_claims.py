@@ -9,6 +9,7 @@ import pytest
 
 from segcompass.causal.measurements import Balance, Measurement, write_measurements
 from segcompass.claims.evidence import read_record
+from segcompass.reporting.ledger import write_ledger
 from segcompass.stages import judge_claims
 from segcompass.study.claims import ClaimsSettings, rule_digests
 from tests.claims.test_ledger import battery, difference, records, rule, section
@@ -17,6 +18,7 @@ LEVELS = {"reference": 0.1, "dense": 0.0}
 CLAIMS = section(
     {
         "better": (difference("reference - dense"), rule(0.05)),
+        "z_first": (difference("reference - dense"), rule(0.05, family="z")),
         "necessary": (battery(figure="mean", at="0.1", measure="removed_iou"), rule(0.1, family="f", controls=["mass"])),
         "named": ({"kind": "purity", "of": "topk", "metric": "auroc", "attribute": "colour"}, rule(0.05, family="g")),
     },
@@ -53,17 +55,29 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claims: ClaimsSettin
     row |= {"shuffled": 0.5, "shuffled_low": 0.48, "shuffled_high": 0.52}
     row |= {"shuffled_difference": 0.4, "shuffled_difference_low": 0.3, "shuffled_difference_high": 0.5}
     pd.DataFrame([row]).to_csv(given["concepts"][0] / "purity.csv", index=False)
-    params = {"claims": claims.model_dump(mode="json"), "runs": [], "splits": {}, "permutations": 99, "seed": 0, "controls": {}}
+    frozen = json.loads(json.dumps(claims.model_dump(mode="json"), sort_keys=True))
+    params = {"claims": frozen, "order": [*claims.stated, *claims.untested], "runs": [], "splits": {}, "permutations": 99, "seed": 0}
+    params |= {"controls": {}}
     (tmp_path / "out").mkdir()
     stage = SimpleNamespace(collections=given, params=params, folder=tmp_path / "out", rows={})
     judge_claims.work(stage)  # type: ignore[arg-type]
-    assert stage.rows == {"claims": 4}
+    assert stage.rows == {"claims": 5}
     return pd.read_csv(tmp_path / "out" / "claims.csv").set_index("claim")
 
 
 def test_claims_are_judged_from_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = judged(tmp_path, monkeypatch, CLAIMS, rule_digests(CLAIMS))
-    assert dict(found["verdict"]) == {"better": "supported", "necessary": "supported", "named": "supported", "art": "not tested"}
+    assert list(found.index) == [*CLAIMS.stated, "art"], "in the study file's order, which frozen keys have lost"
+    write_ledger(CLAIMS, read_record(tmp_path / "out"), tmp_path)
+    for name in ("claims.csv", "claims.md", "false_positives.csv", "metric_audit.csv"):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "out" / name).read_bytes(), "decided again from the record: the same bytes"
+    assert dict(found["verdict"]) == {
+        "better": "supported",
+        "z_first": "supported",
+        "necessary": "supported",
+        "named": "supported",
+        "art": "not tested",
+    }
     assert found.loc["necessary", "estimate"] == pytest.approx(0.2) and found.loc["named", "twin_estimate"] == 0.0
     files = {path.name for path in (tmp_path / "out").iterdir()}
     tables = {f"{name}.{ending}" for name in ("claims", "false_positives", "metric_audit") for ending in ("csv", "md", "tex", "html")}

@@ -12,7 +12,8 @@ from segcompass.study.experiments import changed
 from segcompass.study.load import load_study, validated
 
 SMOKE = yaml.safe_load(Path("params/smoke.yaml").read_text())
-DENSE, NAMED, CAUSE = (f"claims.stated.{name}" for name in ("sparse_beats_dense", "concepts_name_colour", "necessary"))
+NAMES = ("sparse_beats_dense", "concepts_name_colour", "necessary", "masks_close_gap")
+DENSE, NAMED, CAUSE, GAP = (f"claims.stated.{name}" for name in NAMES)
 OTHER = SMOKE["claims"]["stated"]["sparse_beats_dense"]
 
 
@@ -35,6 +36,7 @@ def section(changes: dict) -> ClaimsSettings:
         ({f"{DENSE}.rule.controls": ["mass"]}, f"{DENSE}.rule.controls", "only an edit of the battery"),
         ({f"{DENSE}.rule.population": "coco"}, f"{DENSE}.rule.population", "choose from all, refcoco"),
         ({f"{NAMED}.estimand.of": "random"}, f"{NAMED}.estimand.of", "no dictionary that is scored"),
+        ({f"{GAP}.estimand.of": "full - seg_only"}, f"{GAP}.estimand.of", "`seg_only` is not evaluated with gold thoughts"),
         ({f"{CAUSE}.estimand.of": "full"}, f"{CAUSE}.estimand.of", "edits interfaces"),
         ({f"{CAUSE}.estimand.intervention": "surgery"}, f"{CAUSE}.estimand.intervention", "'curve'"),
         ({f"{CAUSE}.estimand.measure": "pain"}, f"{CAUSE}.estimand.measure", "curve has no `pain`; choose from score, iou"),
