@@ -71,7 +71,11 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
         ("    samples: 16", "    samples: 12", EXCHANGED | JUDGED | ATLAS),
         ("pairs: {val: 4", "pairs: {val: 3", EXCHANGED | PAIRED | JUDGED | ATLAS),
         ("coverage_fraction: 0.1", "coverage_fraction: 0.2", EVALUATED | REPORT),
-        ("{interface: [reference], signals", "{interface: [reference, dense], signals", {"evaluate_interface:dense_0", *DRAWN}),
+        (
+            "oracle_thoughts: {interface: [reference]",
+            "oracle_thoughts: {interface: [reference, dense]",
+            {"evaluate_interface:dense_0", *DRAWN},
+        ),
         ("comment", "comment", set()),
         (
             "topk: {architecture: topk, width: 256, decoder: trained, k: 16",
