@@ -35,7 +35,8 @@ BACKBONE = backbone_sizes(PAPER, Path.cwd())
 REFERENCE = PAPER.interface_variant("reference")
 ANSWER = 791
 PRODUCT = 2 * 4096 * 65536 * ANSWER
-MODELLESS = {"prepare_data", "train_backbone", "score_concepts", "correlate", "make_tables", "make_figures", "write_summary"}
+MODELLESS = {"prepare_data", "train_backbone", "score_concepts", "correlate", "judge_claims", "make_tables", "make_figures"}
+MODELLESS |= {"write_summary"}
 
 
 def with_joint(**keys: object) -> Study:

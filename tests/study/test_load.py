@@ -265,7 +265,7 @@ def test_an_added_seed_leaves_the_other_jobs_params_alone(tmp_path: Path, added:
     found = new.keys() - old.keys()
     changed_stages = {job.stage for job in old if new[job] != old[job]}
     assert {dict(job.wildcards)["seed"] for job in found} == {"1"} and {job.stage for job in found} == stages
-    assert changed_stages <= {"make_tables", "make_figures", "write_summary"}
+    assert changed_stages <= {"judge_claims", "make_tables", "make_figures", "write_summary"}
 
 
 def test_a_key_of_the_interface_moves_no_answer_and_a_key_of_the_answers_moves_every_run(tmp_path: Path) -> None:
