@@ -95,7 +95,7 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
             | REPORT
             | ATLAS,
         ),
-        ("sweep:\n  steps: 60", "sweep:\n  steps: 50", SWEPT | of("layer_1_0") | DRAWN),
+        ("sweep:\n  steps: 60", "sweep:\n  steps: 50", SWEPT | of("layer_1_0") | DRAWN | ATLAS),
         ("coverage_fractions: [0.02, ", "coverage_fractions: [0.03, ", SCORES | DRAWN | ATLAS),
         ("expressions: 3", "expressions: 2", {"label_tokens"} | SCORES | DRAWN | ATLAS),
         (
