@@ -1,9 +1,12 @@
 """Points of the curves: f from means over seeds and expressions, intervals over seeds and images, by hand."""
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from segcompass.reporting.curves import curve_points
+from segcompass.reporting.figures.curves import curves_figure
 from segcompass.stats.crossed import Grid
 
 
@@ -34,3 +37,12 @@ def test_a_single_seed_has_an_interval_over_images_and_words_have_no_points() ->
     points = curve_points(measured(1), 0.95)
     assert points.loc[0, "f"] == pytest.approx(0.3) and points.loc[0, "low"] < 0.3 < points.loc[0, "high"]
     assert not len(curve_points(measured(1).assign(intervention="sham"), 0.95))
+
+
+@pytest.mark.parametrize("missing", [["low", "high"], ["f", "low", "high"]])
+def test_a_figure_is_drawn_of_what_is_known(missing: list[str], tmp_path: Path) -> None:
+    """Where nothing is, as of an interface that does not read its concepts, a logarithmic axis cannot be scaled."""
+    points = curve_points(measured(2), 0.95)
+    points[missing] = float("nan")
+    curves_figure(points).savefig(tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 1000

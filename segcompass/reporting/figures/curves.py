@@ -30,11 +30,13 @@ def curves_figure(points: pd.DataFrame) -> Figure:
 def _panel(axis: Axes, points: pd.DataFrame) -> None:
     for number, (edit, name) in enumerate(EDITS.items()):
         for way, line in WAYS.items():
-            part = points[(points["edit"] == edit) & (points["way"] == way)].sort_values("fraction")
+            part = points[(points["edit"] == edit) & (points["way"] == way)].dropna(subset=["f"]).sort_values("fraction")
             if len(part):
                 axis.plot(part["fraction"], part["f"], line, color=f"C{number}", marker="o", label=f"{name}, {way}")
-                axis.fill_between(part["fraction"], part["low"], part["high"], color=f"C{number}", alpha=0.15, linewidth=0)
+                known = part.dropna(subset=["low", "high"])  # a single seed has no interval
+                axis.fill_between(known["fraction"], known["low"], known["high"], color=f"C{number}", alpha=0.15, linewidth=0)
     for level in (0.0, 1.0):
         axis.axhline(level, color="black", linewidth=0.6)
-    axis.set_xscale("log")
+    if points["f"].notna().any():
+        axis.set_xscale("log")
     axis.set_xlabel("fraction of the active concepts")
