@@ -27,6 +27,8 @@ from segcompass.provenance.stage import read_run
 
 MEASUREMENTS, BALANCES = "measurements.csv", "balance.csv"
 INTERVENTIONS = ("curve", "dose", "composition", "attribution", "traceability", "sham", "swap", "thought_swap", "paths")
+PATHS = ("visual", "instruction", "thought", "reference")
+"""Roads into an interface, the places `at` of the intervention `paths`."""
 QUANTITIES = ("frequency", "mass", "norm")
 DIGITS = "%.7g"
 """As many as float32 has."""

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from segcompass.causal.cached_runs import CachedRuns
 from segcompass.causal.donors import Donors
-from segcompass.causal.measurements import Measurement
+from segcompass.causal.measurements import PATHS, Measurement
 from segcompass.causal.response import Responding
 from segcompass.causal.shapley import shapley
 from segcompass.causal.token_pool import Answers
@@ -32,9 +32,8 @@ from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample
 from segcompass.joint.reading import Reading
 
-PATHS = ("visual", "instruction", "thought", "reference")
-"""Bit i of a cell's number says that the i-th is the sample's own."""
 CELLS = 2 ** len(PATHS)
+"""Bit i of a cell's number says that the i-th path is the sample's own."""
 ALL = CELLS - 1
 
 

@@ -1,6 +1,6 @@
 """What an edit is judged by: the masks of slots that were fixed before it.
 
-The slots are those that are confident before the edit, or the most confident one (`leading_slots`); the mask is the union of theirs,
+The slots are those that are confident before the edit, or the most confident one (`leading_of`); the mask is the union of theirs,
 whatever becomes of their confidence. So an edit cannot change which maps are compared. Only these slots' maps and masks are made, and what
 an image gives to them is computed once.
 
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from segcompass.causal.watched import slot_score
 from segcompass.joint.cached_images import CachedImages
+from segcompass.joint.inference import leading_of
 from segcompass.joint.model import InterfaceModel
 from segcompass.joint.reading import Reading
 from segcompass.numerics.finite import refuse_unfinite
-from segcompass.protocols.no_target import confident_slots
 
 REMEDY = "its run cannot predict; train it again with lower learning rates, or compute in float32"
 
@@ -74,7 +74,7 @@ class Responding:
         if slots is None:
             _, confidence = interface.mapper.maps(queries, shown.references, keys)
             refuse_unfinite({"confidence": confidence}, None, REMEDY)
-            slots = fixed_slots(confidence.sigmoid().double().cpu().numpy(), self.threshold)
+            slots = [leading_of(own, self.threshold) for own in confidence.sigmoid().double().cpu().numpy()]
         owners = torch.tensor([sample for sample, own in enumerate(slots) for _ in own], device=keys.device)
         which = torch.tensor([slot for own in slots for slot in own], device=keys.device)
         heat, _ = interface.mapper.maps(queries[owners], shown.references[owners], keys[owners], which)
@@ -95,8 +95,3 @@ class Responding:
         if self._keys is None or self._keys[0] is not pictures:
             self._keys = pictures, self.model.interface.mapper.keys(pictures.embeddings)
         return self._keys[1]
-
-
-def fixed_slots(confidences: np.ndarray, threshold: float) -> list[list[int]]:
-    """Of each sample, by confidences [N, K], the slots at or above the threshold or, where there is none, the most confident one."""
-    return [list(confident_slots(own.tolist(), threshold)) or [int(own.argmax())] for own in confidences]

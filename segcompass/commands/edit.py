@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from segcompass.commands.flags import add_run
+from segcompass.commands.flags import add_new_folder, add_question, add_run
 from segcompass.datasets.images import read_image
 from segcompass.datasets.samples import checked_text
 from segcompass.errors import InputError, shown
@@ -27,8 +27,7 @@ SHOWN = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("image", type=Path, metavar="IMAGE")
-    parser.add_argument("instruction", metavar="INSTRUCTION", help="what to segment, in words")
+    add_question(parser)
     setting = "a concept's code becomes VALUE, or is multiplied by a factor; CONCEPT is a number, a value (`red`) or a leading word"
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="CONCEPT=VALUE|CONCEPT=xFACTOR", help=setting)
     swap = "take codes from the answer to another picture and instruction"
@@ -39,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where = "tokens that may change; those of the thought for swaps, all for settings, if left out"
     parser.add_argument("--on", nargs="+", choices=("visual", "instruction", "thought"), help=where)
     add_run(parser)
-    parser.add_argument("--out", type=Path, default=Path("edit"), metavar="FOLDER", help="a folder that is not there yet; %(default)s")
+    add_new_folder(parser, "edit")
 
 
 def run(arguments: argparse.Namespace) -> int:

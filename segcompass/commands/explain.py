@@ -2,9 +2,8 @@
 
 import argparse
 import json
-from pathlib import Path
 
-from segcompass.commands.flags import add_run, add_whole_number
+from segcompass.commands.flags import add_new_folder, add_question, add_run, add_whole_number
 from segcompass.datasets.images import read_image
 from segcompass.datasets.samples import checked_text
 from segcompass.errors import shown
@@ -25,16 +24,13 @@ MARGIN = 8 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("image", type=Path, metavar="IMAGE")
-    parser.add_argument("instruction", metavar="INSTRUCTION", help="what to segment, in words")
+    add_question(parser)
     add_run(parser)
     add_whole_number(parser, "--concepts", 1, 64, "concepts that are listed of a slot", default=LISTED)
     donor = "a picture, and what is asked of it, whose codes stand in for the sample's own; those of the run if left out"
     parser.add_argument("--donor", nargs=2, action="append", default=[], metavar=("IMAGE", "INSTRUCTION"), help=donor)
     parser.add_argument("--html", action="store_true", help="write one self-contained page too")
-    parser.add_argument(
-        "--out", type=Path, default=Path("explanation"), metavar="FOLDER", help="a folder that is not there yet; %(default)s"
-    )
+    add_new_folder(parser, "explanation")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -35,6 +35,17 @@ def add_share(parser: argparse.ArgumentParser, flag: str, says: str, **more: Any
     parser.add_argument(flag, type=share, help=f"{says}, 0 to 1", **more)
 
 
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of commands that ask a model: about which picture, and what."""
+    parser.add_argument("image", type=Path, metavar="IMAGE")
+    parser.add_argument("instruction", metavar="INSTRUCTION", help="what to segment, in words")
+
+
+def add_new_folder(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds the flag of where files are written."""
+    parser.add_argument("--out", type=Path, default=Path(default), metavar="FOLDER", help="a folder that is not there yet; %(default)s")
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of commands that run a trained model: which, and how."""
     where = "results/<study>/joint/<variant>/seed<n>, or a run that was shipped; that in backbones/ if left out"

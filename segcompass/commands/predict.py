@@ -2,13 +2,12 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from segcompass.backbone.instruction import InstructionReading
-from segcompass.commands.flags import add_run
+from segcompass.commands.flags import add_new_folder, add_question, add_run
 from segcompass.datasets.images import read_image
 from segcompass.datasets.masks import encode
 from segcompass.datasets.samples import checked_text
@@ -25,12 +24,9 @@ MARGIN = 1 << 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
-    parser.add_argument("image", type=Path, metavar="IMAGE")
-    parser.add_argument("instruction", metavar="INSTRUCTION", help="what to segment, in words")
+    add_question(parser)
     add_run(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("prediction"), metavar="FOLDER", help="a folder that is not there yet; %(default)s"
-    )
+    add_new_folder(parser, "prediction")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ Shape letters: T tokens, F concepts, A active concepts, R rows (slots), K slots,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -135,9 +135,3 @@ def sample_codes(model: InterfaceModel, thoughts: Thoughts) -> SampleCodes:
         sparse = SparseTokens.of(sparse.flatten(0, 1))
     (codes,) = codes_of_samples(sparse, reading.token_types, concept_tokens(model).threshold)
     return codes
-
-
-def one_row(chunk: Chunk, row: int) -> Shown:
-    """What is shown of one row before any edit, [1, ..]."""
-    whole = chunk.units.whole
-    return replace(whole, **{name: getattr(whole, name)[row : row + 1] for name in ("tokens", "read", "thought", "references")})

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from segcompass.backbone.token_types import OTHER
-from segcompass.causal.paths import ALL, CELLS, PATHS, cell_reading
+from segcompass.causal.measurements import PATHS
+from segcompass.causal.paths import ALL, CELLS, cell_reading
 from segcompass.causal.response import Pictures, Responding
 from segcompass.causal.shapley import shapley
 from segcompass.causal.token_pool import Answers, Encoding

@@ -42,9 +42,10 @@ def frozen_contents(study: Study, root: Path) -> dict[Job, dict[str, Any]]:
     # Every job of a stage runs the same code, and a digest reads all of it.
     digests = {stage: stage_digest(stage, root) for stage in {job.stage for job in jobs}}
     rules = rule_digests(study.claims)
+    raw = study.model_dump(mode="json")
     contents: dict[Job, dict[str, Any]] = {}
     for job in jobs:
-        params = stage_params(study, job)
+        params = stage_params(study, job, raw)
         if job.stage == "prepare_data" and isinstance(study.data, RootSettings):
             params["files"] = {folder: annotation_digest(root / folder) for folder in annotation_folders(study.data)}
         if job.stage == "train_backbone":

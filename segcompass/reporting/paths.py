@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from segcompass.causal.measurements import PATHS
 from segcompass.claims.battery import Battery
 from segcompass.claims.contrasts import ALL
 from segcompass.study.claims import BatteryEstimand
 
-PATHS = ("visual", "instruction", "thought", "reference")
 COLUMNS = ["variant", "path", "share", "low", "high", "seeds", "images", "samples"]
 
 

@@ -209,11 +209,6 @@ def atlas_dictionaries(study: Study) -> dict[str, str]:
     return {name: "untrained" if untrained(study, name) else f"{trained[name].architecture}, {held[name]}" for name in alike}
 
 
-def tested_splits(study: Study) -> dict[str, list[str]]:
-    """Benchmark -> its evaluated splits but val; val where it has no other."""
-    return {name: [split for split in splits if split != "val"] or splits for name, splits in study.evaluation.splits.items()}
-
-
 def split_lists(study: Study, runs: Sequence[Run]) -> dict[str, dict[str, dict[str, list[str]]]]:
     """What some runs are evaluated on: experiment -> variant -> benchmark -> splits."""
     variants = {name: dict.fromkeys(variant for experiment, variant, _ in runs if experiment == name) for name in EXPERIMENTS}
@@ -323,14 +318,11 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
                 "batch": raw["evaluation"]["batch"],
             } | machine
         case "exchange":
-            return (
-                {"exchange": _exchange(study, wildcards["variant"])}
-                | {
-                    "confidence_threshold": raw["evaluation"]["confidence_threshold"],
-                    "batch": raw["evaluation"]["batch"],
-                }
-                | machine
-            )
+            return {
+                "exchange": _exchange(study, wildcards["variant"]),
+                "confidence_threshold": raw["evaluation"]["confidence_threshold"],
+                "batch": raw["evaluation"]["batch"],
+            } | machine
         case "correlate":
             correlation = {key: value for key, value in analysis["correlation"].items() if key != "variants"}
             return {
@@ -357,7 +349,7 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
                 "atlas": raw["report"]["atlas"],
                 "runs": atlas_runs(study),
                 "dictionaries": atlas_dictionaries(study),
-                "splits": tested_splits(study),
+                "splits": study.tested_splits(),
                 "edited": analysis["intervention"]["splits"],
                 "bootstrap": analysis["bootstrap"],
                 "confidence_threshold": raw["evaluation"]["confidence_threshold"],

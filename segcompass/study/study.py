@@ -69,10 +69,11 @@ class Study(Section):
 
     def evaluated_splits(self, experiment: Experiment, variant: str) -> dict[str, list[str]]:
         """Benchmark -> the splits that a variant's runs are evaluated on."""
-        splits = self.evaluation.splits
-        if variant in self.evaluation.on_val.get(experiment, []):
-            return splits
-        return {benchmark: [name for name in names if name != "val"] or names for benchmark, names in splits.items()}
+        return self.evaluation.splits if variant in self.evaluation.on_val.get(experiment, []) else self.tested_splits()
+
+    def tested_splits(self) -> dict[str, list[str]]:
+        """Benchmark -> its evaluated splits but val; val where it has no other."""
+        return {benchmark: [name for name in names if name != "val"] or names for benchmark, names in self.evaluation.splits.items()}
 
     def runs(self) -> list[Run]:
         """Every (experiment, variant, seed) of the study, in the file's order."""

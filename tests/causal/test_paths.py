@@ -6,8 +6,8 @@ import pytest
 
 from segcompass.backbone.token_types import INSTRUCTION, THOUGHT, VISUAL
 from segcompass.causal.donors import Donors
-from segcompass.causal.measurements import Measurement
-from segcompass.causal.paths import PATHS, cell_name, path_shares
+from segcompass.causal.measurements import PATHS, Measurement
+from segcompass.causal.paths import cell_name, path_shares
 from segcompass.causal.response import Responding
 from tests.causal.planted_answers import LEFT, RIGHT, PlantedModel, PlantedRuns, sample
 

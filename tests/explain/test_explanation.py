@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from segcompass.causal.attribution import ablated_alone
-from segcompass.causal.paths import PATHS
+from segcompass.causal.measurements import PATHS
 from segcompass.causal.traceability import traceability
 from segcompass.cli import main
 from segcompass.datasets.images import read_image
