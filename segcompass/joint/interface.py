@@ -56,6 +56,10 @@ class ConceptInterface(nn.Module):
         tokens, read, thought = self.codebook.tokens(replace(reading, reference_states=references))
         return Shown(tokens, read, thought, references)
 
+    def queries(self, shown: Shown) -> Tensor:
+        """What the mapper's keys are asked, [N, K, H * c]."""
+        return self.mapper.queries(self.codebook(shown), shown.references)
+
     def maps(self, shown: Shown, keys: Tensor, which: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Heat maps and confidences from the mapper's keys, of all slots or of the slot `which`, int64 [N], of each sequence alone."""
         return self.mapper.maps(self.codebook(shown), shown.references, keys, which)

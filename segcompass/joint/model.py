@@ -77,6 +77,10 @@ class InterfaceModel(nn.Module):
         heat, confidence = self.interface(self.seen(reading), embeddings)
         return heat, confidence
 
+    def asked(self, reading: Reading, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """The slot mapper's queries [N, K, H * c] and keys [N, H, c, g, g], from which any slot's map is made by itself."""
+        return self.interface.queries(self.interface.shown(self.seen(reading))), self.interface.mapper.keys(embeddings)
+
     def seen(self, reading: Reading) -> Reading:
         """Of a reading, what this interface is shown."""
         return reading if self.settings.thought_codes else reading.without_thought()

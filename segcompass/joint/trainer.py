@@ -8,7 +8,7 @@ Departures from the paper:
 3. Sampling leaves the states at the hook behind, so the frozen blocks run once; where every answer keeps the form, the policy's own pass
    above the hook carries the reference tokens that the masks are read from.
 4. Answers of one prompt that are word for word the same have the same masks: they are read once and counted as often as they were sampled.
-   Only slots matched to an object are decoded with gradient; matching and reward need none.
+   Only slots matched to an object are mapped and decoded with gradient; matching and reward need none.
 5. As the study says (`joint.policy`, `joint.segmentation_gradient`, `joint.clip_norm`): advantages without division by the deviation,
    groups without spread left out, a share of the segmentation gradient in the policy, gradient norms of the policy and of the rest clipped
    apart.
@@ -171,13 +171,17 @@ class JointTrainer:
             embeddings, valid = batch.embeddings[prompt], batch.valid[prompt]
             targets = [batch.targets[index] for index in prompt.tolist()]
             reference_states = partly_detached(vlm.reference_states(formed[once], read), self.settings.segmentation_gradient)
-            heat, confidence = self.model.read(self.model.reading(read, reference_states), embeddings)
+            mapper, (queries, keys) = self.model.interface.mapper, self.model.asked(self.model.reading(read, reference_states), embeddings)
+            confidence = mapper.confidences(queries)
             with torch.no_grad():
+                heat = mapper.heat_maps(queries, keys)
                 output = Segmentation(heat, confidence, self.model.masks(heat, embeddings, valid))
             masks = self._mask_rewards(output, targets, valid)[of.cpu().numpy()]
             supervised = {}
             if self.settings.segmentation.weight:
-                supervised = self._segmentation_losses(output, embeddings, targets, valid, counts)
+                pairs = self._matched(output, targets, valid)
+                supervised = {"confidence": self.settings.segmentation.confidence * confidence_loss(confidence, pairs, counts)}
+                supervised |= self._matched_losses(pairs, queries, keys, embeddings, targets, valid, counts)
         format_reward = answers.valid.astype(float)
         rewards = self._rewards(format_reward, masks, step)
         advantage, live = advantages(rewards, policy.advantages == "scaled"), live_groups(rewards)
@@ -226,26 +230,27 @@ class JointTrainer:
         chosen = output.confidence >= self.confidence_threshold
         return np.array([mask_reward(masks[slots], objects) for masks, slots, objects in zip(probabilities, chosen, targets, strict=True)])
 
-    def _segmentation_losses(
-        self, output: Segmentation, embeddings: Tensor, targets: list[Tensor], valid: Tensor, counts: Tensor
+    @torch.no_grad()
+    def _matched(self, output: Segmentation, targets: list[Tensor], valid: Tensor) -> Tensor:
+        """Pairs [n, 3] of sequence, slot and object."""
+        seen = output.mask_logits.sigmoid() * valid[:, None]
+        return matched_pairs(seen, self.settings.segmentation.match_confidence * output.confidence, targets)
+
+    def _matched_losses(
+        self, pairs: Tensor, queries: Tensor, keys: Tensor, embeddings: Tensor, targets: list[Tensor], valid: Tensor, counts: Tensor
     ) -> dict[str, Tensor]:
-        """This process's losses; those of matched slots are scaled so that their mean over processes counts all slots alike."""
-        settings = self.settings.segmentation
-        with torch.no_grad():
-            seen = output.mask_logits.sigmoid() * valid[:, None]
-            pairs = matched_pairs(seen, settings.match_confidence * output.confidence, targets)
+        """This process's losses of matched slots, scaled so that their mean over processes counts all slots alike."""
         index, slot, _ = pairs.unbind(1)
-        heat, where = output.heat[index, slot], valid[index]
-        truth = masks = heat  # of no slot at all, which SAM would not decode
-        if len(pairs):
-            masks = self.model.masks(heat[:, None], embeddings[index], where)[:, 0]
-            truth = objects_at(targets, pairs)
-        losses = {"confidence": settings.confidence * confidence_loss(output.confidence_logits, pairs, counts)}
         weights = counts[index]
         total = float(self.processes.total(weights.sum()))
-        share = self.processes.count * float(weights.sum()) / total if total else 0.0
-        of_pairs = heat_losses(heat, truth, where, weights, settings) | mask_losses(masks, truth, where, weights, settings)
-        return losses | {name: share * loss for name, loss in of_pairs.items()}
+        if not len(pairs):
+            return {}
+        settings, where, truth = self.settings.segmentation, valid[index], objects_at(targets, pairs)
+        heat = self.model.interface.mapper.heat_maps(queries[index, slot][:, None], keys[index])
+        masks = self.model.masks(heat, embeddings[index], where)
+        losses = heat_losses(heat[:, 0], truth, where, weights, settings) | mask_losses(masks[:, 0], truth, where, weights, settings)
+        share = self.processes.count * float(weights.sum()) / total
+        return {name: share * loss for name, loss in losses.items()}
 
     def _policy_losses(
         self, states: HookStates, last: Tensor, answers: Answers, advantage: Tensor, counted: Tensor

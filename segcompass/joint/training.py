@@ -5,7 +5,7 @@ shares; what a run computes is the interface alone, and SAM's decoder.
 Departure from the paper: 1. the paper trains the interface beside GRPO from the first step, over many thousands of prompts. Here it learns
 first, by Muon, and joint training begins with it; a step costs a tenth of a step of joint training on as many prompts. In the first phase
 SAM is not run and learns nothing. In both, slots are matched by their heat maps: decoding the masks of all slots to match them would cost a
-quarter of the second phase.
+quarter of the second phase. Only the maps of matched slots are made with gradient; the others' have no loss.
 """
 
 from pathlib import Path
@@ -78,16 +78,19 @@ class InterfaceTraining:
         embeddings, valid = self.images.of([owner.image for owner in owners])
         targets = [self.images.targets(self.taught(row)) for row in rows]
         reading = Reading(self.codes.of(batch), batch.token_types, batch.ids, batch.reference_states)
-        heat, confidence = model.read(reading, embeddings)
+        mapper, (queries, keys) = model.interface.mapper, model.asked(reading, embeddings)
+        confidence = mapper.confidences(queries)
         with torch.no_grad():
-            pairs = matched_pairs(heat.sigmoid() * valid[:, None], settings.match_confidence * confidence.sigmoid(), targets)
-        each = heat.new_ones(len(heat))
+            seen = mapper.heat_maps(queries, keys).sigmoid() * valid[:, None]
+            pairs = matched_pairs(seen, settings.match_confidence * confidence.sigmoid(), targets)
+        each = confidence.new_ones(len(confidence))
         losses = {"confidence": settings.confidence * confidence_loss(confidence, pairs, each)}
         if len(pairs):
             index, slot, _ = pairs.unbind(1)
             truth, where = objects_at(targets, pairs), valid[index]
-            losses |= heat_losses(heat[index, slot], truth, where, each[index], settings)
+            heat = mapper.heat_maps(queries[index, slot][:, None], keys[index])
+            losses |= heat_losses(heat[:, 0], truth, where, each[index], settings)
             if masks:
-                decoded = model.masks(heat[index, slot][:, None], embeddings[index], where)[:, 0]
+                decoded = model.masks(heat, embeddings[index], where)[:, 0]
                 losses |= mask_losses(decoded, truth, where, each[index], settings)
         return losses

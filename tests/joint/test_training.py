@@ -92,7 +92,9 @@ def test_reinforcement_raises_the_reward_it_is_given_and_its_null_twin_does_not(
         keys = {"policy.weight": weight, "policy.kl": 0.0, "policy.group": 8, "segmentation.weight": 0.0, "learning_rates.language": 3e-3}
         run = trainer(settings(steps=25, checkpoint_every=25, **keys))
         for owner, name, nothing in (
-            (run.model, "read", (None, None)),
+            (run.model, "asked", (None, None)),
+            (run.model.interface.mapper, "confidences", None),
+            (run.model.interface.mapper, "heat_maps", None),
             (run.model, "masks", None),
             (run.model.vlm, "reference_states", None),
         ):

@@ -140,13 +140,15 @@ def test_every_stage_runs_from_pretrained_folders(
     assert {name: len(rows) for name, rows in curves.items()} == {"full": 2, "rl_only": 2}
     assert all(float(row[f"norm_{part}"]) > 0 for row in curves["full"] for part in ("language", "codebook", "mask_decoder"))
     assert all(float(row[f"norm_{part}"]) == 0 for row in curves["rl_only"] for part in ("codebook", "mask_decoder"))
-    evaluated = [f"{experiment}/{variant}" for experiment, variants in RUNS.items() for variant in variants]
-    for benchmark, splits in load_study(root / "params/default.yaml").evaluation.splits.items():
-        for split in splits:
-            samples = (results / "data/manifests" / benchmark / f"{split}.jsonl").read_text().splitlines()
-            for run in evaluated:
-                rows = list(csv.DictReader((results / "evaluate" / run / "seed0" / benchmark / split / "records.csv").open()))
-                assert [row["sample_id"] for row in rows] == [json.loads(line)["sample_id"] for line in samples]
+    small = load_study(root / "params/default.yaml")
+    for experiment, variants in RUNS.items():
+        for variant in variants:
+            for benchmark, splits in small.evaluated_splits(experiment, variant).items():
+                for split in splits:
+                    samples = (results / "data/manifests" / benchmark / f"{split}.jsonl").read_text().splitlines()
+                    records = results / "evaluate" / experiment / variant / "seed0" / benchmark / split / "records.csv"
+                    rows = list(csv.DictReader(records.open()))
+                    assert [row["sample_id"] for row in rows] == [json.loads(line)["sample_id"] for line in samples]
     assert (root / "reports/default/summary.md").is_file()
 
 
