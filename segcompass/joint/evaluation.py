@@ -17,7 +17,7 @@ from segcompass.datasets.masks import Rle, decode, encode
 from segcompass.datasets.samples import Sample, read_samples
 from segcompass.joint.inference import Prediction, Segmenting, Thoughts, leading_slots
 from segcompass.joint.model import Segmentation
-from segcompass.joint.scores import Row, oracle_thought_columns, sample_columns, score_columns
+from segcompass.joint.scores import Row, oracle_slot_columns, oracle_thought_columns, sample_columns, score_columns
 from segcompass.protocols.coco_results import write_predictions, write_truth
 from segcompass.protocols.records import write_records
 from segcompass.sae.dictionary import Dictionary
@@ -38,12 +38,12 @@ class Evaluator:
         segmenting: Segmenting,
         think: Think,
         teach: Teach | None,
-        control: Dictionary,
+        control: Dictionary | None,
         settings: EvaluationSettings,
         data: Path,
         run: Row,
     ) -> None:
-        """`teach` None leaves gold thoughts out; `run` holds the columns that tell the run from others."""
+        """`teach` None leaves gold thoughts out, `control` None the controls; `run` holds the columns that tell the run from others."""
         self.segmenting, self.think, self.teach, self.control = segmenting, think, teach, control
         self.settings, self.data, self.run = settings, data, run
 
@@ -70,7 +70,7 @@ class Evaluator:
             part = samples[start : start + self.settings.batch]
             thoughts = self.think(benchmark, split, part)
             with torch.no_grad():
-                output = self.segmenting.segment(thoughts)
+                output = self.segmenting.decide(thoughts) if self.control is None else self.segmenting.segment(thoughts)
             predictions = self.segmenting.predictions(thoughts, output)
             taught: Sequence[Prediction | None] = [None] * len(part)
             if self.teach is not None and gold:
@@ -80,6 +80,7 @@ class Evaluator:
                 row = self.run | {"benchmark": benchmark, "split": split} | sample_columns(part[index])
                 row |= _answer_columns(thoughts.texts[index], prediction, gold.get(part[index].sample_id))
                 row |= score_columns(benchmark, part[index], prediction, mask)
+                row |= oracle_slot_columns(benchmark, part[index], None if self.control is None else prediction)
                 row |= oracle_thought_columns(benchmark, part[index], taught[index])
                 row |= self._quality_columns(thoughts, output, index, prediction, part[index])
                 rows.append(row)
@@ -101,12 +102,14 @@ class Evaluator:
         assert isinstance(thoughts.reading.codes, Tensor)
         tokens = types != OTHER
         hidden, codes = thoughts.hidden[index][tokens], thoughts.reading.codes[index][tokens]
-        control = self.control.encode(hidden)
         mse, l0 = reconstruction(model.dictionary, hidden, codes)
-        row: Row = {"sae_mse": mse, "l0": l0, "random_sae_mse": reconstruction(self.control, hidden, control)[0]}
+        row: Row = {"sae_mse": mse, "l0": l0, "random_sae_mse": "", "random_coverage": ""}
+        if self.control is not None:
+            control = self.control.encode(hidden)
+            row["random_sae_mse"] = reconstruction(self.control, hidden, control)[0]
         target = decode(sample.target)
         if not target.any():
-            return row | dict.fromkeys(("heat_iou", "coverage", "random_token_coverage", "random_coverage"), "")
+            return row | dict.fromkeys(("heat_iou", "coverage", "random_token_coverage"), "")
         heat = output.heat[index, leading_slots(prediction)]
         row["heat_iou"] = heat_iou(heat, model.segmenter.to_low_resolution(target), thoughts.valid[index])
 
@@ -117,7 +120,8 @@ class Evaluator:
             return float(shares[0][0]), float(shares[1][0])
 
         row["coverage"], row["random_token_coverage"] = covered(codes)
-        row["random_coverage"] = covered(control)[0]
+        if self.control is not None:
+            row["random_coverage"] = covered(control)[0]
         return row
 
 

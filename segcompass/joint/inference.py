@@ -20,7 +20,7 @@ from segcompass.joint.answer_codes import blanked
 from segcompass.joint.cached_answers import CachedAnswers
 from segcompass.joint.cached_images import CachedImages
 from segcompass.joint.embeddings import Embeddings
-from segcompass.joint.model import InterfaceModel, JointModel, Segmentation
+from segcompass.joint.model import PADDING_LOGIT, InterfaceModel, JointModel, Segmentation
 from segcompass.joint.reading import Codes, Reading
 from segcompass.joint.rollouts import answer, read_answers, with_unreadable
 from segcompass.numerics.finite import refuse_unfinite
@@ -63,7 +63,7 @@ class Prediction:
     slots: tuple[int, ...]
     """Slots at or above the confidence threshold; none is the decision "no target"."""
     masks: np.ndarray
-    """bool [K, height, width], of all slots."""
+    """bool [K, height, width]; empty of a slot that was not decoded."""
 
     @property
     def mask(self) -> np.ndarray:
@@ -82,8 +82,18 @@ class Segmenting:
     def __init__(self, model: InterfaceModel, confidence_threshold: float) -> None:
         self.interface_model, self.confidence_threshold = model, confidence_threshold
 
+    def decide(self, thoughts: Thoughts) -> Segmentation:
+        """What the prediction needs: maps of all slots, masks of the confident ones; those of the others are empty."""
+        model, embeddings, valid = self.interface_model, thoughts.embeddings, thoughts.valid
+        heat, confidence = model.read(thoughts.reading, embeddings)
+        masks = torch.full_like(heat, PADDING_LOGIT)
+        index, slot = (confidence.sigmoid().double() >= self.confidence_threshold).nonzero(as_tuple=True)
+        if len(index):
+            masks[index, slot] = model.masks(heat[index, slot][:, None], embeddings[index], valid[index])[:, 0]
+        return Segmentation(heat, confidence, masks)
+
     def segment(self, thoughts: Thoughts, codes: Codes | None = None) -> Segmentation:
-        """Maps of all slots, from the thoughts' own codes or from edited ones [N, T, F]."""
+        """Maps and masks of all slots, from the thoughts' own codes or from edited ones [N, T, F]."""
         reading = thoughts.reading if codes is None else replace(thoughts.reading, codes=codes)
         return self.interface_model.segment(reading, thoughts.embeddings, thoughts.valid)
 

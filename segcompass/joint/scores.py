@@ -39,10 +39,10 @@ def headline_score(benchmark: str, sample: Sample, prediction: Prediction) -> Sa
 
 
 def score_columns(benchmark: str, sample: Sample, prediction: Prediction, mask: Rle) -> Row:
-    """Headline score, the Seg-Zero convention and the oracle that picks slots with the truth."""
+    """Headline score and the Seg-Zero convention."""
     headline = _score(HEADLINE[benchmark], sample, mask, prediction.no_target)
     other = _score("reasonseg_seg_zero", sample, mask, prediction.no_target) if benchmark == "reasonseg" else headline
-    row = {
+    return {
         "intersection": headline.intersection,
         "union": headline.union,
         "iou": headline.iou,
@@ -53,10 +53,14 @@ def score_columns(benchmark: str, sample: Sample, prediction: Prediction, mask: 
         "seg_zero_union": other.union,
         "seg_zero_iou": other.iou,
     }
-    if sample.no_target:
-        return row | {"oracle_intersection": 0, "oracle_union": 0, "oracle_iou": ""}
+
+
+def oracle_slot_columns(benchmark: str, sample: Sample, prediction: Prediction | None) -> Row:
+    """Headline score of the slots that the truth would pick; empty cells without a target, and without a prediction of all slots."""
+    if prediction is None or sample.no_target:
+        return dict.fromkeys(("oracle_intersection", "oracle_union", "oracle_iou"), "")
     oracle = _score(HEADLINE[benchmark], sample, encode(oracle_mask(prediction, sample)), False)
-    return row | {"oracle_intersection": oracle.intersection, "oracle_union": oracle.union, "oracle_iou": oracle.iou}
+    return {"oracle_intersection": oracle.intersection, "oracle_union": oracle.union, "oracle_iou": oracle.iou}
 
 
 def oracle_thought_columns(benchmark: str, sample: Sample, prediction: Prediction | None) -> Row:

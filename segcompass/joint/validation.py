@@ -64,7 +64,7 @@ class Validation:
         """Sum and count [2, 5] of each measure over some samples."""
         thoughts = self.predictor.think([self.data.image(sample) for _, sample in batch], [sample.text for _, sample in batch])
         terms = np.zeros((2, len(MEASURES)))
-        for index, prediction in enumerate(self.predictor.predictions(thoughts, self.predictor.segment(thoughts))):
+        for index, prediction in enumerate(self.predictor.predictions(thoughts, self.predictor.decide(thoughts))):
             benchmark, sample = batch[index]
             gold = self.gold.get(sample.sample_id)
             right = gold is not None and thought_is_right(thoughts.texts[index], gold)

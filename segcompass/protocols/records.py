@@ -38,8 +38,8 @@ COLUMNS: dict[str, str] = {
     "seg_zero_intersection": "int64",
     "seg_zero_union": "int64",
     "seg_zero_iou": "float64",
-    "oracle_intersection": "int64",
-    "oracle_union": "int64",
+    "oracle_intersection": "float64",
+    "oracle_union": "float64",
     "oracle_iou": "float64",
     "oracle_thought_intersection": "float64",
     "oracle_thought_union": "float64",
@@ -60,7 +60,7 @@ COLUMNS: dict[str, str] = {
     "random_sae_mse": "float64",
     "random_coverage": "float64",
 }
-"""Column -> type; what is known only with gold thoughts, what these lead to, and the concept-quality columns may be empty."""
+"""Column -> type; the concept-quality columns, and what only some variants are evaluated for, may be empty."""
 
 
 def write_records(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -23,8 +23,9 @@ def run_metrics(records: pd.DataFrame) -> pd.DataFrame:
         found = {headline: (part, summarise(part, headline))}
         if benchmark == "reasonseg":
             found[SEG_ZERO] = (part, summarise(_as_headline(part, "seg_zero"), SEG_ZERO))
-        present = part[part["no_target"] == 0]
-        found[ORACLE] = (present, summarise(_as_headline(present, "oracle"), "refcoco"))
+        picked = part[part["oracle_iou"].notna()]
+        if len(picked):
+            found[ORACLE] = (picked, summarise(_as_headline(picked, "oracle"), "refcoco"))
         taught = part[part["oracle_thought_iou"].notna()]
         if len(taught):
             rejected = taught["oracle_thought_predicted_no_target"]

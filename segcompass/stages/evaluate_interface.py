@@ -47,7 +47,7 @@ def work(stage: Stage) -> None:
         return CachedThoughts(CachedAnswers(stage.inputs[flag], model.dictionary.hook_layer, device), images, model)
 
     teach = _taught(segmenting, cached("gold")) if settings.oracle_thoughts else None
-    control = load_dictionary(stage.inputs["control-sae"]).to(device)
+    control = load_dictionary(stage.inputs["control-sae"]).to(device) if settings.controls else None
     run = {"experiment": "interface", "variant": stage.wildcards["variant"], "seed": int(stage.wildcards["seed"])}
     evaluator = Evaluator(segmenting, cached("answers").of, teach, control, settings, stage.inputs["data"], run)
     for place, count, milliseconds in evaluator.all_splits(stage.folder):
@@ -60,7 +60,7 @@ def _taught(segmenting: Segmenting, gold: CachedThoughts) -> Teach:
     def teach(benchmark: str, split: str, samples: Sequence[Sample], own: Thoughts, found: list[Prediction]) -> list[Prediction]:
         del own, found
         thoughts = gold.of(benchmark, split, samples)
-        return segmenting.predictions(thoughts, segmenting.segment(thoughts))
+        return segmenting.predictions(thoughts, segmenting.decide(thoughts))
 
     return teach
 

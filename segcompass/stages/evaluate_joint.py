@@ -58,10 +58,10 @@ def work(stage: Stage) -> None:
             return found
         part = [samples[i] for i in wrong]
         given = predictor.read(images(part), [sample.text for sample in part], [words[i] for i in wrong])
-        taught = dict(zip(wrong, predictor.predictions(given, predictor.segment(given)), strict=True))
+        taught = dict(zip(wrong, predictor.predictions(given, predictor.decide(given)), strict=True))
         return [taught.get(i, prediction) for i, prediction in enumerate(found)]
 
-    control = load_dictionary(stage.inputs["control-sae"]).to(runtime.device)
+    control = load_dictionary(stage.inputs["control-sae"]).to(runtime.device) if settings.controls else None
     run = {"experiment": "signals", "variant": stage.wildcards["variant"], "seed": int(stage.wildcards["seed"])}
     evaluator = Evaluator(predictor, think, teach if settings.oracle_thoughts else None, control, settings, data, run)
     for place, count, milliseconds in evaluator.all_splits(stage.folder):

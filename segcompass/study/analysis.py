@@ -28,7 +28,10 @@ class EvaluationSettings(Section):
     coverage_fraction: OpenFraction
     """q: share of the visual tokens, by concept activation, whose coverage of the target is recorded."""
     control_sae: str
-    """The untrained dictionary whose concept quality is recorded beside the trained one's."""
+    """An untrained dictionary, for `controls`."""
+    controls: dict[Experiment, list[str]]
+    """Experiment -> variants whose records also hold what costs as much again as the prediction: the slots that the truth would pick, as in
+    the release's evaluation, and the concept quality that `control_sae` has on the same tokens. Correlated variants are among them."""
     oracle_thoughts: dict[Experiment, list[str]]
     """Experiment -> variants that are also evaluated with the gold thought in place of their own, an upper bound; only the embedded world
     has it."""

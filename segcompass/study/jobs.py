@@ -361,10 +361,10 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _evaluation(study: Study, experiment: Experiment, variant: str) -> dict[str, Any]:
-    """The keys of `evaluation` that one variant's runs read; `gold_thoughts` says whether they read the gold thought too."""
-    own = {"splits": study.evaluated_splits(experiment, variant), "on_val": {}}
-    raw = study.evaluation.model_dump(mode="json") | own
-    return raw | {"oracle_thoughts": {experiment: [variant]} if variant in raw["oracle_thoughts"].get(experiment, []) else {}}
+    """The keys of `evaluation` that one variant's runs read: of what is asked of some variants, whether it is asked of this one."""
+    raw = study.evaluation.model_dump(mode="json")
+    own = {name: {experiment: [variant]} if variant in raw[name].get(experiment, []) else {} for name in ("controls", "oracle_thoughts")}
+    return raw | own | {"splits": study.evaluated_splits(experiment, variant), "on_val": {}}
 
 
 def _exchange(study: Study, variant: str) -> dict[str, Any]:

@@ -129,6 +129,7 @@ class Study(Section):
                 found.append(f"analysis.intervention.splits.{benchmark}: edits take from `val`; add it to evaluation.splits.{benchmark}")
         listed_variants: dict[str, Mapping[Experiment, list[str]]] = {
             "evaluation.on_val": self.evaluation.on_val,
+            "evaluation.controls": self.evaluation.controls,
             "evaluation.oracle_thoughts": self.evaluation.oracle_thoughts,
             "analysis.correlation.variants": self.analysis.correlation.variants,
             "analysis.intervention.variants": {"interface": self.analysis.intervention.variants},
@@ -139,6 +140,9 @@ class Study(Section):
             for name in EXPERIMENTS:
                 if missing := [variant for variant in listed.get(name, []) if variant not in self.experiment(name).variants]:
                     found.append(f"{place}.{name}: `{missing[0]}` is not in experiments.{name}.variants")
+        for name, correlated in self.analysis.correlation.variants.items():
+            if missing := [variant for variant in correlated if variant not in self.evaluation.controls.get(name, [])]:
+                found.append(f"analysis.correlation.variants.{name}: `{missing[0]}` has no controls; add it to evaluation.controls.{name}")
         both = set(self.experiments.interface.variants) & set(self.experiments.signals.variants)
         if both:
             found.append(f"experiments: `{min(both)}` is a variant of both; reports tell variants apart by their names, so rename one")

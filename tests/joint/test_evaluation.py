@@ -129,11 +129,17 @@ def test_a_sample_that_was_not_answered_is_no_silent_gap(artefacts: Path) -> Non
         thoughts.of("refcocog", "val", samples[:1])
 
 
-def test_gold_thoughts_are_read_only_where_the_study_asks(artefacts: Path, tmp_path: Path) -> None:
+def test_gold_thoughts_and_controls_are_measured_only_where_the_study_asks(artefacts: Path, tmp_path: Path) -> None:
     inputs = {name: artefacts / name for name in ("data", "backbone", "sae")} | {"control-sae": artefacts / "sae"}
     inputs |= {"run": artefacts / "interface", "answers": artefacts / "answers" / "evaluation"}
     inputs |= {"images": artefacts / "images" / "evaluation"}
-    job = Job("evaluate_interface", (("variant", "untrained"), ("seed", "0")))
-    run_job(evaluate_interface.work, job, tmp_path / "out", inputs)
-    records = read_records(tmp_path / "out" / "refcoco" / "val" / "records.csv")
-    assert records["oracle_thought_iou"].isna().all() and set(records["variant"]) == {"untrained"}
+    records = {}
+    for variant in ("reference", "untrained"):
+        own = inputs | ({"gold": artefacts / "answers" / "gold"} if variant == "reference" else {})
+        run_job(evaluate_interface.work, Job("evaluate_interface", (("variant", variant), ("seed", "0"))), tmp_path / variant, own)
+        records[variant] = read_records(tmp_path / variant / "grefcoco" / "val" / "records.csv")
+    more = [name for name in records["reference"] if name.startswith(("oracle_", "random_")) and name != "random_token_coverage"]
+    target = records["reference"]["no_target"] == 0
+    assert records["reference"].loc[target, more].notna().all(axis=None) and records["untrained"][more].isna().all(axis=None)
+    same = [name for name in records["reference"] if name not in {"variant", *more}]
+    pd.testing.assert_frame_equal(records["untrained"][same], records["reference"][same])  # the same weights under another name

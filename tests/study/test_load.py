@@ -103,6 +103,8 @@ def variant(experiment: str, changes: dict, seeds: list[int] | None = None) -> d
             "evaluation.oracle_thoughts.signals",
             "not in experiments.signals.variants",
         ),
+        ({"evaluation.controls": {"signals": ["fool"]}}, "evaluation.controls.signals", "not in experiments.signals.variants"),
+        ({"evaluation.controls": {}}, "analysis.correlation.variants.interface", "add it to evaluation.controls"),
         ({"analysis.correlation.variants": {"interface": ["full"]}}, "analysis.correlation.variants.interface", "`full` is not in"),
         ({"analysis.intervention.variants": ["full"]}, "analysis.intervention.variants.interface", "`full` is not in"),
         ({"analysis.exchange.variants.swap": ["full"]}, "analysis.exchange.variants.swap.interface", "`full` is not in"),
