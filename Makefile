@@ -33,7 +33,7 @@ smoke: env
 	$(SNAKEMAKE) smoke $(PROGRESS)
 
 # A file's tests share what they build, so a worker takes whole files, in the order of tests/conftest.py: the longest first.
-PYTEST := pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+PYTEST := pytest --durations 30 --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: env
 	$(PYTEST)

@@ -12,8 +12,8 @@ COLUMNS = ("s", "cpu_time", "max_rss")
 """Wall seconds, processor seconds and peak memory in MB, as Snakemake names them."""
 
 
-def spent_table(study: str, root: Path) -> Table:
-    """One row a stage, in the order of the pipeline, and one for the whole study.
+def spent(study: str, root: Path) -> pd.DataFrame:
+    """One row a job: `stage`, `job` (its file's name), `end` (seconds since 1970) and `COLUMNS`.
 
     Args:
         study: the study's name.
@@ -25,7 +25,12 @@ def spent_table(study: str, root: Path) -> Table:
     jobs = [(stage, path) for stage in ARTEFACTS for path in sorted((root / "logs" / study / stage).glob("*.tsv"))]
     if not jobs:
         raise InputError(root / "logs" / study, "", "holds no benchmark file of a job; run the study first")
-    frame = pd.DataFrame([{"stage": stage, "end": path.stat().st_mtime, **_measured(path)} for stage, path in jobs])
+    return pd.DataFrame([{"stage": stage, "job": path.stem, "end": path.stat().st_mtime, **_measured(path)} for stage, path in jobs])
+
+
+def spent_table(study: str, root: Path) -> Table:
+    """One row a stage, in the order of the pipeline, and one for the whole study; arguments and errors as of `spent`."""
+    frame = spent(study, root)
     rows = [_row(stage, part) for stage, part in frame.groupby("stage", sort=False)]
     minutes = _covered(list(zip(frame["end"] - frame["s"], frame["end"], strict=True))) / 60
     header = ["stage", "jobs", "longest job, minutes", "all jobs, minutes", "processor minutes", "peak memory, MB"]
@@ -48,6 +53,7 @@ def _row(name: object, part: pd.DataFrame) -> list[str]:
 
 
 def _measured(path: Path) -> dict[str, float]:
+    """The last row of a benchmark file."""
     try:
         last = pd.read_csv(path, sep="\t").iloc[-1]
         return {name: float(last[name]) for name in COLUMNS}

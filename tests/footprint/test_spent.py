@@ -47,3 +47,27 @@ def test_a_study_that_was_not_run_and_a_broken_file_are_one_sentence(
     next(tmp_path.rglob("*.tsv")).write_text("s\n")
     assert main(["times", str(STUDY)]) == 2
     assert "full_seed0.tsv" in capsys.readouterr().err
+
+
+def test_processor_minutes_go_to_the_claims_that_need_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave(tmp_path, "prepare_data", "prepare_data", 60.0, 60.0, 1_000_000.0)
+    leave(tmp_path, "train_interface", "no_cot_seed0", 60.0, 240.0, 1_000_000.0)  # in no claim of this study
+    leave(tmp_path, "train_joint", "full_seed0", 60.0, 60.0, 1_000_000.0)
+    leave(tmp_path, "evaluate_interface", "dense_seed0", 60.0, 120.0, 1_000_000.0)
+    leave(tmp_path, "intervene", "reference_seed0", 60.0, 180.0, 1_000_000.0)
+    leave(tmp_path, "train_interface", "reference_seed0", 60.0, 120.0, 1_000_000.0)  # four claims read it, that of `full` begins with it
+    monkeypatch.chdir(tmp_path)
+    assert main(["times", str(STUDY), "--claims", "--markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "**smoke: 13.0 processor minutes by claim**"
+    assert lines[4:] == [
+        "| no claim: runs that only tables and figures show | 4.0 | 31 % |",
+        "| necessary | 3.5 | 27 % |",
+        "| sparse_beats_dense | 2.5 | 19 % |",
+        "| masks_close_gap | 1.5 | 12 % |",
+        "| shared by all: data, backbone, caches, dictionaries, report | 1.0 | 8 % |",
+        "| heat_map_goes_with_mask | 0.5 | 4 % |",
+        "| concepts_name_colour | 0.0 | 0 % |",
+    ]
