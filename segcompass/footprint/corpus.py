@@ -4,6 +4,7 @@ Published counts are those of the `refer` API for the partitions unc (RefCOCO, R
 gRefCOCO publishes its total alone; its splits get the share that their images have, which are RefCOCO's.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,9 +98,9 @@ def answered_corpus(study: Study, root: Path) -> Corpus:
     return Corpus(min(images, wanted), min(expressions, wanted), counted)
 
 
-def evaluated_corpus(study: Study, root: Path) -> Corpus:
-    """Expressions that one run is evaluated on, and their images."""
-    splits = [(benchmark, split) for benchmark, names in study.evaluation.splits.items() for split in names]
+def evaluated_corpus(study: Study, root: Path, listed: Mapping[str, Sequence[str]] | None = None) -> Corpus:
+    """Expressions of some splits by benchmark, and their images; of all that are evaluated where none are listed."""
+    splits = [(benchmark, split) for benchmark, names in (listed or study.evaluation.splits).items() for split in names]
     paths = [manifest(root / "results" / study.study / "data", *place) for place in splits]
     if all(path.is_file() for path in paths):
         return Corpus(*_counted(paths), True)

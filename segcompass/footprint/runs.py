@@ -2,11 +2,11 @@
 
 Upper bounds: answers are as long as they may be; in joint training they all differ, some answer of a batch breaks the form, so that the
 well-formed answers need a pass of their own, and no image was embedded before; every slot is matched to an object, so that its mask is
-decoded with gradient, three times the work, beside the pass without that matching needs.
+decoded with gradient, three times the work, beside the pass without that matching needs; in evaluation every slot is confident.
 """
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segcompass.causal.swap import OTHER_ARMS, OWN_ARMS, STAY_ARMS
@@ -36,6 +36,7 @@ from segcompass.footprint.work import (
     vision_forward,
 )
 from segcompass.study.analysis import InterventionSettings
+from segcompass.study.experiments import Experiment
 from segcompass.study.interface import InterfaceSettings
 from segcompass.study.jobs import Job, all_jobs, sae_layer
 from segcompass.study.joint import JointSettings
@@ -57,7 +58,7 @@ class JobWorks:
     """Work of single jobs of a study."""
 
     def __init__(self, study: Study, backbone: Backbone, root: Path, gpus: int) -> None:
-        self.study, self.backbone, self.gpus = study, backbone, gpus
+        self.study, self.backbone, self.root, self.gpus = study, backbone, root, gpus
         self.training = training_corpus(study, root)
         self.parts = {"training": answered_corpus(study, root), "evaluation": evaluated_corpus(study, root)}
         self.parts |= {"gold": self.parts["evaluation"], "pairs": paired_corpus(study, root)}
@@ -65,8 +66,7 @@ class JobWorks:
     def of(self, job: Job) -> Work | None:
         """None for a stage that runs no model."""
         study, backbone, known = self.study, self.backbone, dict(job.wildcards)
-        expressions, evaluated = self.training.expressions, self.parts["evaluation"].expressions
-        taught, variant = study.evaluation.oracle_thoughts, known.get("variant", "")
+        expressions, variant = self.training.expressions, known.get("variant", "")
         match job.stage:
             case "cache_activations":
                 return cache_work(study, backbone, expressions, int(known["layer"]))
@@ -84,13 +84,11 @@ class JobWorks:
             case "train_interface":
                 return interface_work(study, backbone, study.interface_variant(variant), self.parts["training"].expressions)
             case "evaluate_interface":
-                gold = variant in taught.get("interface", [])
-                return interface_evaluation_work(study, backbone, study.interface_variant(variant), evaluated, gold)
+                return interface_evaluation_work(study, backbone, study.interface_variant(variant), self._evaluated("interface", variant))
             case "train_joint":
                 return joint_work(study, backbone, study.joint_variant(variant), self.gpus)
             case "evaluate_joint":
-                gold = variant in taught.get("signals", [])
-                return joint_evaluation_work(study, backbone, study.joint_variant(variant), evaluated, gold)
+                return joint_evaluation_work(study, backbone, study.joint_variant(variant), self._evaluated("signals", variant))
             case "intervene":
                 return intervention_work(study, backbone, study.interface_variant(variant))
             case "exchange":
@@ -98,6 +96,21 @@ class JobWorks:
             case "make_atlas":
                 return atlas_work(study, backbone)
         return None
+
+    def _evaluated(self, experiment: Experiment, variant: str) -> "Evaluated":
+        asked = self.study.evaluation
+        corpus = evaluated_corpus(self.study, self.root, self.study.evaluated_splits(experiment, variant))
+        lists = (asked.controls, asked.oracle_thoughts)
+        return Evaluated(corpus.expressions, *(variant in listed.get(experiment, []) for listed in lists))
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What a run is evaluated on, and whether controls and gold thoughts are too."""
+
+    expressions: int
+    controlled: bool
+    taught: bool
 
 
 def answer_work(study: Study, backbone: Backbone, batch: int, generated: bool = True) -> Work:
@@ -132,10 +145,10 @@ def interface_work(study: Study, backbone: Backbone, interface: InterfaceSetting
     return Work(single=codes + 3 * (heat + masks) * size.reading(length) + masks * (1 + 3) * mask)
 
 
-def evaluated_work(study: Study, backbone: Backbone, interface: InterfaceSettings) -> Work:
-    """What the evaluation of one answer costs behind the policy: codes of both dictionaries and what these reconstruct, then the masks."""
-    both = product(study, backbone, interface.model.sae) + product(study, backbone, study.evaluation.control_sae)
-    return Work(single=2 * both) + segmented_work(study, backbone, interface)
+def evaluated_work(study: Study, backbone: Backbone, interface: InterfaceSettings, controlled: bool) -> Work:
+    """What the evaluation of one answer costs behind the policy: codes and what they reconstruct, the control's too, then the masks."""
+    dictionaries = [interface.model.sae, *([study.evaluation.control_sae] if controlled else [])]
+    return Work(single=sum(2 * product(study, backbone, name) for name in dictionaries)) + segmented_work(study, backbone, interface)
 
 
 def segmented_work(study: Study, backbone: Backbone, interface: InterfaceSettings, dense: bool = False) -> Work:
@@ -144,21 +157,21 @@ def segmented_work(study: Study, backbone: Backbone, interface: InterfaceSetting
     return Work(single=size.reading(sum(answer_lengths(study, backbone)), dense) + size.model.slots * mask_forward(segmenter))
 
 
-def interface_evaluation_work(study: Study, backbone: Backbone, interface: InterfaceSettings, expressions: int, taught: bool) -> Work:
+def interface_evaluation_work(study: Study, backbone: Backbone, interface: InterfaceSettings, evaluated: Evaluated) -> Work:
     """`evaluate_interface` of one run, under gold thoughts too where it is taught."""
-    own = evaluated_work(study, backbone, interface)
+    own = evaluated_work(study, backbone, interface, evaluated.controlled)
     gold = Work(single=product(study, backbone, interface.model.sae)) + segmented_work(study, backbone, interface)
-    return (own + gold if taught else own) * expressions
+    return (own + gold if evaluated.taught else own) * evaluated.expressions
 
 
-def joint_evaluation_work(study: Study, backbone: Backbone, joint: JointSettings, expressions: int, taught: bool) -> Work:
+def joint_evaluation_work(study: Study, backbone: Backbone, joint: JointSettings, evaluated: Evaluated) -> Work:
     """`evaluate_joint` of one run: its own answers, and gold ones where it is taught."""
     interface = study.interface_variant(joint.interface)
     own = answer_work(study, backbone, study.evaluation.batch) + embedding_work(study, backbone, interface.model.segmenter, 1)
-    own += evaluated_work(study, backbone, interface)
+    own += evaluated_work(study, backbone, interface, evaluated.controlled)
     gold = answer_work(study, backbone, 1, False) + Work(single=product(study, backbone, interface.model.sae))
     gold += segmented_work(study, backbone, interface)
-    return (own + gold if taught else own) * expressions
+    return (own + gold if evaluated.taught else own) * evaluated.expressions
 
 
 def joint_work(study: Study, backbone: Backbone, joint: JointSettings, gpus: int) -> Work:

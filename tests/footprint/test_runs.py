@@ -7,6 +7,7 @@ import pytest
 from segcompass.footprint.corpus import paired_corpus
 from segcompass.footprint.memory import interface_size
 from segcompass.footprint.runs import (
+    Evaluated,
     answer_work,
     cached_answers_work,
     edited_slots,
@@ -99,18 +100,19 @@ def test_heat_maps_are_learnt_without_sam() -> None:
     assert interface_work(PAPER, BACKBONE, settings, 0).single == pytest.approx(160 * 3 * reading, rel=1e-12)
 
 
-def test_evaluation_reads_two_dictionaries_and_gold_thoughts_once_more() -> None:
+def test_evaluation_reads_the_controls_dictionary_and_gold_thoughts_where_they_are_asked_for() -> None:
     assert product(PAPER, BACKBONE, "relu_l1") == product(PAPER, BACKBONE, "random") == PRODUCT
     segmented = segmented_work(PAPER, BACKBONE, REFERENCE)
     assert segmented.single == interface_size(PAPER, BACKBONE, REFERENCE).reading(ANSWER) + 6 * mask_forward(BACKBONE.segmenter)
-    own = evaluated_work(PAPER, BACKBONE, REFERENCE)
-    assert own.single == pytest.approx(4 * PRODUCT + segmented.single, rel=1e-12)
-    assert interface_evaluation_work(PAPER, BACKBONE, REFERENCE, 10, False) == own * 10
-    taught = interface_evaluation_work(PAPER, BACKBONE, REFERENCE, 10, True)
+    own, controlled = (evaluated_work(PAPER, BACKBONE, REFERENCE, asked) for asked in (False, True))
+    assert own.single == pytest.approx(2 * PRODUCT + segmented.single, rel=1e-12)
+    assert controlled.single == pytest.approx(own.single + 2 * PRODUCT, rel=1e-12)
+    assert interface_evaluation_work(PAPER, BACKBONE, REFERENCE, Evaluated(10, True, False)) == controlled * 10
+    taught = interface_evaluation_work(PAPER, BACKBONE, REFERENCE, Evaluated(10, False, True))
     assert taught.single == pytest.approx(10 * (own.single + PRODUCT + segmented.single), rel=1e-12) and taught.half == taught.read == 0
     policy = answer_work(PAPER, BACKBONE, 16) + embedding_work(PAPER, BACKBONE, "sam", 1)
-    assert joint_evaluation_work(PAPER, BACKBONE, PAPER.joint, 10, False) == (policy + own) * 10
-    joint = joint_evaluation_work(PAPER, BACKBONE, PAPER.joint, 10, True)
+    assert joint_evaluation_work(PAPER, BACKBONE, PAPER.joint, Evaluated(10, False, False)) == (policy + own) * 10
+    joint = joint_evaluation_work(PAPER, BACKBONE, PAPER.joint, Evaluated(10, False, True))
     given = answer_work(PAPER, BACKBONE, 1, generated=False)
     assert joint.half == pytest.approx(10 * (policy.half + given.half), rel=1e-12)
 
