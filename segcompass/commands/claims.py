@@ -8,6 +8,7 @@ import pandas as pd
 
 from segcompass.claims.evidence import read_record
 from segcompass.errors import InputError
+from segcompass.reporting.front_page import claim_line
 from segcompass.reporting.ledger import write_ledger
 from segcompass.study.jobs import ARTEFACTS
 from segcompass.study.load import load_study
@@ -16,6 +17,7 @@ from segcompass.study.load import load_study
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command."""
     parser.add_argument("study", type=Path, metavar="STUDY", help="study file, such as params/default.yaml")
+    parser.add_argument("--lines", nargs="+", metavar="CLAIM", help="print these claims alone, as a list in Markdown")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="folder of the ledger; reports/<study>/claims if left out")
 
 
@@ -33,6 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
         names = sorted(path.name for path in Path(made).iterdir())
         differing = [name for name in names if _bytes(folder / name) != (Path(made) / name).read_bytes()]
         now = pd.read_csv(Path(made) / "claims.csv").set_index("claim")
+    if arguments.lines:
+        if unknown := [name for name in arguments.lines if name not in now.index]:
+            raise InputError(
+                None, "--lines", f"`{unknown[0]}` is no claim of {arguments.study}; choose from {', '.join(map(str, now.index))}"
+            )
+        print("\n".join(claim_line(now.loc[name].to_dict()) for name in arguments.lines))
+        return int(bool(differing))
     width, outcome = max(map(len, now.index)), max(map(len, now["verdict"]))
     for name, row in now.iterrows():
         print(f"{name:<{width}}  {row['verdict']:<{outcome}}  {row['reason']}")

@@ -71,6 +71,13 @@ def verdict_table(claims: pd.DataFrame) -> str:
     return pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
 
 
+def claim_line(row: Mapping[Any, Any]) -> str:
+    """One item of a list: sentence, verdict, effect, and the twin's where it has one."""
+    effect, twin = ends(row, ""), ends(row, "twin_")
+    known = [text for text in (effect, f"null twin {twin}" if twin != UNKNOWN else "") if text not in ("", UNKNOWN)]
+    return f"* {row['sentence']} **{row['verdict'].capitalize()}**" + (f": {'; '.join(known)}." if known else ".")
+
+
 def ends(row: Mapping[Any, Any], of: str) -> str:
     """Estimate and interval of an effect or its twin."""
     value, low, high = (row[f"{of}{name}"] for name in ("estimate", "low", "high"))

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -39,6 +40,19 @@ def test_the_committed_ledger_is_found_again(ledger: Path, capsys: pytest.Captur
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and lines[0].split()[:2] == ["sparse_beats_dense", "supported"]
     assert lines[-1].split()[:3] == ["state_of_the_art", "not", "tested"]
+
+
+def test_chosen_claims_are_a_list_for_a_page(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = pd.read_csv(ledger / "claims.csv").set_index("claim").loc["sparse_beats_dense"]
+    found, twin = (f"{row[f'{of}estimate']:.3f} [{row[f'{of}low']:.3f}, {row[f'{of}high']:.3f}]" for of in ("", "twin_"))
+    words = ["claims", str(STUDY), "--report", str(ledger), "--lines", "state_of_the_art"]
+    assert main([*words, "sparse_beats_dense"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "* The method is the best on RefCOCO, RefCOCO+, RefCOCOg, gRefCOCO and ReasonSeg. **Not tested**.",
+        f"* A sparse concept space gives better masks than a dense map of the same width. **Supported**: {found}; null twin {twin}.",
+    ]
+    assert main([*words, "best_of_all"]) == 2
+    assert "`best_of_all` is no claim" in capsys.readouterr().err
 
 
 def test_a_verdict_that_was_edited_is_named(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
