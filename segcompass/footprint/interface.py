@@ -89,7 +89,8 @@ class InterfaceSize:
         image = 2.0 * cells * (self.channels**2 + self.channels * fused)
         products = 2.0 * k * fused * cells
         convolutions = 2.0 * 9 * (heads * 4 * heads + 4 * heads) * cells * k if self.model.mapper == "fused" else 0.0
-        return queries + image + products + convolutions + 2.0 * k * (64 * fused + 64)
+        enlarged = 2.0 * k * 4 * self.grid * (cells + 4 * cells)  # [4 g, g] times [g, g] times [g, 4 g]
+        return queries + image + products + convolutions + enlarged + 2.0 * k * (64 * fused + 64)
 
     @property
     def _fused(self) -> int:
