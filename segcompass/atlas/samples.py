@@ -11,7 +11,7 @@ from segcompass.atlas.observed import Observed
 from segcompass.atlas.pictures import heat_map_uri, mask_uri
 from segcompass.backbone.token_types import INSTRUCTION, THOUGHT, VISUAL
 from segcompass.causal.edits import Edit
-from segcompass.causal.watched import iou
+from segcompass.causal.overlap import iou
 
 MASK, TARGET = (255, 140, 0, 150), (0, 170, 255, 150)
 """Red, green, blue, opacity."""

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segcompass.causal.overlap import iou
 from segcompass.causal.units import Units
-from segcompass.causal.watched import Watched, iou
+from segcompass.causal.watched import Watched
 from segcompass.joint.reading import Shown
 
 POWER = 4

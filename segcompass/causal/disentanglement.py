@@ -8,7 +8,7 @@ Range 0 to 1. Null value: 0.5, of an edit that does nothing to an interface that
 always destroys what it touches without a bias (cause 1/2, isolation 1/2).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -23,3 +23,11 @@ def disentanglement(cause: Mapping[str, float], isolation: Mapping[tuple[str, st
         stays = [value for (edited, _), value in isolation.items() if edited == attribute]
         each.append((moved + float(np.mean(stays))) / 2 if stays else moved)
     return float(np.mean(each)) if each else float("nan")
+
+
+def best_count(counts: Sequence[int], score: Callable[[int], float]) -> tuple[int, dict[int, float]]:
+    """The number of concepts with the best score, the smallest of several; and the score of each. One number alone is not scored."""
+    if len(counts) == 1:
+        return counts[0], {}
+    scores = {count: score(count) for count in sorted(counts)}
+    return max(scores, key=lambda count: (scores[count], -count)), scores

@@ -40,6 +40,11 @@ class PairChunk:
         return [pair.sides[number % SIDES] for pair, number in zip(self.pairs, self.numbers, strict=True)]
 
     @property
+    def giving(self) -> list[Side]:
+        """The other side of each pair."""
+        return [pair.sides[(number + 1) % SIDES] for pair, number in zip(self.pairs, self.numbers, strict=True)]
+
+    @property
     def values(self) -> list[tuple[str, str]]:
         """The attribute's value on the edited side and on the other one, of each pair."""
         return [pair.values if number % SIDES == 0 else pair.values[::-1] for pair, number in zip(self.pairs, self.numbers, strict=True)]

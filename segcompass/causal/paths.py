@@ -24,10 +24,10 @@ from tqdm import tqdm
 from segcompass.causal.cached_runs import CachedRuns
 from segcompass.causal.donors import Donors
 from segcompass.causal.measurements import PATHS, Measurement
+from segcompass.causal.overlap import iou
 from segcompass.causal.response import Responding
 from segcompass.causal.shapley import shapley
 from segcompass.causal.token_pool import Answers
-from segcompass.causal.watched import iou
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample
 from segcompass.joint.reading import Reading

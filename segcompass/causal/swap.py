@@ -23,7 +23,7 @@ Pairs of kind `isolation`, whose expression does not name the attribute that dif
 controls, the ceilings and pictures in place of facts. What it misses: an interface that reads the attribute from codes of visual tokens.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,16 +34,16 @@ from tqdm import tqdm
 from segcompass.causal.carriers import Carriers
 from segcompass.causal.code_exchange import with_concepts_of, with_subspace_of
 from segcompass.causal.disentanglement import disentanglement
+from segcompass.causal.examples import ARMS, SwapExample
 from segcompass.causal.measurements import Balance, Measurement, geometric_mean
+from segcompass.causal.overlap import iou
 from segcompass.causal.pair_runs import PairChunk, PairRuns, Where
 from segcompass.causal.response import Pictures, Responding, Response
 from segcompass.causal.swap_controls import PairDifference, matched_in_mass
-from segcompass.causal.token_pool import Encoding
-from segcompass.causal.watched import iou
-from segcompass.datasets.masks import Rle, decode
+from segcompass.causal.token_pool import Encoding, tokens_of
+from segcompass.datasets.masks import Rle, decode, encode
 from segcompass.datasets.samples import Sample
 from segcompass.joint.reading import Codes
-from segcompass.sae.sparse_tokens import SparseTokens
 
 OWN_ARMS = ("identity", "attribute", "attribute_text", "matched", "whole", "direction", "neurons", "components")
 """Arms on the pair's own attribute."""
@@ -67,8 +67,12 @@ class Swaps:
     row_lengths: Tensor
     """float [F], of the codebook's rows."""
     seed: int
+    kept: int
+    """Pairs of an attribute, the first ones, of which examples are kept."""
     balances: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
     """(Arm, attribute, quantity) -> ratio of each pair."""
+    examples: list[SwapExample] = field(default_factory=list)
+    """Of the pairs that were measured so far."""
 
     def measure(self, count: int, size: int, scenes: Scenes) -> Iterator[Measurement]:
         """All arms with `count` concepts an attribute, `size` pairs at a time."""
@@ -104,8 +108,13 @@ class Swaps:
         case = self._case(chunk)
         before = case.overlaps(case.before.masks)
         others = self._others(chunk, attribute)
+        shown: dict[str, tuple[Codes, list[np.ndarray]]] = {}
         for arm in OWN_ARMS:
-            after = case.overlaps(case.masks(*self._edited(chunk, arm, [attribute] * len(chunk.pairs), count)))
+            codes, where = self._edited(chunk, arm, [attribute] * len(chunk.pairs), count)
+            masks = case.masks(codes, where)
+            if arm in ARMS:
+                shown[arm] = codes, masks
+            after = case.overlaps(masks)
             for place, ((_, expected), (own, now)) in enumerate(zip(before, after, strict=True)):
                 yield self._row(chunk, place, arm, attribute, "cause", float(now > own))
                 yield self._row(chunk, place, arm, attribute, "cause_iou", now - expected)
@@ -120,6 +129,8 @@ class Swaps:
         for place, ((_, expected), (own, now)) in enumerate(zip(before, case.overlaps(self._unedited(chunk, case)), strict=True)):
             yield self._row(chunk, place, "ceiling", attribute, "cause", float(now > own))
             yield self._row(chunk, place, "ceiling", attribute, "cause_iou", now - expected)
+
+        self.examples += [self._example(chunk, case, place, shown) for place, number in enumerate(chunk.numbers) if number < self.kept]
 
     def _isolated(self, chunk: PairChunk, attribute: str, count: int, scenes: Scenes) -> Iterator[Measurement]:
         case = self._case(chunk)
@@ -163,7 +174,7 @@ class Swaps:
         pool, found = chunk.answers.pool, []
         for place, (attribute, number) in enumerate(zip(attributes, chunk.numbers, strict=True)):
             here = group == place
-            difference = self._difference(pool.at(own[here]), pool.at(other[here]))
+            difference = PairDifference.of(pool.at(own[here]), pool.at(other[here]), self.row_lengths)
             chosen = self.carriers.chosen(attribute, count, len(self.row_lengths)).cpu().numpy()
             draws = [self.seed, self.pairs.attributes.index(chunk.pairs[0].attribute), self.pairs.attributes.index(attribute), number]
             control = matched_in_mass(difference, chosen, np.random.default_rng(draws))
@@ -175,11 +186,20 @@ class Swaps:
             found.append(mask)
         return found
 
-    def _difference(self, own: Codes, other: Codes) -> PairDifference:
-        mine, theirs = (codes.dense() if isinstance(codes, SparseTokens) else codes for codes in (own, other))
-        mass = (mine - theirs).abs().sum(0) * self.row_lengths
-        active, frequency = ((mine != 0) | (theirs != 0)).any(0), (mine != theirs).sum(0)
-        return PairDifference(active.cpu().numpy(), mass.double().cpu().numpy(), frequency.cpu().numpy())
+    def _example(self, chunk: PairChunk, case: "_Case", place: int, shown: Mapping[str, tuple[Codes, list[np.ndarray]]]) -> SwapExample:
+        """One pair under the exchanges of `shown`: arm -> codes of the chunk's thoughts after it, and masks."""
+        pair, side, values = chunk.pairs[place], chunk.edited[place], chunk.values[place]
+        own, _, group = chunk.tokens("thought")
+        here = torch.nonzero(group == place).flatten()
+        unedited = chunk.answers.pool.at(own[here])
+        concepts = {arm: PairDifference.of(unedited, tokens_of(codes, here), self.row_lengths).moved for arm, (codes, _) in shown.items()}
+        return SwapExample(
+            *(pair.pair, pair.attribute, pair.benchmark, self.pairs.split, values),
+            *(side.sample_id, chunk.giving[place].sample_id, side.expected_sample_id),
+            encode(case.before.masks[place]),
+            {arm: encode(masks[place]) for arm, (_, masks) in shown.items()},
+            concepts,
+        )
 
     def _others(self, chunk: PairChunk, attribute: str) -> list[str]:
         """Another attribute for each pair, by turns; none where the pairs have one alone."""
@@ -226,14 +246,6 @@ class _Case:
     def overlaps(self, masks: list[np.ndarray]) -> list[tuple[float, float]]:
         """IoU of each mask with the own and with the expected target."""
         return [(iou(mask, own), iou(mask, new)) for mask, own, new in zip(masks, self.own, self.expected, strict=True)]
-
-
-def best_count(counts: Sequence[int], score: Callable[[int], float]) -> tuple[int, dict[int, float]]:
-    """The number of concepts with the best score, the smallest of several; and the score of each. One number alone is not scored."""
-    if len(counts) == 1:
-        return counts[0], {}
-    scores = {count: score(count) for count in sorted(counts)}
-    return max(scores, key=lambda count: (scores[count], -count)), scores
 
 
 def _targets(samples: Sequence[Sample]) -> list[np.ndarray]:

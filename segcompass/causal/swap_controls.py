@@ -11,6 +11,10 @@ Shape letters: F concepts.
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
+
+from segcompass.joint.reading import Codes
+from segcompass.sae.sparse_tokens import SparseTokens
 
 CANDIDATES = 5
 """A control is drawn from this many nearest concepts."""
@@ -26,6 +30,20 @@ class PairDifference:
     """float [F]."""
     frequency: np.ndarray
     """int [F]."""
+
+    @classmethod
+    def of(cls, own: Codes, other: Codes, row_lengths: Tensor) -> "PairDifference":
+        """Of codes of the pair's own tokens and of those in their place; row_lengths [F]."""
+        mine, theirs = (codes.dense() if isinstance(codes, SparseTokens) else codes for codes in (own, other))
+        mass = (mine - theirs).abs().sum(0) * row_lengths
+        active, frequency = ((mine != 0) | (theirs != 0)).any(0), (mine != theirs).sum(0)
+        return cls(active.cpu().numpy(), mass.double().cpu().numpy(), frequency.cpu().numpy())
+
+    @property
+    def moved(self) -> list[int]:
+        """The concepts that differ, those of the greatest mass first."""
+        order = np.argsort(-self.mass, kind="stable")
+        return [int(concept) for concept in order if self.frequency[concept] > 0]
 
     def ratios(self, chosen: np.ndarray, control: np.ndarray) -> dict[str, float]:
         """Frequency and mass that the exchange of chosen concepts moves over those of a control's; NaN where either moves nothing."""

@@ -23,8 +23,8 @@ from tqdm import tqdm
 from segcompass.causal.cached_runs import CachedRuns
 from segcompass.causal.donors import Donors
 from segcompass.causal.measurements import Measurement
+from segcompass.causal.overlap import iou
 from segcompass.causal.response import Responding
-from segcompass.causal.watched import iou
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import Sample
 

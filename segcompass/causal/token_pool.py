@@ -60,7 +60,7 @@ class TokenPool:
 
     def at(self, places: Tensor) -> Codes:
         """Codes of some tokens."""
-        return self.codes.select(places) if isinstance(self.codes, SparseTokens) else self.codes[places]
+        return tokens_of(self.codes, places)
 
     def with_tokens(self, codes: Codes, like: Tensor) -> tuple["TokenPool", Tensor]:
         """The pool with further tokens of given codes, of the types and words of those at `like`, int64 [n]; and their places [n]."""
@@ -115,6 +115,11 @@ class Encoding:
             places = torch.arange(start, end, device=ids.device)
             blocks.append(Blocks(*(places[pool.token_types[places] == kind] for kind in (VISUAL, INSTRUCTION, THOUGHT))))
         return Answers(pool, hidden, blocks, batch.reference_states)
+
+
+def tokens_of(codes: Codes, places: Tensor) -> Codes:
+    """Codes of the tokens at `places` [n]."""
+    return codes.select(places) if isinstance(codes, SparseTokens) else codes[places]
 
 
 def joined_codes(parts: Sequence[Codes]) -> Codes:

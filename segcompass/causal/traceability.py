@@ -14,8 +14,9 @@ read-outs are compared by one rule.
 | both | | `observed_mask`, `predicted_mask` | the same of SAM's mask logits, with contributions through SAM |
 
 The score of mask logits is that of heat maps: how far they stand out inside the mask before the edit. From many edits: `slope` and `r2` of
-observed on predicted, 1 where the list tells the truth, and `share_within` a tolerance (estimands.py). Null value: slope, R2 and share of
-the permuted predictions. Range: R2 to 1, with no lower bound where predictions are worse than none; share 0 to 1; slope without bounds.
+observed on predicted, 1 where the list tells the truth (segcompass/claims/battery.py), and the share of edits within a tolerance
+(segcompass/reporting/calibration.py). Null value: slope, R2 and share of the permuted predictions. Range: R2 to 1, with no lower bound
+where predictions are worse than none; share 0 to 1; slope without bounds.
 Source: the project's definition; completeness of attributions (Sundararajan et al., 2017); calibration by slope (Cox, 1958).
 """
 

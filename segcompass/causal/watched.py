@@ -101,11 +101,5 @@ class Watched:
         ]
 
 
-def iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two masks, bool [height, width]; 1 where both are empty."""
-    union = np.logical_or(a, b).sum()
-    return float(np.logical_and(a, b).sum() / union) if union else 1.0
-
-
 def _mean(values: Tensor, where: Tensor) -> Tensor:
     return (values * where).sum((1, 2)) / where.sum((1, 2)).clamp(min=1)

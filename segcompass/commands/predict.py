@@ -16,7 +16,7 @@ from segcompass.explain.picture import save_mask
 from segcompass.joint.inference import Prediction
 from segcompass.joint.stored_run import load_predictor, stored_run
 from segcompass.provenance.new_folder import new_folder
-from segcompass.reporting.figures.qualitative import PREDICTED, overlay
+from segcompass.reporting.figures.overlays import PREDICTED, overlay
 
 MARGIN = 1 << 20
 """Bytes that a prediction takes beside its overlay and masks, at most about."""

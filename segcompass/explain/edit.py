@@ -22,8 +22,8 @@ from torch import Tensor
 
 from segcompass.causal.chunk import Chunk
 from segcompass.causal.edits import KINDS, SampleCodes, aligned
+from segcompass.causal.overlap import iou
 from segcompass.causal.units import ConceptUnits
-from segcompass.causal.watched import iou
 from segcompass.errors import InputError
 from segcompass.explain.answered import Answered, concept_chunk, sample_codes
 from segcompass.joint.inference import Predictor

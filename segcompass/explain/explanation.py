@@ -29,9 +29,9 @@ from segcompass.causal.attribution import ablated_alone
 from segcompass.causal.chunk import Chunk
 from segcompass.causal.edits import KINDS, Edit, SampleCodes
 from segcompass.causal.estimands import spearman
+from segcompass.causal.overlap import iou
 from segcompass.causal.traceability import traceability
 from segcompass.causal.units import ConceptUnits
-from segcompass.causal.watched import iou
 from segcompass.explain.answered import Answered, concept_chunk
 from segcompass.explain.donors import Donor
 from segcompass.explain.path_shares import Paths, path_shares

@@ -39,6 +39,11 @@ class ConceptName:
         return self.auroc is not None and self.auroc >= PURE
 
     @property
+    def called(self) -> str:
+        """Value, or of a concept that is not pure its first word; empty where it has neither."""
+        return self.value if self.pure else "".join(self.words[:1])
+
+    @property
     def title(self) -> str:
         """Value and words, on one line; of a concept that is not pure the words come first."""
         seen = f"{self.value} ({self.attribute}, AUROC {self.auroc:.2f})" if self.auroc is not None else ""

@@ -16,11 +16,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from segcompass.backbone.token_types import OTHER
 from segcompass.causal.measurements import PATHS
+from segcompass.causal.overlap import iou
 from segcompass.causal.paths import ALL, CELLS, cell_reading
 from segcompass.causal.response import Pictures, Responding
 from segcompass.causal.shapley import shapley
 from segcompass.causal.token_pool import Answers, Encoding
-from segcompass.causal.watched import iou
 from segcompass.explain.answered import Answered, refuse_unreadable
 from segcompass.explain.donors import Donor
 from segcompass.joint.cached_answers import AnswerBatch

@@ -15,13 +15,11 @@ from segcompass.backbone.interface import Image
 from segcompass.explain.edit import Outcome
 from segcompass.explain.explanation import Carrying, Explanation, Slot
 from segcompass.explain.names import ConceptNames
-from segcompass.reporting.figures.qualitative import PREDICTED, heat_overlay, overlay
+from segcompass.reporting.figures.overlays import PREDICTED, heat_overlay, outline, overlay
 
 MAPS = 5
 """Concepts of a slot that a picture shows."""
 GAINED, LOST = (0, 158, 115), (213, 94, 0)
-OUTLINE = ("#000000", "#00e5ff")
-"""Of a mask on the image: a dark line below a light one, to be seen on every colour."""
 LEAST_SIDE = 240
 """Pixels of a picture's longer side at least; small ones are enlarged by whole numbers."""
 DPI = 100
@@ -38,7 +36,8 @@ def explanation_figure(found: Explanation, names: ConceptNames) -> Figure:
     answer = found.answer
     figure.suptitle(f"{_short(answer.instruction)}\n{_short(answer.thought)}", fontsize=9, x=0.01, ha="left", parse_math=False)
     for row, slot in zip(axes, slots, strict=True):
-        _outlined(row[0], answer.image, slot.mask, f"slot {slot.slot}\nconfidence {slot.confidence:.2f}")
+        _panel(row[0], answer.image, f"slot {slot.slot}\nconfidence {slot.confidence:.2f}")
+        outline(row[0], slot.mask)
         _panel(row[1], heat_overlay(answer.image, slot.heat), f"heat map\nscore {slot.score:.1f}")
         strongest = max((float(np.abs(one.effect).max()) for one in slot.carrying[:MAPS]), default=1.0)
         for axis, one in zip(row[2:], [*slot.carrying[:MAPS], *[None] * MAPS][:MAPS], strict=True):
@@ -78,9 +77,7 @@ def save_mask(mask: np.ndarray, path: Path) -> None:
 
 def caption(one: Carrying, names: ConceptNames) -> str:
     """Number, value or first word, and measured effect."""
-    name = names.of(one.concept)
-    called = name.value if name.pure else "".join(name.words[:1])
-    return f"{one.concept} {called[:16]}\nremoved: score {-one.score_fall:+.1f}, IoU {one.iou_after:.2f}"
+    return f"{one.concept} {names.of(one.concept).called[:16]}\nremoved: score {-one.score_fall:+.1f}, IoU {one.iou_after:.2f}"
 
 
 def effect_overlay(image: Image, effect: np.ndarray, strongest: float) -> Image:
@@ -133,13 +130,6 @@ def slot_pictures(found: Explanation, slot: Slot) -> Sequence[tuple[str, Image]]
         ("Mask, outlined", outline_overlay(image, slot.mask)),
         ("Heat map", heat_overlay(image, slot.heat)),
     )
-
-
-def _outlined(axis: Axes, image: Image, mask: np.ndarray, title: str) -> None:
-    _panel(axis, image, title)
-    if mask.any() and not mask.all():
-        for colour, width in zip(OUTLINE, (2.4, 1.2), strict=True):
-            axis.contour(mask, levels=[0.5], colors=[colour], linewidths=width)
 
 
 def _panel(axis: Axes, picture: Image, title: str) -> None:

@@ -6,9 +6,11 @@ f is formed from means (segcompass/causal/curve.py), as a ratio of sums over exp
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from segcompass.stats.crossed import Grid
+from segcompass.claims.evidence import SEEDS
+from segcompass.stats.crossed import Crossed, Grid
 
 COLUMNS = ["variant", "benchmark", "ablation", "edit", "way", "fraction", "f", "low", "high", "seeds", "images", "samples"]
 
@@ -29,6 +31,11 @@ def curve_points(measurements: pd.DataFrame, level: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def faithfulness(grid: Grid, score: np.ndarray, nothing: np.ndarray, everything: np.ndarray) -> Crossed:
+    """f of the expressions' scores [S, n] under an edit, without any concept and with all; it does not count one without either."""
+    return grid.ratio(score - nothing, everything - nothing, SEEDS)
+
+
 def _points(wide: pd.DataFrame, level: float) -> Iterator[tuple[Any, ...]]:
     for arm, measure, at in dict.fromkeys((str(column[0]), str(column[1]), str(column[2])) for column in wide.columns):
         edit, _, ablation = arm.partition("_")
@@ -37,7 +44,7 @@ def _points(wide: pd.DataFrame, level: float) -> Iterator[tuple[Any, ...]]:
         columns = [(arm, measure, at), ("all", "score", ""), (f"none_{ablation}", "score", "")]
         parts = pd.concat({name: wide[column] for name, column in zip(("score", "all", "none"), columns, strict=True)}, axis=1).dropna()
         score, everything, nothing = (parts[name].sort_index(axis=1).to_numpy(float).T for name in ("score", "all", "none"))
-        found = Grid(parts.index.get_level_values("image").to_numpy()).ratio(score - nothing, everything - nothing, "seeds")
+        found = faithfulness(Grid(parts.index.get_level_values("image").to_numpy()), score, nothing, everything)
         estimate = (found if len(score) > 1 else found.of_these_runs()).estimate(level)
         numbers = (round(number, 6) for number in (estimate.value, estimate.low, estimate.high))
         yield ablation, edit, measure.removesuffix("_score"), float(at), *numbers, len(score), estimate.images, estimate.samples

@@ -14,8 +14,13 @@ from segcompass.reporting.captions.read import caption, captioned
 from segcompass.reporting.table import UNKNOWN
 from segcompass.study.experiments import Run
 
-FIGURES = ("claims", "curves", "paths")
+FIGURES = ("claims", "pairs", "curves", "paths")
 """On the page, in its order."""
+ABSENT = {
+    "pairs": "No counterfactual pairs are shown. An embedded world has them, where `analysis.exchange` swaps concepts of the reference and"
+    " keeps examples; photographs have none."
+}
+"""What the page says in the place of a figure that was not drawn."""
 ORDER = ("supported", "refuted", "undecided", "invalid", NOT_TESTED)
 KINDS = {"interface": "interfaces", "signals": "policies"}
 ASKED = (
@@ -46,7 +51,7 @@ def front_page(study: str, runs: Sequence[Run], ledger: Mapping[str, pd.DataFram
         " verdicts come after correction within families. [Rules, reasons and numbers](claims/claims.md).",
         verdict_table(claims),
         trust_sentence(ledger["false_positives"], ledger["metric_audit"]),
-        *[shown(name) for name in FIGURES if (figures / f"{name}.pdf").is_file()],
+        *[shown(name) if (figures / f"{name}.pdf").is_file() else ABSENT.get(name, "") for name in FIGURES],
         "## How it was made",
         made_sentence(runs),
         "## Where everything is",

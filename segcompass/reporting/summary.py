@@ -19,13 +19,14 @@ FIGURES = (
     "purity",
     "frontier",
     "correlation",
+    "calibration",
     "qualitative",
     "interface",
     "training",
     "validation",
 )
 """In the page's order; `segcompass.reporting.front_page` shows the others."""
-COMPARISONS = ("bounds", "families", "reinforcement")
+COMPARISONS = ("bounds", "families", "reinforcement", "faithfulness")
 
 
 def details_page(

@@ -11,13 +11,15 @@ from typing import Any
 from segcompass.backbone.runtime import prepare_torch
 from segcompass.causal.cached_runs import CachedRuns
 from segcompass.causal.carriers import find_carriers
+from segcompass.causal.disentanglement import best_count
 from segcompass.causal.donors import Donors
+from segcompass.causal.examples import write_examples
 from segcompass.causal.measurements import Balance, Measurement, write_measurements
 from segcompass.causal.pair_runs import SIDES, PairRuns
 from segcompass.causal.paths import path_shares
 from segcompass.causal.response import Responding
 from segcompass.causal.sampling import round_images
-from segcompass.causal.swap import Swaps, best_count
+from segcompass.causal.swap import Swaps
 from segcompass.causal.thought_swap import ARMS, thought_swaps
 from segcompass.causal.token_pool import Encoding
 from segcompass.datasets.artefact import manifest, read_lines
@@ -48,7 +50,7 @@ NO_PAIRS = (
 
 
 def work(stage: Stage) -> None:
-    """Fills `measurements.csv` and `balance.csv`."""
+    """Fills `measurements.csv` and `balance.csv`, and of swaps `examples.json`."""
     settings = stage.params["exchange"]
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
     prepare_torch(stage.params["threads"], settings["seed"])
@@ -75,7 +77,7 @@ class Exchanges:
         self.responding = Responding(model, threshold)
 
     def swaps(self, balances: list[Balance]) -> Iterator[Measurement]:
-        """`swap`, whose balance is appended."""
+        """`swap`, whose balance is appended and whose examples are written."""
         counts, memory = self.settings["pairs"], self.settings["memory_mb"]
         encoding, runs = self._cached("pair-answers", "pair-images")
         samples = {(split, sample.sample_id): sample for _, split, sample in paired_samples(self.data, counts)}
@@ -89,7 +91,7 @@ class Exchanges:
         lengths = tokens.rows.detach().norm(dim=1)
         carriers = find_carriers(val, size)
         seed = self.settings["seed"]
-        choosing = Swaps(val, self.responding, encoding, carriers, lengths, seed)
+        choosing = Swaps(val, self.responding, encoding, carriers, lengths, seed, 0)
         count, scores = best_count(self.settings["concepts"], lambda k: choosing.disentanglement(k, size))
         self.stage.facts["concepts an attribute"] = count
         self.stage.facts["disentanglement on val"] = {str(k): round(score, 4) for k, score in scores.items()}
@@ -97,8 +99,9 @@ class Exchanges:
             row["scene_id"]: [item["visible"] for item in row["objects"]]
             for row in read_lines(self.data / "scenes" / "counterfactual_test.jsonl")
         }
-        swaps = Swaps(test, self.responding, encoding, carriers, lengths, seed)
+        swaps = Swaps(test, self.responding, encoding, carriers, lengths, seed, self.settings["examples"])
         yield from swaps.measure(count, size, scenes)
+        write_examples(swaps.examples, self.model.dictionary.features, self.stage.folder)
         balances += swaps.balance()
 
     def of_splits(self) -> Iterator[Measurement]:

@@ -1,5 +1,6 @@
-"""Draws the report's figures, each with the CSV it drew: effects of claims, path shares, active features (Figure 4), coverage (Figure 5),
-purity, the frontier, correlation (Figure 8), curves of necessity and sufficiency, qualitative samples, both trainings, validation."""
+"""Draws the report's figures, each with the CSV it drew: effects of claims, counterfactual pairs, path shares, calibration of read-outs,
+active features (Figure 4), coverage (Figure 5), purity, the frontier, correlation (Figure 8), curves of necessity and sufficiency,
+qualitative samples, both trainings, validation."""
 
 import json
 from functools import partial
@@ -7,15 +8,19 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from segcompass.causal.examples import read_examples
 from segcompass.causal.measurements import read_measurements
 from segcompass.datasets.artefact import manifest, sample_image
 from segcompass.datasets.masks import decode
 from segcompass.datasets.samples import read_samples
+from segcompass.explain.names import names_of
 from segcompass.protocols.records import read_records
-from segcompass.provenance.stage import Stage, run_stage
+from segcompass.provenance.stage import Stage, read_run, run_stage
+from segcompass.reporting.calibration import calibration_points
 from segcompass.reporting.captions.read import captioned
 from segcompass.reporting.concepts import ACTIVE, read_scores, sparse_only
 from segcompass.reporting.curves import curve_points
+from segcompass.reporting.figures.calibration import calibration_figure
 from segcompass.reporting.figures.claims import claims_figure, in_units
 from segcompass.reporting.figures.concepts import (
     active_features_figure,
@@ -26,6 +31,7 @@ from segcompass.reporting.figures.concepts import (
 )
 from segcompass.reporting.figures.correlation import correlation_figure
 from segcompass.reporting.figures.curves import curves_figure
+from segcompass.reporting.figures.pairs import pairs_figure
 from segcompass.reporting.figures.paths import paths_figure
 from segcompass.reporting.figures.qualitative import Example, qualitative_figure
 from segcompass.reporting.figures.save import keep_place, save_figure
@@ -38,6 +44,7 @@ from segcompass.reporting.figures.training import (
     validation_figure,
     validation_means,
 )
+from segcompass.reporting.pairs import pair_rows, shown_pairs
 from segcompass.reporting.paths import path_shares
 
 FLAGS = {
@@ -45,9 +52,9 @@ FLAGS = {
     "evaluate": "all artefacts of evaluate_interface and evaluate_joint; samples are shown from the first",
     "interface": "all artefacts of train_interface",
     "joint": "all artefacts of train_joint",
-    "intervene": "all artefacts of intervene; the first variant that reads concepts is drawn",
+    "intervene": "all artefacts of intervene; curves are drawn of the first variant that reads concepts",
     "correlate": "artefact of correlate",
-    "exchange": "all artefacts of exchange",
+    "exchange": "all artefacts of exchange; pairs are shown from the reference's first",
     "claims": "artefact of judge_claims",
     "sae": "all artefacts of train_sae",
     "concepts": "all artefacts of score_concepts",
@@ -57,8 +64,11 @@ FLAGS = {
 def work(stage: Stage) -> None:
     """Fills `<figure>.pdf`, `.png` and `.csv`."""
     _correlation(stage)
-    _curves(stage)
+    edited = read_measurements(stage.collections["intervene"])
+    _curves(stage, edited)
+    _calibration(stage, edited)
     _claims(stage)
+    _pairs(stage)
     _paths(stage)
     _qualitative(stage)
     reference = stage.params["references"]
@@ -115,9 +125,27 @@ def _paths(stage: Stage) -> None:
         save_figure(lambda: paths_figure(shares), shares, stage.folder, "paths")
 
 
-def _curves(stage: Stage) -> None:
+def _pairs(stage: Stage) -> None:
+    reference = stage.params["references"]["interface"]
+    runs = [folder for folder in stage.collections["exchange"] if read_run(folder)["wildcards"]["variant"] == reference]
+    examples, features = read_examples(runs[0]) if runs else ([], 0)
+    if examples:  # photographs have no pairs
+        named = next((folder for folder in stage.collections["concepts"] if folder.name == stage.params["dictionary"]), None)
+        pairs = shown_pairs(stage.inputs["data"], examples, names_of(named, features))
+        save_figure(lambda: pairs_figure(pairs), pair_rows(examples, pairs), stage.folder, "pairs")
+
+
+def _calibration(stage: Stage, measurements: pd.DataFrame) -> None:
+    readouts, settings = stage.params["readouts"], stage.params["report"]["calibration"]
+    level = stage.params["bootstrap"]["level"]
+    points = calibration_points(measurements, [variant for variant, _ in readouts], settings["bins"], settings["tolerance"], level)
+    if len(points):
+        save_figure(lambda: calibration_figure(points, readouts, settings["tolerance"]), points, stage.folder, "calibration")
+
+
+def _curves(stage: Stage, measurements: pd.DataFrame) -> None:
     """The CSV holds the points of every variant and ablation."""
-    points = curve_points(read_measurements(stage.collections["intervene"]), stage.params["bootstrap"]["level"])
+    points = curve_points(measurements, stage.params["bootstrap"]["level"])
     if len(points):  # interfaces that read words or references have none
         drawn = points[points["variant"] == points.loc[0, "variant"]]
         drawn = drawn[drawn["ablation"] == drawn["ablation"].iloc[0]]

@@ -1,4 +1,5 @@
-"""Writes the paper's tables, the numbers of Figure 6, what each variant trains, bounds, families of tests, and tables of the concept space.
+"""Writes the paper's tables, the numbers of Figure 6, what each variant trains, bounds, families of tests, areas of the curves of necessity
+and sufficiency, and tables of the concept space.
 
 Each as CSV, Markdown, LaTeX and HTML. Seconds per phase of training stand in `run.json`, because tables are the same bytes in every run.
 """
@@ -7,11 +8,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from segcompass.causal.measurements import read_measurements
 from segcompass.claims.contrasts import Contrasts, tested_expressions
 from segcompass.protocols.records import read_runs
 from segcompass.provenance.stage import Stage, read_run, run_stage
 from segcompass.reporting import comparisons, tables
 from segcompass.reporting.concepts import read_scores
+from segcompass.reporting.faithfulness import faithfulness_table
 from segcompass.reporting.metrics import over_seeds, run_metrics
 from segcompass.reporting.phases import phase_shares
 from segcompass.stats.families import result_table
@@ -20,6 +23,7 @@ FLAGS = {
     "evaluate": "all artefacts of evaluate_interface and evaluate_joint",
     "interface": "all artefacts of train_interface",
     "joint": "all artefacts of train_joint",
+    "intervene": "all artefacts of intervene",
     "sae": "all artefacts of train_sae but the sweep's",
     "concepts": "all artefacts of score_concepts",
 }
@@ -45,6 +49,7 @@ def work(stage: Stage) -> None:
     measures = {name: family["measure"] for name, family in params["families"].items()}
     made.append(comparisons.families_table(results, measures, level))
     made.append(comparisons.reinforcement(contrasts, [tuple(pair.split(" - ")) for pair in params["reinforcement"]], level))
+    made.append(faithfulness_table(read_measurements(stage.collections["intervene"]), level))
     made.append(tables.dictionaries(metrics))
     folders = stage.collections["concepts"]
     made += [tables.fidelity(read_scores(folders, "metrics")), tables.purity(read_scores(folders, "purity"))]

@@ -204,6 +204,15 @@ class AtlasSettings(Section):
     """Of what is drawn at random."""
 
 
+class CalibrationSettings(Section):
+    """What contributions predict of edits, against what is observed."""
+
+    bins: PositiveInt
+    """Of equally many edits, by what was predicted."""
+    tolerance: Annotated[float, Field(gt=0.0)]
+    """An edit counts as predicted where the error is at most this share of the score before it."""
+
+
 class ReportSettings(Section):
     """What the report shows."""
 
@@ -211,4 +220,5 @@ class ReportSettings(Section):
     """Rows of the qualitative figure."""
     qualitative_split: tuple[str, str]
     """Benchmark and split that the qualitative figure draws from."""
+    calibration: CalibrationSettings
     atlas: AtlasSettings

@@ -29,6 +29,8 @@ class ExchangeSettings(Section):
     """Intervention -> variants whose runs take part; a data root of photographs has no pairs, so `swap` is left out there."""
     pairs: PairCounts
     """Counterfactual pairs of `swap`."""
+    examples: Annotated[int, Field(ge=0)]
+    """Of `pairs.test`, of how many an attribute masks and concepts are kept for the report to show: the first ones, whatever they show."""
     concepts: list[PositiveInt]
     """k: how many concepts of an attribute are exchanged; of several the one with the best disentanglement on val is taken."""
     splits: dict[str, list[str]]

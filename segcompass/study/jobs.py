@@ -174,6 +174,12 @@ def intervened_runs(study: Study) -> list[Run]:
     return _edited(study, study.analysis.intervention.variants)
 
 
+def edited_readouts(study: Study) -> list[tuple[str, str]]:
+    """The first variant of each read-out whose codes, words or states the causal battery edits, and what it reads."""
+    readouts = {name: study.interface_variant(name).model.readout for name in study.analysis.intervention.variants}
+    return [(next(name for name in readouts if readouts[name] == readout), readout) for readout in dict.fromkeys(readouts.values())]
+
+
 def exchanged_runs(study: Study) -> list[Run]:
     """Every run that takes part in an exchange of codes, in the order of the experiment."""
     asked = {name for variants in study.analysis.exchange.variants.values() for name in variants}
@@ -340,8 +346,9 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
             return keys | {"experiments": described_experiments(study)} | {key: analysis[key] for key in ("families", "reinforcement")}
         case "make_figures":
             references = {name: study.experiment(name).reference for name in EXPERIMENTS}
-            report = {key: raw["report"][key] for key in ("qualitative_samples", "qualitative_split")}
+            report = {key: raw["report"][key] for key in ("qualitative_samples", "qualitative_split", "calibration")}
             drawn = {"report": report, "runs": runs, "saes": described_saes(study), "references": references}
+            drawn |= {"dictionary": atlas_sae(study), "readouts": edited_readouts(study)}
             return drawn | {"bootstrap": {"level": analysis["bootstrap"]["level"]}}
         case "make_atlas":
             return {

@@ -12,7 +12,6 @@ from segcompass.causal.composition import composition
 from segcompass.causal.curve import curve
 from segcompass.causal.dose import dose
 from segcompass.causal.edits import Mean, MeanCodes, Resample, Zero
-from segcompass.causal.estimands import calibration, faithfulness
 from segcompass.causal.sham import sham
 from segcompass.causal.tally import Tally
 from segcompass.causal.traceability import traceability
@@ -63,8 +62,6 @@ def test_a_curve_rises_with_the_planted_concepts_and_with_no_other(planted: Worl
     np.testing.assert_allclose(seen["matched_zero", two, "removed_score"], total - 1, **CLOSE)
     np.testing.assert_allclose(seen["matched_zero", two, "kept_score"], -1.0, **CLOSE)
     assert (seen["matched_zero", two, "removed_iou"] == 1).all()
-    f = faithfulness(seen["top_zero", two, "kept_score"], seen["none_zero", "", "score"], seen["all", "", "score"])
-    np.testing.assert_allclose(f, 1.0, **CLOSE)
 
 
 def test_mean_and_resample_put_the_baseline_in_the_place_of_what_is_removed(planted: World) -> None:
@@ -154,10 +151,9 @@ def test_what_is_listed_predicts_what_is_observed(planted: World) -> None:
     for arm, at in (("top", "1"), ("top", "2"), ("top", "6"), ("half", "")):
         for predicted, observed in (("predicted", "observed"), ("predicted_integrated", "observed"), ("predicted_mask", "observed_mask")):
             np.testing.assert_allclose(seen[arm, at, predicted], seen[arm, at, observed], **CLOSE)
-    told = calibration(seen["top", "2", "predicted"], seen["top", "2", "observed"], seen["whole", "", "score"], 0.01)
-    assert told.slope == pytest.approx(1, abs=1e-3) and told.r2 == pytest.approx(1, abs=1e-3) and told.share_within == 1
-    null = calibration(seen["top", "2", "predicted_permuted"], seen["top", "2", "observed"], seen["whole", "", "score"], 0.01)
-    assert null.share_within < 0.3 and null.r2 < 0
+    observed = seen["top", "2", "observed"]
+    error, spread = ((values**2).sum() for values in (observed - seen["top", "2", "predicted_permuted"], observed - observed.mean()))
+    assert error > spread, "permuted contributions predict worse than the mean"
 
 
 def test_the_sham_is_exactly_nothing(planted: World) -> None:

@@ -4,6 +4,7 @@ Concepts 0, 2 and 6 light the left half, 1 and 3 the right one. Two pairs an att
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,16 @@ import torch
 
 from segcompass.backbone.token_types import INSTRUCTION, THOUGHT
 from segcompass.causal.carriers import find_carriers, joined, spanned
+from segcompass.causal.disentanglement import best_count
+from segcompass.causal.examples import SwapExample, read_examples, write_examples
 from segcompass.causal.measurements import Measurement
 from segcompass.causal.pair_runs import PairRuns
 from segcompass.causal.response import Responding
-from segcompass.causal.swap import OTHER_ARMS, OWN_ARMS, Swaps, best_count
+from segcompass.causal.swap import OTHER_ARMS, OWN_ARMS, Swaps
 from segcompass.causal.swap_controls import PairDifference, matched_in_mass
 from segcompass.datasets.masks import encode
 from segcompass.datasets.pairs import CounterfactualPair, Kind, Side
+from segcompass.errors import InputError
 from tests.causal.planted_answers import CONCEPTS, LEFT, RIGHT, PlantedModel, PlantedRuns, Written, sample
 
 MAPS = {0: LEFT, 1: RIGHT, 2: LEFT, 3: RIGHT, 6: LEFT}
@@ -67,11 +71,11 @@ def paired(split: str, offset: float) -> PairRuns:
     return PairRuns(split, rows, samples, PlantedRuns(written, offset))  # type: ignore[arg-type]
 
 
-def swaps(model: PlantedModel, offset: float = 0.0, split: str = "test") -> Swaps:
+def swaps(model: PlantedModel, offset: float = 0.0, split: str = "test", kept: int = 0) -> Swaps:
     pairs = paired(split, offset)
     carriers = find_carriers(paired("val", offset), 2)
     encoding = pairs.runs.encoding  # type: ignore[attr-defined]
-    return Swaps(pairs, Responding(model, 0.5), encoding, carriers, torch.ones(CONCEPTS), 0)  # type: ignore[arg-type]
+    return Swaps(pairs, Responding(model, 0.5), encoding, carriers, torch.ones(CONCEPTS), 0, kept)  # type: ignore[arg-type]
 
 
 def measured(model: PlantedModel, count: int = 2, offset: float = 0.0) -> pd.DataFrame:
@@ -196,3 +200,26 @@ def test_sides_of_unequal_length_are_refused() -> None:
     pairs = PairRuns("test", rows, {}, PlantedRuns(written))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="colour_0, cause, have 2 and 3 tokens"):
         next(pairs.chunks("colour", "cause", 2)).tokens("thought")
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e-3], ids=["sparse", "dense"])
+def test_examples_show_the_first_pairs_of_each_attribute(offset: float, tmp_path: Path) -> None:
+    """The first pair's first side names the left object; the thoughts of its sides differ in the value's word and in words 4 and 5."""
+    battery = swaps(READER, offset, kept=1)
+    list(battery.measure(2, 2, SCENES))
+    write_examples(battery.examples, CONCEPTS, tmp_path)
+    found, features = read_examples(tmp_path)
+    assert found == battery.examples and features == CONCEPTS
+    for one, (attribute, named) in zip(found, NAMED.items(), strict=True):
+        name = f"test {attribute}_0"
+        assert one == SwapExample(
+            *(f"{attribute}_0", attribute, f"counterfactual_{attribute}", "test", (f"{attribute} u", f"{attribute} v")),
+            *(f"{name} 0 cause", f"{name} 1 cause", f"{name} 0 cause expected"),
+            encode(LEFT),
+            {"attribute": encode(RIGHT), "matched": encode(LEFT)},
+            {"attribute": list(named), "matched": [4, 5]},
+        )
+    assert read_examples(tmp_path / "none") == ([], 0)
+    (tmp_path / "examples.json").write_text('{"features": 8, "examples": [{}]}')
+    with pytest.raises(InputError, match="holds no examples of swaps"):
+        read_examples(tmp_path)

@@ -6,10 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from segcompass.causal.examples import ARMS, read_examples
 from segcompass.causal.measurements import BALANCE, COLUMNS
+from segcompass.causal.overlap import iou
 from segcompass.causal.swap import OTHER_ARMS, OWN_ARMS, STAY_ARMS
 from segcompass.datasets.artefact import evaluated_samples
-from segcompass.datasets.pairs import exchanged_pairs
+from segcompass.datasets.masks import decode
+from segcompass.datasets.pairs import exchanged_pairs, paired_samples
 from segcompass.provenance.stage import Stage
 from segcompass.stages import exchange
 from segcompass.study.jobs import Job, stage_params
@@ -53,6 +56,26 @@ def test_every_pair_has_every_arm(ran: tuple[Stage, pd.DataFrame], artefacts: Pa
     assert stage.facts["concepts an attribute"] in (1, 2) and set(stage.facts["disentanglement on val"]) == {"1", "2"}
 
 
+def test_examples_hold_the_masks_that_are_measured(ran: tuple[Stage, pd.DataFrame], artefacts: Path) -> None:
+    """The first pair of each attribute: its IoU after an exchange less that before it, and whether the mask went to the other target."""
+    stage, rows = ran
+    examples, features = read_examples(stage.folder)
+    pairs = exchanged_pairs(artefacts / "data", "test", 1)
+    assert [one.pair for one in examples] == [pair.pair for pair in pairs if pair.kind == "cause"] and len(examples) == 5
+    targets = {sample.sample_id: decode(sample.target) for _, _, sample in paired_samples(artefacts / "data", {"test": 1})}
+    measured = rows.set_index(["arm", "at", "measure", "sample_id"])["value"]
+    for one in examples:
+        before, own, expected = decode(one.before), targets[one.edited], targets[one.expected]
+        for arm in ARMS:
+            mask, place = decode(one.after[arm]), (one.attribute, one.edited)
+            change = iou(mask, expected) - iou(before, expected)
+            assert measured[arm, place[0], "cause_iou", place[1]] == pytest.approx(change, abs=1e-6)
+            assert measured[arm, place[0], "cause", place[1]] == float(iou(mask, expected) > iou(mask, own))
+        assert len(one.concepts["attribute"]) <= stage.facts["concepts an attribute"]
+        assert not set(one.concepts["attribute"]) & set(one.concepts["matched"])
+        assert all(0 <= concept < features for concepts in one.concepts.values() for concept in concepts)
+
+
 def test_thoughts_and_paths_are_measured_on_samples_of_the_splits(ran: tuple[Stage, pd.DataFrame], artefacts: Path) -> None:
     _, rows = ran
     settings = micro_study().analysis.exchange
@@ -86,7 +109,7 @@ def test_balances_are_those_of_the_matched_concepts(ran: tuple[Stage, pd.DataFra
 
 def test_a_second_run_has_the_same_bytes(ran: tuple[Stage, pd.DataFrame], artefacts: Path, tmp_path: Path) -> None:
     stage = run_job(exchange.work, JOB, tmp_path / "out", inputs(artefacts))
-    for name in ("measurements.csv", "balance.csv"):
+    for name in ("measurements.csv", "balance.csv", "examples.json"):
         assert (stage.folder / name).read_bytes() == (ran[0].folder / name).read_bytes()
 
 
@@ -100,4 +123,5 @@ def test_photographs_leave_the_swaps_out_and_say_so(artefacts: Path, tmp_path: P
     stage = run_job(exchange.work, JOB, tmp_path / "out", given, exchange=settings)
     rows = pd.read_csv(stage.folder / "measurements.csv")
     assert set(rows["intervention"]) == {"thought_swap", "paths"}
+    assert read_examples(stage.folder) == ([], 0)
     assert "no counterfactual pairs" in stage.facts["swap"] and "photographs" in stage.facts["swap"]

@@ -11,8 +11,10 @@ import pytest
 
 from segcompass.protocols.records import COLUMNS
 from segcompass.reporting import comparisons, tables
+from segcompass.reporting.calibration import calibration_points
 from segcompass.reporting.captions.read import captioned
 from segcompass.reporting.concepts import blind_sentence, purity_sentence, sparse_only
+from segcompass.reporting.figures.calibration import calibration_figure
 from segcompass.reporting.figures.claims import claims_figure, in_units
 from segcompass.reporting.figures.concepts import (
     active_features_figure,
@@ -23,7 +25,9 @@ from segcompass.reporting.figures.concepts import (
 )
 from segcompass.reporting.figures.correlation import correlation_figure
 from segcompass.reporting.figures.curves import curves_figure
-from segcompass.reporting.figures.qualitative import Example, heat_overlay, overlay, qualitative_figure
+from segcompass.reporting.figures.overlays import heat_overlay, overlay
+from segcompass.reporting.figures.pairs import Outcome, Pair, Side, pairs_figure
+from segcompass.reporting.figures.qualitative import Example, qualitative_figure
 from segcompass.reporting.figures.save import save_figure
 from segcompass.reporting.figures.training import (
     INTERFACE_PANELS,
@@ -42,6 +46,7 @@ from segcompass.reporting.palette import colours
 from segcompass.reporting.phases import phase_shares
 from segcompass.reporting.summary import correlation_sentence, curve_sentences, shown_figures
 from segcompass.reporting.table import UNKNOWN, Table, Value
+from tests.reporting.test_calibration import measured as traced_edits
 
 BOOTSTRAP = {"samples": 200, "level": 0.95, "seed": 0}
 
@@ -207,6 +212,9 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
     shown = scores["purity"][(scores["purity"]["metric"] == "auroc") & (scores["purity"]["value"] != "(mean)")]
     active = scores["metrics"][scores["metrics"]["metric"] == "l0"]
     points = frontier_points(HELD_OUT, SAES)
+    outcome = Outcome(mask, 0.5, 0.25, ["1 red", "2"])
+    pair = Pair("colour", ("red", "$blue"), Side(image, "the $ring", "red"), Side(image, "it", "blue"), ~mask, outcome, outcome, outcome)
+    traced = calibration_points(traced_edits(), ["reference"], 2, 0.1, 0.95)
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         save_figure(lambda: correlation_figure(samples, correlations), samples, folder, "correlation")
@@ -219,8 +227,10 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
         save_figure(lambda: training_figure(drawn, "full"), drawn, folder, "training")
         save_figure(lambda: validation_figure(validated, "full"), validated, folder, "validation")
         save_figure(lambda: qualitative_figure([example]), samples, folder, "qualitative")
+        save_figure(lambda: pairs_figure([pair, pair]), samples, folder, "pairs")
+        save_figure(lambda: calibration_figure(traced, [("reference", "concepts")], 0.1), traced, folder, "calibration")
     names = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert len(names) == 30
+    assert len(names) == 36
     assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in names)
     assert pd.read_csv(tmp_path / "a" / "correlation.csv").equals(pd.read_csv(tmp_path / "b" / "correlation.csv"))
 
@@ -369,6 +379,10 @@ def test_the_front_page_says_all_verdicts_and_where_the_rest_is(tmp_path: Path) 
     assert "Of 2 claims: 1 supported, 1 not tested." in page
     assert re.search(r"\| A is better +\| \*\*supported\*\* +\| 0.100 \[0.050, 0.150\] +\| 0.000 \[-0.010, 0.010\] +\| Table 4 +\|", page)
     assert "finds an effect in 2.0 % of 100 twins" in page and "Of 1 metrics that decide claims 1 failed" in page
+    assert "![pairs]" not in page and "No counterfactual pairs are shown" in page and "photographs have none" in page
+    (tmp_path / "pairs.pdf").touch()
+    page = front_page("tiny", runs, LEDGER, tmp_path)
+    assert "![pairs](figures/pairs.png)" in page and "No counterfactual pairs" not in page
     assert "![claims]" in page and "![paths]" not in page and "[training](figures/training.png)" in page
     assert "2 interfaces (1 variants)" in page and all(f"](tables/{name}.md)" in page for name in captioned("table"))
 

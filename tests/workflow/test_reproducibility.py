@@ -7,8 +7,10 @@ import subprocess
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from segcompass.datasets.splits import COUNTERFACTUALS
 from segcompass.reporting.captions.read import caption, captioned
 from segcompass.study.jobs import ARTEFACTS
 from tests.workflow.project import BIN, ROOT, command, copy_project, edit, planned
@@ -81,6 +83,18 @@ def test_the_report_page_is_one_file(whole: Path) -> None:
         for name in captioned(kind):
             assert f"{name}.{ending}" in text and caption(kind, name).split("`")[0].split("'")[0][:40] in text, name
     assert "frozen into" in text, "the workflow's description"
+
+
+def test_the_front_page_shows_what_was_exchanged_between_pairs(whole: Path) -> None:
+    """The first pair of each attribute: the mask before and after two exchanges; beside it the areas and the calibration of the battery."""
+    report = whole / "reports" / "default"
+    assert "![pairs](figures/pairs.png)" in (report / "summary.md").read_text(encoding="utf-8")
+    drawn = pd.read_csv(report / "figures" / "pairs.csv")
+    masks = {str(name): list(part["mask"]) for name, part in drawn.groupby("attribute")}
+    assert masks == {name: ["before", "attribute", "matched"] for name in COUNTERFACTUALS}
+    areas = pd.read_csv(report / "tables" / "faithfulness.csv")
+    assert set(areas["row"]) == {f"reference, {name}, {way}" for name in ("zero", "mean", "resample") for way in ("kept", "removed")}
+    assert (report / "figures" / "calibration.pdf").is_file()
 
 
 def test_a_report_from_artefacts_that_disagree_is_refused(whole: Path) -> None:

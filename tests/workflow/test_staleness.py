@@ -67,8 +67,10 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
         ("qualitative_samples: 4", "qualitative_samples: 3", {"make_figures", "write_summary"}),
         ("permutations: 999", "permutations: 998", {"correlate"} | JUDGED),
         ("alpha: 0.05", "alpha: 0.01", JUDGED),
-        ("    sham: 8", "    sham: 6", EDITED | JUDGED | ATLAS),
+        ("    sham: 8", "    sham: 6", EDITED | JUDGED | {"make_tables"} | ATLAS),
         ("    samples: 16", "    samples: 12", EXCHANGED | JUDGED | ATLAS),
+        ("    examples: 1", "    examples: 2", EXCHANGED | JUDGED | ATLAS),
+        ("tolerance: 0.1}", "tolerance: 0.2}", {"make_figures", "write_summary"}),
         ("pairs: {val: 4", "pairs: {val: 3", EXCHANGED | PAIRED | JUDGED | ATLAS),
         ("coverage_fraction: 0.1", "coverage_fraction: 0.2", EVALUATED | REPORT),
         (

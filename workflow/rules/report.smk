@@ -31,6 +31,7 @@ rule make_tables:
         evaluate=of_runs(EVALUATE, every_run),
         interface=of_experiment(TRAIN, "interface"),
         joint=of_experiment(TRAIN, "signals"),
+        intervene=of_runs(INTERVENE, intervened_runs),
         sae=every_sae,
         concepts=every_score,
     output:
@@ -50,7 +51,8 @@ rule make_tables:
         out=artefact("make_tables"),
     shell:
         "python -m segcompass.stages.make_tables --params {input.params} --evaluate {input.evaluate}"
-        " --interface {input.interface} --joint {input.joint} --sae {input.sae} --concepts {input.concepts} --out {params.out} > {log} 2>&1"
+        " --interface {input.interface} --joint {input.joint} --intervene {input.intervene} --sae {input.sae}"
+        " --concepts {input.concepts} --out {params.out} > {log} 2>&1"
 
 
 rule make_figures:

@@ -7,9 +7,8 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image as PilImage
 
-TRUTH, PREDICTED = (0, 158, 115), (213, 94, 0)
+from segcompass.reporting.figures.overlays import PREDICTED, TRUTH, heat_overlay, overlay
 
 
 @dataclass(frozen=True)
@@ -49,23 +48,6 @@ def qualitative_figure(examples: list[Example]) -> Figure:
         row[4].set_title("thought", loc="left", fontsize=8)
         _bare(row[4])
     return figure
-
-
-def overlay(image: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """The image in grey with the mask's pixels tinted: uint8 [height, width, 3]."""
-    grey = np.repeat(image.mean(2, keepdims=True), 3, 2)
-    grey[mask] = 0.35 * grey[mask] + 0.65 * np.array(colour)
-    return grey.astype(np.uint8)
-
-
-def heat_overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """The image darkened where the heat map [m, m] is low; the map's padding (right, bottom) is cut off."""
-    height, width = image.shape[:2]
-    square = max(height, width)
-    full = PilImage.fromarray(heat.astype(np.float32)).resize((square, square), PilImage.Resampling.BILINEAR)
-    seen = np.asarray(full)[:height, :width, None]
-    colours = pyplot.get_cmap("inferno")(seen[..., 0].clip(0, 1))[..., :3] * 255
-    return (0.35 * image + 0.65 * colours).astype(np.uint8)
 
 
 def _bare(axis: Axes) -> None:
