@@ -10,13 +10,12 @@ from segcompass.datasets.images import read_image
 from segcompass.datasets.samples import checked_text
 from segcompass.errors import InputError, shown
 from segcompass.explain.answered import Answered, answered, concept_tokens
-from segcompass.explain.carriers import attributes, carriers, concepts_an_attribute
+from segcompass.explain.carriers import carrying
 from segcompass.explain.described import edit_json
-from segcompass.explain.edit import EditedCodes, Outcome, Setting, Swap, codes_of, edit, edited_codes, other_words
+from segcompass.explain.edit import Editable, EditedCodes, Outcome, Setting, Swap, codes_of, edited_codes, other_words
 from segcompass.explain.names import ConceptNames, names_of
 from segcompass.explain.picture import edit_figure, save, save_mask
-from segcompass.joint.inference import Predictor
-from segcompass.joint.stored_run import StoredRun, load_predictor, stored_run
+from segcompass.joint.stored_run import load_predictor, stored_run
 from segcompass.provenance.new_folder import new_folder
 
 MARGIN = 4 << 20
@@ -59,21 +58,20 @@ def run(arguments: argparse.Namespace) -> int:
         threshold = concept_tokens(predictor.interface_model).threshold
         names = names_of(stored.names, predictor.interface_model.dictionary.features)
         chosen = [(names.find(setting.name, "--set"), setting) for setting in settings]
-        carrying = _carrying(stored, predictor, names, arguments.attribute) if arguments.attribute else None
+        taken = carrying(stored, predictor, names, arguments.attribute) if arguments.attribute else None
         own = answered(predictor, images[0], arguments.instruction, arguments.thought)
         if settings or arguments.swap_from:
             swap = None
             if arguments.swap_from:
                 other = answered(predictor, images[1], arguments.swap_from[1], arguments.swap_thought, "--swap-from", "--swap-thought")
-                swap = Swap(codes_of(predictor, other), carrying)
-            codes = edited_codes(codes_of(predictor, own), swap, chosen, arguments.on, threshold)
-            answer, outcome = own, edit(predictor, own, codes)
+                swap = Swap(codes_of(predictor, other), taken)
+            editable = Editable(predictor, own)
+            codes = edited_codes(editable.codes, swap, chosen, arguments.on, threshold)
+            answer, outcome = own, editable.edited(codes)
         else:
             answer, codes = answered(predictor, images[0], arguments.instruction), None
             outcome = other_words(predictor, answer, own)
-        facts = {"run": stored.described(), "instruction": arguments.instruction, "answer": answer.text} | _asked(
-            arguments, chosen, carrying
-        )
+        facts = {"run": stored.described(), "instruction": arguments.instruction, "answer": answer.text} | _asked(arguments, chosen, taken)
         (folder / "edit.json").write_text(json.dumps(edit_json(outcome, codes, names, facts), indent=1) + "\n", encoding="utf-8")
         save(edit_figure(images[0], outcome, f"{arguments.instruction}: {answer.thought}"), folder / "edit.png")
         save_mask(outcome.mask_before, folder / "before.png")
@@ -92,25 +90,12 @@ def _refuse_idle(arguments: argparse.Namespace) -> None:
             raise InputError(None, f"--{flag.replace('_', '-')}", "does nothing without --swap-from IMAGE INSTRUCTION; give both")
 
 
-def _carrying(stored: StoredRun, predictor: Predictor, names: ConceptNames, attribute: str) -> list[int]:
-    """The concepts that carry an attribute, from the shipped names or found in the run's study."""
-    known = list(names.carriers) if stored.study is None else attributes(stored.study / "data")
-    if attribute not in known:
-        advice = (
-            f"choose from {', '.join(known)}" if known else "its data have no counterfactual pairs, so leave the flag out or --set concepts"
-        )
-        raise InputError(None, "--attribute", f"is `{attribute[:40]}`, of which this run knows no concepts; {advice}")
-    if stored.study is None:
-        return names.carriers[attribute]
-    return carriers(predictor, stored.study / "data", attribute, concepts_an_attribute(stored.study))
-
-
-def _asked(arguments: argparse.Namespace, chosen: list[tuple[list[int], Setting]], carrying: list[int] | None) -> dict[str, Any]:
+def _asked(arguments: argparse.Namespace, chosen: list[tuple[list[int], Setting]], taken: list[int] | None) -> dict[str, Any]:
     settings = [{"name": one.name, "concepts": ids, "number": one.number, "scaled": one.scaled} for ids, one in chosen]
     swap = None
     if arguments.swap_from:
         image, instruction = arguments.swap_from
-        swap = {"image": Path(image).name, "instruction": instruction, "attribute": arguments.attribute, "concepts": carrying}
+        swap = {"image": Path(image).name, "instruction": instruction, "attribute": arguments.attribute, "concepts": taken}
     return {"settings": settings, "swap": swap, "thought": arguments.thought, "on": arguments.on}
 
 

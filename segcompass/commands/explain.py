@@ -14,7 +14,6 @@ from segcompass.explain.explanation import LISTED, Explanation, Slot, explain, u
 from segcompass.explain.names import ConceptNames, names_of
 from segcompass.explain.page import PATH_NAMES, page
 from segcompass.explain.picture import explanation_figure, save
-from segcompass.joint.inference import Prediction
 from segcompass.joint.stored_run import load_predictor, stored_run
 from segcompass.provenance.new_folder import new_folder
 
@@ -51,19 +50,10 @@ def run(arguments: argparse.Namespace) -> int:
         if whole:
             save(explanation_figure(found, names), folder / "explanation.png")
         if arguments.html:
-            (folder / "explanation.html").write_text(page(found, names, stored.name, decided(answer.prediction)), encoding="utf-8")
+            (folder / "explanation.html").write_text(page(found, names, stored.name), encoding="utf-8")
     _print(found, names)
     print(f"files in {arguments.out}")
     return 0
-
-
-def decided(prediction: Prediction) -> str:
-    """What a run decided, in words."""
-    if prediction.status != "ok":
-        return f"the answer breaks the form ({prediction.status}), so nothing is predicted"
-    if prediction.no_target:
-        return "no target"
-    return f"{int(prediction.mask.sum())} of {prediction.mask.size} pixels"
 
 
 def _print(found: Explanation, names: ConceptNames) -> None:
@@ -71,7 +61,7 @@ def _print(found: Explanation, names: ConceptNames) -> None:
     if answer.reading.unknown:
         print(f"words that the model does not know, and read as unknown: {', '.join(map(repr, answer.reading.unknown))}")
     print(f"thought: {shown(answer.thought) or '(none)'}")
-    print(decided(answer.prediction))
+    print(answer.decision)
     for slot in found.slots:
         _print_slot(slot, names)
     if found.traced:

@@ -46,6 +46,15 @@ class Answered:
         """The words of the thought."""
         return self.text.partition("</think>")[0].replace("<think>", "").strip()
 
+    @property
+    def decision(self) -> str:
+        """What the run decided, in words."""
+        if self.prediction.status != "ok":
+            return f"the answer breaks the form ({self.prediction.status}), so nothing is predicted"
+        if self.prediction.no_target:
+            return "no target"
+        return f"{int(self.prediction.mask.sum())} of {self.prediction.mask.size} pixels"
+
 
 def answered(
     predictor: Predictor,

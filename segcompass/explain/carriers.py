@@ -14,7 +14,10 @@ from segcompass.causal.carriers import moved
 from segcompass.datasets.artefact import gold_thoughts, manifest, sample_image
 from segcompass.datasets.pairs import CounterfactualPair, exchanged_pairs
 from segcompass.datasets.samples import read_samples
+from segcompass.errors import InputError
+from segcompass.explain.names import ConceptNames
 from segcompass.joint.inference import Predictor
+from segcompass.joint.stored_run import StoredRun
 from segcompass.provenance.stage import read_run
 
 PAIRS = 20
@@ -29,6 +32,28 @@ def attributes(data: Path) -> list[str]:
     if not (data / "pairs" / "val.jsonl").is_file():
         return []
     return list(dict.fromkeys(pair.attribute for pair in exchanged_pairs(data, "val", 1)))
+
+
+def known_attributes(stored: StoredRun, names: ConceptNames) -> list[str]:
+    """Attributes of which a run knows the concepts that carry them: shipped with it, or to be found on its study's pairs."""
+    return list(names.carriers) if stored.study is None else attributes(stored.study / "data")
+
+
+def carrying(stored: StoredRun, predictor: Predictor, names: ConceptNames, attribute: str, field: str = "--attribute") -> list[int]:
+    """The concepts that carry an attribute, from the shipped names or found in the run's study; `field` is what the user calls it.
+
+    Raises:
+        InputError: the run knows none.
+    """
+    known = known_attributes(stored, names)
+    if attribute not in known:
+        advice = (
+            f"choose from {', '.join(known)}" if known else "its data have no counterfactual pairs, so leave the flag out or --set concepts"
+        )
+        raise InputError(None, field, f"is `{attribute[:40]}`, of which this run knows no concepts; {advice}")
+    if stored.study is None:
+        return names.carriers[attribute]
+    return carriers(predictor, stored.study / "data", attribute, concepts_an_attribute(stored.study))
 
 
 def carriers(predictor: Predictor, data: Path, attribute: str, count: int) -> list[int]:

@@ -15,12 +15,12 @@ Shape letters: T tokens, T' tokens of the other answer, u edited concepts, R row
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from segcompass.causal.chunk import Chunk
 from segcompass.causal.edits import KINDS, SampleCodes, aligned
 from segcompass.causal.overlap import iou
 from segcompass.causal.units import ConceptUnits
@@ -165,44 +165,68 @@ class Outcome:
         return iou(self.mask_before, self.mask_after)
 
 
-def edit(predictor: Predictor, answer: Answered, codes: EditedCodes) -> Outcome:
-    """Looks at an answer before and after its codes are edited.
+class Editable:
+    """An answer that is edited, perhaps again and again: what no edit changes (keys, masks and gradients before it) is computed once."""
 
-    Raises:
-        InputError: what comes out is not finite.
-    """
-    chunk = concept_chunk(predictor.interface_model, answer)
-    units, watched = chunk.units, chunk.watched
-    assert isinstance(units, ConceptUnits)
-    sham, after = (_with(chunk, units, replace(codes, new=new)) for new in (codes.old, codes.new))
-    with torch.no_grad():
-        heat = watched.heat(after)
-        logits = watched.mask_logits(heat)
-        refuse_unfinite({"mask logits": logits}, None, "the edit is too strong for the run; take smaller values")
-        score = float(chunk.score.mean())
-        observed = float((watched.score(heat) - chunk.score).mean())
-        observed_mask = float((watched.score(logits) - watched.score(watched.before)).mean())
-        same = watched.mask_logits(watched.heat(sham))
-        confidences = watched.confidences(
-            replace(after, **{name: getattr(after, name)[:1] for name in ("tokens", "read", "thought", "references")})
-        )[0]
-    difference = after.tokens - units.whole.tokens
-    predicted = float((chunk.gradient(1.0) * difference).sum() / len(answer.slots))
-    predicted_mask = float((chunk.gradient(1.0, chunk.mask_response) * difference).sum() / len(answer.slots))
-    differing = int((same.view(torch.int32) != watched.before.view(torch.int32)).sum())
-    return Outcome(
-        slots=answer.slots,
-        mask_before=chunk.targets[0],
-        mask_after=watched.unions(logits)[0],
-        confidences_after=confidences.tolist(),
-        slots_after=confident_slots(confidences.tolist(), predictor.confidence_threshold),
-        score=score,
-        observed=observed,
-        predicted=predicted,
-        observed_mask=observed_mask,
-        predicted_mask=predicted_mask,
-        sham=(differing, same.numel()),
-    )
+    def __init__(self, predictor: Predictor, answer: Answered) -> None:
+        """Lays an answer of a run out.
+
+        Raises:
+            InputError: the run reads no concepts.
+        """
+        self.answer, self._threshold = answer, predictor.confidence_threshold
+        self.chunk = concept_chunk(predictor.interface_model, answer)
+        units = self.chunk.units
+        assert isinstance(units, ConceptUnits)
+        self._units = units
+        (self.codes,) = units.samples
+        """Codes that edits change."""
+
+    @cached_property
+    def _gradients(self) -> tuple[Tensor, Tensor]:
+        """Of the score, and of the same of SAM's mask logits, with respect to the tokens [R, T, q]."""
+        return self.chunk.gradient(1.0), self.chunk.gradient(1.0, self.chunk.mask_response)
+
+    def edited(self, codes: EditedCodes) -> Outcome:
+        """Looks at the answer before and after its codes are edited.
+
+        Raises:
+            InputError: what comes out is not finite.
+        """
+        chunk, watched = self.chunk, self.chunk.watched
+        sham, after = (self._with(replace(codes, new=new)) for new in (codes.old, codes.new))
+        with torch.no_grad():
+            heat = watched.heat(after)
+            logits = watched.mask_logits(heat)
+            refuse_unfinite({"mask logits": logits}, None, "the edit is too strong for the run; take smaller values")
+            score = float(chunk.score.mean())
+            observed = float((watched.score(heat) - chunk.score).mean())
+            observed_mask = float((watched.score(logits) - watched.score(watched.before)).mean())
+            same = watched.mask_logits(watched.heat(sham))
+            confidences = watched.confidences(
+                replace(after, **{name: getattr(after, name)[:1] for name in ("tokens", "read", "thought", "references")})
+            )[0]
+        difference = after.tokens - self._units.whole.tokens
+        predicted, predicted_mask = (float((gradient * difference).sum() / len(self.answer.slots)) for gradient in self._gradients)
+        differing = int((same.view(torch.int32) != watched.before.view(torch.int32)).sum())
+        return Outcome(
+            slots=self.answer.slots,
+            mask_before=chunk.targets[0],
+            mask_after=watched.unions(logits)[0],
+            confidences_after=confidences.tolist(),
+            slots_after=confident_slots(confidences.tolist(), self._threshold),
+            score=score,
+            observed=observed,
+            predicted=predicted,
+            observed_mask=observed_mask,
+            predicted_mask=predicted_mask,
+            sham=(differing, same.numel()),
+        )
+
+    def _with(self, codes: EditedCodes) -> Shown:
+        """What is shown of every row with the edited codes."""
+        units = self._units
+        return units.with_tokens(units.whole.tokens - (codes.old - codes.new) @ units.rows[codes.concepts])
 
 
 def other_words(predictor: Predictor, before: Answered, after: Answered) -> Outcome:
@@ -228,11 +252,6 @@ def other_words(predictor: Predictor, before: Answered, after: Answered) -> Outc
 def codes_of(predictor: Predictor, answer: Answered) -> SampleCodes:
     """Codes that a swap takes, or an edit changes."""
     return sample_codes(predictor.interface_model, answer.thoughts)
-
-
-def _with(chunk: Chunk, units: ConceptUnits, codes: EditedCodes) -> Shown:
-    """What is shown of every row with the edited codes."""
-    return units.with_tokens(chunk.units.whole.tokens - (codes.old - codes.new) @ units.rows[codes.concepts])
 
 
 def _among(kinds: Tensor, names: Sequence[str]) -> Tensor:

@@ -188,6 +188,18 @@ def traced(chunk: Chunk, listed: int, sizes: Sequence[int], steps: int = STEPS) 
     return rows
 
 
+def removed_alone(chunk: Chunk) -> list[tuple[Tensor, np.ndarray]]:
+    """What removing a concept does to the score of each row's slot, measured.
+
+    Returns:
+        Of each row the places of the concepts that were removed, each alone, int64 [n] ascending, and the falls of the score [n].
+    """
+    assert isinstance(chunk.units, ConceptUnits)
+    tried = [torch.argsort(values.abs(), descending=True, stable=True)[:MEASURED].sort().values for values in chunk.gradients]
+    falls, _ = ablated_alone(chunk, chunk.units, [places.cpu().numpy() for places in tried], masks=False)
+    return list(zip(tried, falls, strict=True))
+
+
 @torch.no_grad()
 def _slot(predictor: Predictor, answer: Answered, slot: int, listed: int, paths: Paths | None) -> Slot:
     model, prediction = predictor.interface_model, answer.prediction
@@ -197,8 +209,7 @@ def _slot(predictor: Predictor, answer: Answered, slot: int, listed: int, paths:
     (codes,), gradient = units.samples, chunk.gradient(1.0)[0]
     of_tokens = codes.codes * (gradient @ units.rows[codes.concepts].T)
     contributions, integrated = of_tokens.sum(0), chunk.integrated(STEPS)[0]
-    tried = torch.argsort(contributions.abs(), descending=True, stable=True)[:MEASURED].sort().values
-    (falls,), _ = ablated_alone(chunk, units, [tried.cpu().numpy()], masks=False)
+    ((tried, falls),) = removed_alone(chunk)
     order = tried[torch.from_numpy(np.argsort(-np.abs(falls), kind="stable")[:listed].copy())]
     before = watched.heat(units.whole)
     carrying, together = [], []

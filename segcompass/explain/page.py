@@ -16,20 +16,18 @@ TEMPLATE = Path(__file__).with_name("page.html.j2")
 PATH_NAMES = {"visual": "visual codes", "instruction": "instruction codes", "thought": "thought codes", "reference": "reference state r_k"}
 
 
-def page(found: Explanation, names: ConceptNames, run: str, decision: str) -> str:
+def page(found: Explanation, names: ConceptNames, run: str) -> str:
     """The page.
 
     Args:
         found: the explanation.
         names: of its concepts.
         run: which run it is of.
-        decision: what the run decided, in words.
     """
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         answer=found.answer,
         run=run,
-        decision=decision,
         slots=[_slot(found, slot, names) for slot in found.slots],
         traced=found.traced,
         errors=found.errors(),

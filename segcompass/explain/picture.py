@@ -10,18 +10,23 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image as PilImage
+from scipy.ndimage import binary_dilation, binary_erosion
 
 from segcompass.backbone.interface import Image
 from segcompass.explain.edit import Outcome
 from segcompass.explain.explanation import Carrying, Explanation, Slot
 from segcompass.explain.names import ConceptNames
-from segcompass.reporting.figures.overlays import PREDICTED, heat_overlay, outline, overlay
+from segcompass.reporting.figures.overlays import OUTLINE, PREDICTED, heat_overlay, outline, overlay
 
 MAPS = 5
 """Concepts of a slot that a picture shows."""
 GAINED, LOST = (0, 158, 115), (213, 94, 0)
 LEAST_SIDE = 240
 """Pixels of a picture's longer side at least; small ones are enlarged by whole numbers."""
+LINE = 2
+"""Pixels of each of the two lines on a screen, the dark one around the mask, the light one within."""
+SCREEN = (384, 1024)
+"""The same of a picture that a browser scales, and at most; larger ones are scaled down before anything is drawn on them."""
 DPI = 100
 LONGEST = 150
 """Letters of a text in a figure."""
@@ -114,12 +119,25 @@ def patch_overlay(image: Image, boxes: np.ndarray, codes: np.ndarray) -> Image:
     return np.asarray(grey.clip(0, 255).astype(np.uint8))
 
 
+def on_screen(image: Image, mask: np.ndarray) -> Image:
+    """The image with a line around the mask, in a size that a browser shows: in a large photograph a line of one pixel would be lost."""
+    least, most = SCREEN
+    share = most / max(image.shape[:2])
+    if share < 1:
+        size = (max(1, round(image.shape[1] * share)), max(1, round(image.shape[0] * share)))
+        image = np.asarray(PilImage.fromarray(image).resize(size, PilImage.Resampling.BOX))
+        mask = np.asarray(PilImage.fromarray(mask.astype(np.uint8) * 255).resize(size, PilImage.Resampling.BOX)) > 127
+    found, mask = _enlarged(image, least), _enlarged(mask, least)
+    around, within = OUTLINE
+    found[binary_dilation(mask, iterations=LINE) & ~mask] = _rgb(around)
+    found[mask & ~binary_erosion(mask, iterations=LINE)] = _rgb(within)
+    return found
+
+
 def png(image: Image) -> bytes:
     """As a PNG file, small pictures enlarged by a whole number."""
-    scale = max(1, LEAST_SIDE // max(image.shape[:2]))
-    picture = PilImage.fromarray(np.repeat(np.repeat(image, scale, 0), scale, 1))
     stream = BytesIO()
-    picture.save(stream, "PNG", optimize=True)
+    PilImage.fromarray(_enlarged(image, LEAST_SIDE)).save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 
@@ -130,6 +148,16 @@ def slot_pictures(found: Explanation, slot: Slot) -> Sequence[tuple[str, Image]]
         ("Mask, outlined", outline_overlay(image, slot.mask)),
         ("Heat map", heat_overlay(image, slot.heat)),
     )
+
+
+def _rgb(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def _enlarged(picture: np.ndarray, least: int) -> np.ndarray:
+    """A picture or mask by a whole number, so that its longer side has about `least` pixels."""
+    scale = max(1, least // max(picture.shape[:2]))
+    return np.repeat(np.repeat(picture, scale, 0), scale, 1)
 
 
 def _panel(axis: Axes, picture: Image, title: str) -> None:

@@ -10,7 +10,7 @@ from segcompass.causal.edits import SampleCodes
 from segcompass.datasets.images import read_image
 from segcompass.errors import InputError
 from segcompass.explain.answered import answered, concept_chunk
-from segcompass.explain.edit import EditedCodes, Setting, Swap, codes_of, edit, edited_codes, other_words
+from segcompass.explain.edit import Editable, EditedCodes, Setting, Swap, codes_of, edited_codes, other_words
 from segcompass.joint.inference import Predictor
 from tests.arithmetic import same_sums
 from tests.joint.conftest import WIDTH
@@ -72,14 +72,15 @@ def test_a_removal_is_predicted_by_minus_its_contribution_and_the_sham_changes_n
     predictor: Predictor, asked: tuple[Path, str]
 ) -> None:
     answer = answered(predictor, read_image(asked[0]), asked[1])
-    own = codes_of(predictor, answer)
+    editable = Editable(predictor, answer)
+    own = editable.codes
     concept = int(own.concepts[0])
-    outcome = edit(predictor, answer, edited_codes(own, None, [([concept], setting("a=0"))], None, 0.0))
+    outcome = editable.edited(edited_codes(own, None, [([concept], setting("a=0"))], None, 0.0))
     chunk = concept_chunk(predictor.interface_model, answer)
     expected = -float(torch.stack([values[0] for values in chunk.gradients]).mean())
     assert same_sums(torch.tensor(outcome.predicted), torch.tensor(expected), terms=WIDTH * len(own.codes), layers=2)
     assert outcome.sham == (0, chunk.watched.before.numel())
-    sham = edit(predictor, answer, edited_codes(own, None, [([concept], setting("a=x1"))], None, 0.0))
+    sham = editable.edited(edited_codes(own, None, [([concept], setting("a=x1"))], None, 0.0))
     assert sham.observed == sham.predicted == sham.observed_mask == sham.predicted_mask == 0 and sham.iou == 1
     assert (sham.mask_before == answer.prediction.masks[answer.slots].any(0)).all(), "the mask is that of `segcompass predict`"
 
@@ -89,7 +90,7 @@ def test_the_codes_of_the_whole_other_thought_have_the_other_thoughts_mask(predi
     image = read_image(asked[0])
     one, two = (answered(predictor, image, asked[1], words) for words in ("target : small red ring", "target : large blue disc"))
     swapped = edited_codes(codes_of(predictor, one), Swap(codes_of(predictor, two), None), [], None, 0.0)
-    outcome, words = edit(predictor, one, swapped), other_words(predictor, one, two)
+    outcome, words = Editable(predictor, one).edited(swapped), other_words(predictor, one, two)
     assert outcome.observed is not None and words.observed is None and words.sham[0] == 0
     assert torch.equal(swapped.new, codes_of(predictor, two).at(swapped.concepts))
     assert (words.mask_after == two.prediction.masks[one.slots].any(0)).all()
