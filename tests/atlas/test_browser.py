@@ -1,30 +1,15 @@
 """The page in a real browser, from a file and without a network: headless Chromium of the operating system, driven by Playwright."""
 
 import csv
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from segcompass.atlas.page import atlas_page
 from tests.atlas.content import INSTRUCTION, SCRIPT, content
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-TIMEOUT_MS = 60_000
-"""Far above what anything here takes: a busy machine must not fail a test."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium is installed; `apt-get install chromium`, as .ci/run does, and this runs too")
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"] if os.geteuid() == 0 else [])
-        yield running
-        running.close()
+from tests.browser import TIMEOUT_MS, Tab
+from tests.browser import browser as browser
 
 
 @pytest.fixture(scope="module")
@@ -35,31 +20,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-class Opened:
-    """One tab that notes what it complains of and what it asks for."""
-
-    def __init__(self, browser: Browser, width: int = 1400, scheme: str = "light") -> None:
-        self.context = browser.new_context(offline=True, viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
-        self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(TIMEOUT_MS)
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("request", lambda request: self.asked.append(request.url))
+class Opened(Tab):
+    """A tab on a file, without a network."""
 
     def go(self, file: Path, place: str = "") -> Page:
         self.page.goto("about:blank")
         self.page.goto(f"{file.as_uri()}{place}")
         return self.page
-
-    def quiet(self, file: Path) -> None:
-        """No complaint, no request but for the file and what stands in it, and no text has become code."""
-        assert self.said == []
-        own = (file.as_uri(), "data:", "blob:", "about:")
-        assert [url for url in self.asked if not url.startswith(own)] == []
-        assert self.page.evaluate("window.broken") is None
-        self.context.close()
 
 
 def ids(page: Page) -> list[str]:
@@ -87,7 +54,7 @@ def test_table_filter_search_and_download(browser: Browser, folder: Path) -> Non
         "effect": "", "effect low": "", "effect high": "", "effect samples": "0",
     }  # fmt: skip
     expect(page.locator("#map svg")).to_be_visible(timeout=TIMEOUT_MS)
-    opened.quiet(file)
+    opened.quiet(file.as_uri())
 
 
 def test_deep_links_and_keys(browser: Browser, folder: Path) -> None:
@@ -116,7 +83,7 @@ def test_deep_links_and_keys(browser: Browser, folder: Path) -> None:
     expect(page.locator("#detail")).to_contain_text("Not shown")
     opened.go(file, "#concept=99999")
     expect(page.locator("#detail")).to_contain_text("no such concept")
-    opened.quiet(file)
+    opened.quiet(file.as_uri())
 
 
 def test_every_text_is_shown_as_text_and_every_picture_has_words(browser: Browser, folder: Path) -> None:
@@ -134,7 +101,7 @@ def test_every_text_is_shown_as_text_and_every_picture_has_words(browser: Browse
         expect(page.locator("#table tbody tr")).to_have_count(2, timeout=TIMEOUT_MS)
         assert page.evaluate("document.documentElement.scrollWidth") <= 375, place
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 26)"
-    opened.quiet(file)
+    opened.quiet(file.as_uri())
 
 
 def test_photographs_have_no_purity(browser: Browser, folder: Path) -> None:
@@ -146,4 +113,4 @@ def test_photographs_have_no_purity(browser: Browser, folder: Path) -> None:
     opened.go(file, "#concept=12")
     expect(page.locator("h2")).to_contain_text("“red”")
     assert "Purity" not in page.locator("#detail").inner_text()
-    opened.quiet(file)
+    opened.quiet(file.as_uri())
