@@ -16,6 +16,7 @@ COMMANDS = {
     "predict": "segment one image by one instruction with a trained run",
     "explain": "say why a trained run segments what it does, concept by concept",
     "edit": "change a trained run's concepts, or its thought, and see the mask move",
+    "demo": "show a trained run in the browser: ask it, turn its concepts, exchange them",
     "check": "say what of the benchmarks is there, against what should be",
     "scale": "say what a study needs: parameters, memory, disk and GPU hours, before it is run",
     "times": "say what a study took, stage by stage, after it was run",

@@ -24,9 +24,10 @@ LAYERS = [2, HOOK]
 def run_job(work: Any, job: Job, folder: Path, inputs: dict[str, Path], **changes: object) -> Stage:
     """A stage's work on the micro study, some of whose keys are changed; what a folder's `run.json` says is its path."""
     folder.mkdir(parents=True)
-    stage = Stage(job.stage, stage_params(micro_study(), job) | changes, dict(job.wildcards), folder, inputs, {})
+    params = stage_params(micro_study(), job) | changes
+    stage = Stage(job.stage, params, dict(job.wildcards), folder, inputs, {})
     work(stage)
-    (folder / "run.json").write_text(json.dumps({"fingerprint": str(folder)}))
+    (folder / "run.json").write_text(json.dumps({"fingerprint": str(folder), "params": params}))
     return stage
 
 
