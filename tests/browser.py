@@ -38,7 +38,8 @@ class Tab:
 
     def quiet(self, own: str) -> None:
         """No complaint, no request but for what lies at an address of its own and what stands in the page, and no text has become code."""
-        assert self.said == []
-        assert [url for url in self.asked if not url.startswith((own, "data:", "blob:", "about:"))] == []
+        assert not self.said, self.said
+        others = [url for url in self.asked if not url.startswith((own, "data:", "blob:", "about:"))]
+        assert not others, others
         assert self.page.evaluate("window.broken") is None
         self.context.close()

@@ -37,12 +37,13 @@ CLEARED: Values = {"question": None, "levers": [], "swap": None, "before": None,
 
 
 def _said(call: Callable[Concatenate["Calls", Given], Values]) -> Callable[Concatenate["Calls", Given], Values]:
-    """A call whose fault is said on the page."""
+    """A call whose fault is said on the page, until another one has something to show."""
 
     @wraps(call)
     def guarded(self: "Calls", /, *args: Given.args, **kwargs: Given.kwargs) -> Values:
         try:
-            return {"message": "", **call(self, *args, **kwargs)}
+            values = call(self, *args, **kwargs)
+            return {"message": "", **values} if values else {}
         except InputError as error:
             return {"message": alert(str(error))}
 

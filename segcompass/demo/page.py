@@ -175,4 +175,4 @@ def _shown(values: Values, parts: Parts, sliders: Sequence[gr.Slider]) -> dict[C
         for place, slider in enumerate(sliders):
             there = place < len(labels)
             found[slider] = gr.update(value=1, visible=there, label=labels[place] if there else "")
-    return found
+    return found or gr.skip()
