@@ -16,9 +16,10 @@ PROGRESS := 2>&1 | python workflow/scripts/progress.py
 
 env: $(STAMP)
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock requirements-demo.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	pip install --quiet --disable-pip-version-check -r requirements.lock
+	pip install --quiet --disable-pip-version-check --no-deps -r requirements-demo.lock
 	pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	python workflow/scripts/offline_plots_template.py
 	touch $(STAMP)

@@ -2,7 +2,7 @@
 # Runs every command of docs/explain.md again and puts its output and its pictures there. From the root of the repository, after `make env`:
 #   bash docs/make_explain.sh          with the shipped run
 #   bash docs/make_explain.sh RUN      with a folder that `segcompass ship-run` has made
-# The picture of the page is taken by chromium; where there is none it stays as it is.
+# Pictures of pages are taken by chromium; where there is none they stay as they are.
 set -euo pipefail
 root=$(pwd)
 model=$(realpath "${1:-backbones/embedded_run}")
@@ -37,4 +37,36 @@ done
 if command -v chromium > /dev/null; then
   chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1000 --screenshot=page.png "file://$work/explanation/explanation.html" 2> /dev/null
   python -c "from PIL import Image; Image.open('page.png').convert('RGB').quantize(256, method=Image.Quantize.FASTOCTREE).save('$root/docs/pictures/page.png', optimize=True)"
+  python - "$root/docs/pictures/demo.png" "$model" << 'PYTHON'
+import shutil
+import socket
+import subprocess
+import sys
+from io import BytesIO
+
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+words = ["segcompass", "demo", "--model", sys.argv[2], "--port", str(port)]
+with subprocess.Popen(words, stdout=subprocess.PIPE) as server, sync_playwright() as playwright:
+    try:
+        server.stdout.readline()
+        page = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"]).new_page(viewport={"width": 1400, "height": 900})
+        page.set_default_timeout(60_000)
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.locator("#examples tbody tr").first.click()
+        expect(page.locator(".lever:visible").first).to_be_visible(timeout=60_000)
+        page.get_by_role("tab", name="Exchange codes").click()
+        page.locator("#exchange").click()
+        expect(page.locator("#edit")).to_contain_text("Concepts with other codes", timeout=60_000)
+        expect(page.locator("#other_picture img")).to_be_visible(timeout=60_000)
+        page.wait_for_timeout(1_000)  # for the last picture
+        shot = Image.open(BytesIO(page.screenshot(full_page=True))).convert("RGB")
+        shot.quantize(256, method=Image.Quantize.FASTOCTREE).save(sys.argv[1], optimize=True)
+    finally:
+        server.terminate()
+PYTHON
 fi

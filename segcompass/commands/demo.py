@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serves the page until it is interrupted."""
     if missing := [name for name in NEEDED if find_spec(name) is None]:
-        raise InputError(None, "demo", f"needs {', '.join(missing)}; install the extra: pip install -e '.[demo]', or make env")
+        problem = f"needs {', '.join(missing)}, which the extra `demo` brings; pip install --no-deps -r requirements-demo.lock"
+        raise InputError(None, "demo", problem)
     from segcompass.demo.examples import drawn_examples, world_of  # so that other commands need not wait for any of it
     from segcompass.demo.questions import Run
     from segcompass.demo.serve import address_of, listener, serve

@@ -16,7 +16,7 @@ from segcompass.datasets.samples import checked_text
 from segcompass.explain.answered import Answered, answered, concept_tokens
 from segcompass.explain.carriers import carrying, known_attributes
 from segcompass.explain.edit import Editable, EditedCodes, Outcome, Setting, Swap, codes_of, edited_codes
-from segcompass.explain.explanation import removed_alone
+from segcompass.explain.explanation import falls_alone
 from segcompass.explain.names import names_of
 from segcompass.joint.inference import Predictor
 from segcompass.joint.stored_run import StoredRun
@@ -65,7 +65,7 @@ class Question:
         """The concepts whose removal changes a slot's score most, greatest change first."""
         concepts = self.editable.codes.concepts
         greatest = np.zeros(len(concepts))
-        for places, falls in removed_alone(self.editable.chunk):
+        for places, falls in falls_alone(self.editable.chunk):
             own = greatest[places.cpu().numpy()]
             greatest[places.cpu().numpy()] = np.where(np.abs(falls) > np.abs(own), falls, own)
         order = np.argsort(-np.abs(greatest), kind="stable")[:LEVERS]

@@ -188,7 +188,7 @@ def traced(chunk: Chunk, listed: int, sizes: Sequence[int], steps: int = STEPS) 
     return rows
 
 
-def removed_alone(chunk: Chunk) -> list[tuple[Tensor, np.ndarray]]:
+def falls_alone(chunk: Chunk) -> list[tuple[Tensor, np.ndarray]]:
     """What removing a concept does to the score of each row's slot, measured.
 
     Returns:
@@ -209,7 +209,7 @@ def _slot(predictor: Predictor, answer: Answered, slot: int, listed: int, paths:
     (codes,), gradient = units.samples, chunk.gradient(1.0)[0]
     of_tokens = codes.codes * (gradient @ units.rows[codes.concepts].T)
     contributions, integrated = of_tokens.sum(0), chunk.integrated(STEPS)[0]
-    ((tried, falls),) = removed_alone(chunk)
+    ((tried, falls),) = falls_alone(chunk)
     order = tried[torch.from_numpy(np.argsort(-np.abs(falls), kind="stable")[:listed].copy())]
     before = watched.heat(units.whole)
     carrying, together = [], []

@@ -29,6 +29,7 @@ PARTS = (
     ".gitignore",
     "Makefile",
     "requirements.lock",
+    "requirements-demo.lock",
     "pyproject.toml",
 )
 BIN = Path(sys.executable).parent
