@@ -85,7 +85,7 @@ def test_an_edit_runs_what_it_reaches_and_lock_and_artefacts_agree(project: Path
     edit(project, "params/default.yaml", "    sham: 2", "    sham: 1")
     assert "sham" in command(project, "dvc", "params", "diff").stdout
     output = command(project, "dvc", "repro")
-    assert jobs_run(output.stdout + output.stderr) == {"intervene", "judge_claims", "make_atlas"} | REPORT_RULES
+    assert jobs_run(output.stdout + output.stderr) == {"intervene", "judge_claims", "make_atlas", "make_tables"} | REPORT_RULES
     assert run_record(project, "results/default/intervene/reference/seed0")["params"]["intervention"]["sham"] == 1
     recorded = lock(project)["intervene"]["params"]["params/default.yaml"]
     assert recorded["analysis.intervention"]["sham"] == 1
