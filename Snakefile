@@ -8,6 +8,7 @@ min_version("9.27.1")
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/scheduler.smk"
 include: "workflow/rules/conda.smk"
 include: "workflow/rules/study.smk"
 include: "workflow/rules/data.smk"
