@@ -37,7 +37,7 @@ done
 if command -v chromium > /dev/null; then
   chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=1200,1000 --screenshot=page.png "file://$work/explanation/explanation.html" 2> /dev/null
   python -c "from PIL import Image; Image.open('page.png').convert('RGB').quantize(256, method=Image.Quantize.FASTOCTREE).save('$root/docs/pictures/page.png', optimize=True)"
-  python - "$root/docs/pictures/demo.png" "$model" << 'PYTHON'
+  python - "$root/docs/pictures" "$model" << 'PYTHON'
 import shutil
 import socket
 import subprocess
@@ -45,11 +45,18 @@ import sys
 from io import BytesIO
 
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
+
+
+def shoot(page: Page, name: str) -> None:
+    shot = Image.open(BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    shot.quantize(256, method=Image.Quantize.FASTOCTREE).save(f"{sys.argv[1]}/{name}.png", optimize=True)
+
+
 words = ["segcompass", "demo", "--model", sys.argv[2], "--port", str(port)]
 with subprocess.Popen(words, stdout=subprocess.PIPE) as server, sync_playwright() as playwright:
     try:
@@ -64,8 +71,10 @@ with subprocess.Popen(words, stdout=subprocess.PIPE) as server, sync_playwright(
         expect(page.locator("#edit")).to_contain_text("Concepts with other codes", timeout=60_000)
         expect(page.locator("#other_picture img")).to_be_visible(timeout=60_000)
         page.wait_for_timeout(1_000)  # for the last picture
-        shot = Image.open(BytesIO(page.screenshot(full_page=True))).convert("RGB")
-        shot.quantize(256, method=Image.Quantize.FASTOCTREE).save(sys.argv[1], optimize=True)
+        shoot(page, "demo")
+        page.get_by_role("tab", name="Turn concepts").click()
+        page.wait_for_timeout(1_000)
+        shoot(page, "front")
     finally:
         server.terminate()
 PYTHON

@@ -1,4 +1,4 @@
-"""docs/scale.md shows what the commands print, for all three studies."""
+"""docs/scale.md and the README show what the commands print; the former for all three studies."""
 
 import json
 import re
@@ -8,19 +8,33 @@ import pytest
 
 from segcompass.cli import main
 
-DOCUMENT = Path("docs/scale.md")
+DOCUMENT, FRONT = Path("docs/scale.md"), Path("README.md")
 SHOWN = re.compile(r"<!-- output: (.+?) -->\n(.*?)\n?<!-- end -->", re.DOTALL)
 
 
-@pytest.mark.parametrize(("words", "text"), SHOWN.findall(DOCUMENT.read_text(encoding="utf-8")), ids=lambda value: value[:40])
-def test_the_document_shows_what_the_command_prints(words: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def shown(document: Path) -> list[tuple[str, str]]:
+    """Command lines and outputs that a document shows."""
+    return SHOWN.findall(document.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("document", "words", "text"),
+    [(document, *block) for document in (DOCUMENT, FRONT) for block in shown(document)],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_document_shows_what_the_command_prints(document: Path, words: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words.split()) == 0
-    assert text == capsys.readouterr().out.rstrip("\n"), f"paste the output of `segcompass {words}` into {DOCUMENT}"
+    assert text == capsys.readouterr().out.rstrip("\n"), f"paste the output of `segcompass {words}` into {document}"
 
 
 def test_every_paper_study_is_shown_by_both_commands() -> None:
     expected = {f"{name} {path} --markdown" for path in sorted(Path("params").glob("paper_*.yaml")) for name in ("scale", "cache-size")}
-    assert {words for words, _ in SHOWN.findall(DOCUMENT.read_text(encoding="utf-8"))} == expected
+    assert {words for words, _ in shown(DOCUMENT)} == expected
+
+
+def test_the_readme_answers_its_title_from_the_ledger() -> None:
+    ((words, _),) = shown(FRONT)
+    assert words.startswith("claims params/default.yaml --lines ")
 
 
 def test_a_study_whose_data_is_prepared_is_counted(
