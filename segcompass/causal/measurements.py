@@ -99,7 +99,7 @@ def read_measurements(folders: Sequence[Path]) -> pd.DataFrame:
     Texts are categories, whose order is that of their first appearance.
 
     Raises:
-        InputError: a file is missing, has other columns or holds a value that is not finite.
+        InputError: a file is missing, has other columns or holds an infinite value.
     """
     return _joined([_read(folder, MEASUREMENTS, COLUMNS) for folder in folders], ["variant", "seed", *COLUMNS])
 
@@ -134,7 +134,7 @@ def _read(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         raise damaged(folder, name, f"is no table of the causal battery ({error})") from error
     if columns is COLUMNS:
-        finite_frame(frame, folder / name, f"delete {folder} and start the pipeline again", filled=("value",))
+        finite_frame(frame, folder / name, f"delete {folder} and start the pipeline again")
     wildcards = read_run(folder)["wildcards"]
     return frame.assign(variant=str(wildcards["variant"]), seed=int(wildcards["seed"]))
 

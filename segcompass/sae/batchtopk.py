@@ -37,9 +37,9 @@ class BatchTopKDictionary(TopKDictionary):
     def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """See `Dictionary.losses`; also moves the running threshold."""
         floor = FLOOR * float(self.least_active.clamp(min=0))
-        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.full((self.features,), floor)))
+        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.full_like(self.b_enc, floor)))
         if len(values) < self.k * len(x) and floor > 0:
-            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros(self.features)))
+            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros_like(self.b_enc)))
         found = values.detach()
         least = found.topk(min(self.k * len(x), len(found))).values[-1] if len(found) else found.new_zeros(())
         self.least_active = torch.where(self.least_active < 0, least, MOMENTUM * self.least_active + (1 - MOMENTUM) * least)

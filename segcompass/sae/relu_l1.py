@@ -51,12 +51,12 @@ class ReluL1Dictionary(Dictionary):
             reconstruction, totals = self.decode(z), z.sum(0)
             uses = (z.detach() > 0).sum(0)
         else:
-            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros(self.features)))
+            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros_like(self.b_enc)))
             reconstruction = decode_sparse(values, places, self.W_dec, self.b_dec)
             totals = torch.zeros_like(norms).index_add(0, places.concepts, values)
             uses = places.uses
         silent = silent_concepts(self, self.dead_after_tokens)
-        revival = self.revival_coefficient * missing_drive(self, x, silent, torch.zeros(len(silent)))
+        revival = self.revival_coefficient * missing_drive(self, x, silent, x.new_zeros(len(silent)))
         l1 = self.l1_coefficient * (totals @ norms) / len(x)
         return {"mse": squared_error(x, reconstruction), "l1": l1, "revival": revival}, uses
 

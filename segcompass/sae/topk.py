@@ -24,7 +24,7 @@ class TopKDictionary(Dictionary):
     def encode(self, x: Tensor) -> Tensor:
         """See `Dictionary.encode`."""
         values, indices = self.pre_activations(x).topk(self.k, dim=-1)
-        return torch.zeros(*x.shape[:-1], self.features, dtype=values.dtype).scatter(-1, indices, values.relu())
+        return values.new_zeros(*x.shape[:-1], self.features).scatter(-1, indices, values.relu())
 
     def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """See `Dictionary.losses`."""

@@ -65,7 +65,7 @@ class Trainer:
 def train(
     dictionary: Dictionary, source: TokenSource, settings: SaeTrainingSettings, resume: Path, processes: Processes | None = None
 ) -> list[dict[str, Any]]:
-    """Trains in place; the dictionary reads raw activations afterwards.
+    """Trains in place, on the dictionary's device; it reads raw activations afterwards. The shuffle buffer stays on the CPU.
 
     Killed at any moment and called again with the same folder `resume`, it ends with the same bytes. Several processes all call it with
     the same arguments; the main one writes the resume points.
@@ -81,7 +81,7 @@ def train(
     if not done:
         _initialise(dictionary, stream, settings, scale)
     for step in tqdm(range(done, settings.steps), desc="training", initial=done, total=settings.steps, disable=None):
-        rows.append(trainer.step(step, next(stream) / scale))
+        rows.append(trainer.step(step, next(stream).to(dictionary.b_dec.device) / scale))
         if trainer.processes.main and (step + 1) % settings.checkpoint_every == 0:
             point.save(step + 1, dictionary.state_dict() | stream.state() | {"scale": scale}, trainer.optimiser, rows)
     dictionary.fold_scale(float(scale))
@@ -90,7 +90,8 @@ def train(
 
 @torch.no_grad()
 def _initialise(dictionary: Dictionary, stream: TokenStream, settings: SaeTrainingSettings, scale: Tensor) -> None:
-    x = stream.first()
+    x = stream.first().to(dictionary.b_dec.device)
     if settings.activation_scale == "mean_norm":
         scale.fill_(mean_norm_scale(x))
-    dictionary.start_at(x / scale, decoder_bias(x / scale, settings.decoder_bias))
+    x = x / scale
+    dictionary.start_at(x, decoder_bias(x, settings.decoder_bias))

@@ -68,8 +68,7 @@ def test_an_infinite_measurement_is_neither_published_nor_read(tmp_path: Path) -
         write_measurements([row(1.0), row(math.inf, at="all")], [], tmp_path)
     assert not (tmp_path / "measurements.csv").exists()
     folder = run(tmp_path / "a", 0, [row(0.125)], [])
-    for cell in ("inf", "nan"):
-        (folder / "measurements.csv").write_text((folder / "measurements.csv").read_text().replace("0.125", cell))
-        with pytest.raises(InputError, match=f"row 1: value: is {cell}; delete"):
-            read_measurements([folder])
-        (folder / "measurements.csv").write_text((folder / "measurements.csv").read_text().replace(cell, "0.125"))
+    table = folder / "measurements.csv"
+    table.write_text(table.read_text().replace("0.125", "inf"))
+    with pytest.raises(InputError, match="row 1: value: is inf; delete"):
+        read_measurements([folder])
