@@ -73,9 +73,9 @@ def encode_sparse(x: Tensor, encoder: Tensor, bias: Tensor, choose: Choose) -> t
     return _Encode.apply(encoder, bias, x, values, places), places
 
 
-def decode_sparse(values: Tensor, places: Places, decoder: Tensor, bias: Tensor) -> Tensor:
-    """Reconstructions [T, d] of codes `values` [n] at `places`, with decoder rows [F, d] and bias [d]."""
-    return _Decode.apply(values, decoder, places) + bias
+def decode_sparse(values: Tensor, places: Places, decoder: Tensor) -> Tensor:
+    """Sums [T, d] of decoder rows [F, d], weighted by codes `values` [n] at `places`."""
+    return _Decode.apply(values, decoder, places)
 
 
 @torch.no_grad()

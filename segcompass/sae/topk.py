@@ -8,8 +8,7 @@ from torch import Tensor
 
 from segcompass.sae.dictionary import Dictionary, squared_error
 from segcompass.sae.revival import explained_residual, silent_concepts
-from segcompass.sae.selection import largest
-from segcompass.sae.sparse_codes import decode_sparse, encode_sparse
+from segcompass.sae.sparse_codes import encode_sparse
 
 
 class TopKDictionary(Dictionary):
@@ -28,8 +27,8 @@ class TopKDictionary(Dictionary):
 
     def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """See `Dictionary.losses`."""
-        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: largest(before, self.k))
-        reconstruction = decode_sparse(values.relu(), places, self.W_dec, self.b_dec)
+        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: self.concepts.largest(before, self.k))
+        reconstruction = self.decode_sparse(values.relu(), places)
         uses = torch.bincount(places.concepts[values > 0], minlength=self.features)
         return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary(x, reconstruction)}, uses
 
