@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator, debug_launcher
+from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 
 from segcompass.activations.cache import CacheReader
@@ -23,6 +24,12 @@ from tests.arithmetic import same_training
 from tests.sae.planted import SETTINGS
 
 STEPS = 8
+
+
+@pytest.fixture(autouse=True)
+def no_accelerator() -> None:
+    """Accelerate keeps one state a process, which forked processes inherit; a test before may have left one of a single process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def held(least_cosine: float) -> Dictionary:
