@@ -3,14 +3,17 @@
 Both trainers take every batch in turn, so that whatever else the machine does falls on both; times are medians over steps. Activations
 are sparse sums of planted directions, unequally frequent, with noise. SAELens trains with its defaults (`standard`, `topk`; the backward
 pass of its option `use_sparse_activations` does not exist on a CPU). The held-out loss is the trained objective on tokens that neither saw.
+With `--device cuda` both train there, and ours once for each way of adding rows (`segcompass/sae/row_sums.py`).
 The fraction of the machine's peak counts the multiplications that a trainer makes, dense or sparse, against a 2048-wide matrix product.
 """
 
 import argparse
+import copy
 import json
 import time
 from collections.abc import Callable
 from statistics import median
+from unittest import mock
 
 import torch
 from sae_lens import (
@@ -27,6 +30,7 @@ from torch import Tensor
 from segcompass.sae.dictionary import Dictionary, squared_error
 from segcompass.sae.initialisation import decoder_bias
 from segcompass.sae.relu_l1 import ReluL1Dictionary
+from segcompass.sae.row_sums import sums_by_bags, sums_by_matrix
 from segcompass.sae.topk import TopKDictionary
 from segcompass.sae.training import Trainer
 from segcompass.study.concepts import SaeTrainingSettings
@@ -96,17 +100,35 @@ def theirs(sae: TrainingSAE, steps: int) -> Callable[[int, Tensor], None]:
 def compared(make_steps: dict[str, Callable[[int, Tensor], object]], batches: list[Tensor], steps: int) -> tuple[dict[str, float], float]:
     """Median seconds of a step of each trainer, and of the peak's matrix product, all taken in turn."""
     seconds: dict[str, list[float]] = {name: [] for name in make_steps}
-    square, peak = torch.randn(PEAK_SIDE, PEAK_SIDE), []
+    square, peak = torch.randn(PEAK_SIDE, PEAK_SIDE, device=batches[0].device), []
     for step in range(steps):
         x = batches[step % len(batches)]
         for name, make_step in make_steps.items():
             started = time.perf_counter()
             make_step(step, x)
+            _finish(x.device)
             seconds[name].append(time.perf_counter() - started)
         started = time.perf_counter()
         square @ square
+        _finish(x.device)
         peak.append(time.perf_counter() - started)
     return {name: median(values) for name, values in seconds.items()}, median(peak)
+
+
+def _finish(device: torch.device) -> None:
+    """Waits for what was asked of a device that computes in the background."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def by(way: Callable[..., Tensor], make_step: Callable[[int, Tensor], object]) -> Callable[[int, Tensor], object]:
+    """The step with its rows added in one way, whatever the device."""
+
+    def step(number: int, x: Tensor) -> object:
+        with mock.patch("segcompass.sae.sparse_codes.weighted_sums", way):
+            return make_step(number, x)
+
+    return step
 
 
 @torch.no_grad()
@@ -122,11 +144,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    batches = list(planted_tokens(8 * BATCH, 1).split(BATCH))
-    held_out = planted_tokens(BATCH, 2)
-    common = {"d_in": WIDTH, "d_sae": FEATURES}
+    device = torch.device(arguments.device)
+    batches = list(planted_tokens(8 * BATCH, 1).to(device).split(BATCH))
+    held_out = planted_tokens(BATCH, 2).to(device)
+    common = {"d_in": WIDTH, "d_sae": FEATURES, "device": arguments.device}
     cases = {
         "relu_l1": (
             ReluL1Dictionary(WIDTH, FEATURES, L1, 0.03),
@@ -137,20 +161,25 @@ def main() -> None:
     }
     result: dict[str, object] = {"threads": arguments.threads, "steps": arguments.steps, "batch": BATCH, "d": WIDTH, "F": FEATURES}
     for name, (dictionary, sae, l1) in cases.items():
-        make_steps = {"ours": ours(dictionary, batches[0], arguments.steps), "SAELens": theirs(sae, arguments.steps)}
+        make_steps = {"ours": ours(dictionary.to(device), batches[0], arguments.steps), "SAELens": theirs(sae, arguments.steps)}
+        if device.type == "cuda":
+            for way in (sums_by_bags, sums_by_matrix):
+                make_steps[way.__name__] = by(way, ours(copy.deepcopy(dictionary), batches[0], arguments.steps))
         seconds, peak_seconds = compared(make_steps, batches, arguments.steps)
         quality = {key: held_out_quality(made, held_out, l1) for key, made in (("ours", dictionary), ("SAELens", sae))}
         peak, dense = 2 * PEAK_SIDE**3 / peak_seconds, 2 * BATCH * WIDTH * FEATURES
         made = {"ours": dense + 4 * 2 * BATCH * quality["ours"]["l0"] * WIDTH, "SAELens": 5 * dense}
-        for key in seconds:
+        for key in made:
             print(
                 f"{name:8} {key:8} {BATCH / seconds[key]:8.0f} tokens/s  {made[key] / seconds[key] / peak:.2f} of peak"
                 f"  held-out loss {quality[key]['loss']:8.2f}  L0 {quality[key]['l0']:7.1f}"
             )
+        for other in sorted(seconds.keys() - made.keys()):
+            print(f"{name:8} {other:14} {BATCH / seconds[other]:8.0f} tokens/s")
         result[name] = {
             "ratio": seconds["SAELens"] / seconds["ours"],
             "tokens_per_second": {key: BATCH / value for key, value in seconds.items()},
-            "fraction_of_peak": {key: made[key] / seconds[key] / peak for key in seconds},
+            "fraction_of_peak": {key: made[key] / seconds[key] / peak for key in made},
             "held_out": quality,
             "peak_gflops": peak / 1e9,
         }

@@ -26,11 +26,15 @@ class TypedSample:
     @property
     def weights(self) -> Tensor:
         """What each token stands for [n], in sum 1; a weighted sum over the sample is a mean over the tokens that it was drawn from."""
-        found = torch.zeros(len(self.types))
+        found = self.hidden.new_zeros(len(self.types))
         for kind, share in self.shares.items():
             own = self.types == kind
             found[own] = share / int(own.sum())
         return found
+
+    def to(self, device: torch.device) -> "TypedSample":
+        """The sample on a device."""
+        return TypedSample(self.hidden.to(device), self.types.to(device), self.shares)
 
     def thinned(self, of_each: int) -> "TypedSample":
         """Up to `of_each` of the tokens of each type, evenly over those that the sample has."""
@@ -41,7 +45,7 @@ class TypedSample:
 
 def _evenly(places: Tensor, count: int) -> Tensor:
     """Up to `count` of the places [n], evenly spaced."""
-    return places[torch.linspace(0, len(places) - 1, min(count, len(places))).round().long()]
+    return places[torch.linspace(0, len(places) - 1, min(count, len(places)), device=places.device).round().long()]
 
 
 def sample_by_type(source: TokenSource, of_each: int) -> TypedSample:

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from segcompass.errors import damaged
+from segcompass.numerics.tables import finite_frame
 from segcompass.protocols.csv_rows import write_frame
 from segcompass.provenance.stage import read_run
 
@@ -74,8 +75,10 @@ def write_measurements(measurements: Iterable[Measurement], balances: Iterable[B
 
     Raises:
         ValueError: an intervention or quantity is unknown, a name is not made of lower-case words, or a measurement stands there twice.
+        InputError: a measurement is infinite.
     """
     rows = pd.DataFrame(measurements, columns=list(COLUMNS)).dropna(subset="value")
+    finite_frame(rows, folder / MEASUREMENTS, "nothing of that kind is published; look at the run that was edited")
     ratios = pd.DataFrame(balances, columns=list(BALANCE)).dropna(subset="ratio")
     for frame in (rows, ratios):
         _check(frame, "intervention", INTERVENTIONS)
@@ -96,7 +99,7 @@ def read_measurements(folders: Sequence[Path]) -> pd.DataFrame:
     Texts are categories, whose order is that of their first appearance.
 
     Raises:
-        InputError: a file is missing or has other columns.
+        InputError: a file is missing, has other columns or holds an infinite value.
     """
     return _joined([_read(folder, MEASUREMENTS, COLUMNS) for folder in folders], ["variant", "seed", *COLUMNS])
 
@@ -130,6 +133,8 @@ def _read(folder: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
             raise ValueError(f"its columns are {', '.join(map(str, frame.columns))}")
     except (OSError, ValueError) as error:
         raise damaged(folder, name, f"is no table of the causal battery ({error})") from error
+    if columns is COLUMNS:
+        finite_frame(frame, folder / name, f"delete {folder} and start the pipeline again")
     wildcards = read_run(folder)["wildcards"]
     return frame.assign(variant=str(wildcards["variant"]), seed=int(wildcards["seed"]))
 

@@ -72,15 +72,17 @@ class LabelledTokens:
         columns = [self.classes[:, [index]] == np.arange(len(values)) for index, values in enumerate(self.attributes.values())]
         return np.concatenate([np.zeros((len(self.classes), 0), bool), *columns], axis=1)
 
-    def save(self, folder: Path, split: str) -> None:
-        """Writes the two files of a split.
+    def save(self, folder: Path, split: str, layer: int) -> None:
+        """Writes the two files of a split, whose hidden states are of the output of block `layer`.
 
         Raises:
             InputError: a hidden state is not finite.
         """
         if not (finite := np.isfinite(self.hidden)).all():
             token = int(np.argwhere(~finite)[0, 0])
-            problem = f"gives {self.hidden[~finite][0]} as a hidden state at token {token} of {self.images[self.image[token]]}"
+            problem = (
+                f"gives {self.hidden[~finite][0]} as a hidden state of layer {layer} at token {token} of {self.images[self.image[token]]}"
+            )
             raise InputError(None, "runtime.dtype", f"{problem}; compute in float32")
         save_file({name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}, folder / f"{split}.safetensors")
         rest = {"images": self.images, "samples": self.samples, "words": self.words, "attributes": self.attributes}

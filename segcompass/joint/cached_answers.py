@@ -23,7 +23,7 @@ from segcompass.backbone.token_types import OTHER
 from segcompass.errors import InputError, damaged
 from segcompass.joint.reading import Policy
 from segcompass.joint.shards import ShardWriter, open_shards, read_index, write_index
-from segcompass.numerics.finite import loaded_finite, narrowed
+from segcompass.numerics.finite import narrowed, unfinite
 
 
 @dataclass(frozen=True)
@@ -140,22 +140,32 @@ class CachedAnswers:
         return len(self._answers)
 
     def hidden(self, row: int) -> Tensor:
-        """Hidden states [t, d] of one answer, as they are kept."""
-        return self._answers.get(row, f"hidden.{self.layer}")
+        """Hidden states [t, d] of one answer, as they are kept.
+
+        Raises:
+            InputError: one is not finite; names layer, token and value.
+        """
+        return self._finite(self._answers.get(row, f"hidden.{self.layer}"), row, f"a state after layer {self.layer} at token")
 
     def token_types(self, row: int) -> Tensor:
         """uint8 [t]."""
         return self._answers.get(row, "token_types")
 
     def boxes(self, image: str) -> np.ndarray:
-        """Pixel boxes (x0, y0, x1, y1) of an image's visual tokens, float [v, 4]."""
-        return self._boxes.get(self._images[image], "boxes").numpy()
+        """Pixel boxes (x0, y0, x1, y1) of an image's visual tokens, float [v, 4].
+
+        Raises:
+            InputError: a side is not finite.
+        """
+        boxes = self._boxes.get(self._images[image], "boxes")
+        if found := unfinite(boxes):
+            raise damaged(self.folder, "boxes-*.safetensors", f"hold {found[1]}, a side of the box of token {found[0][0]} of {image}")
+        return boxes.numpy()
 
     def batch(self, rows: Sequence[int]) -> AnswerBatch:
         """The answers at `rows`."""
         places = [torch.arange(int(self.starts[row]), int(self.starts[row + 1])) for row in rows]
         hidden = self._padded([self.hidden(row).float() for row in rows], 0.0)
-        loaded_finite({f"hidden.{self.layer}": hidden}, self.folder, "answers-*.safetensors")
         return AnswerBatch(
             hidden,
             self._padded([self.token_types(row) for row in rows], OTHER),
@@ -165,10 +175,21 @@ class CachedAnswers:
         )
 
     def reference_states(self, rows: Sequence[int]) -> Tensor:
-        """[B, K, d], float32."""
-        states = torch.stack([self._answers.get(row, "reference_states") for row in rows])
-        loaded_finite({"reference_states": states}, self.folder, "answers-*.safetensors")
-        return states.to(self.device, torch.float32)
+        """[B, K, d], float32.
+
+        Raises:
+            InputError: one is not finite; names token and value.
+        """
+        parts = [self._finite(self._answers.get(row, "reference_states"), row, "a state of reference token") for row in rows]
+        return torch.stack(parts).to(self.device, torch.float32)
+
+    def _finite(self, states: Tensor, row: int, what: str) -> Tensor:
+        """The states, which lie token by token, if every one is finite."""
+        if found := unfinite(states):
+            (token, _), value = found
+            problem = f"hold {value}, {what} {token} of the prompt and answer of {self.owners[row].sample_id}"
+            raise damaged(self.folder, "answers-*.safetensors", problem)
+        return states
 
     def _padded(self, parts: list[Tensor], value: float) -> Tensor:
         return pad_sequence(parts, batch_first=True, padding_value=value, padding_side="left").to(self.device)

@@ -5,14 +5,14 @@ Shape letters: C embedding channels, g embedding side, m side of low-resolution 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from segcompass.errors import InputError, damaged
 from segcompass.joint.shards import ShardWriter, open_shards, read_index, write_index
-from segcompass.numerics.finite import loaded_finite, narrowed
+from segcompass.numerics.finite import narrowed, unfinite
 
 
 class ImagesWriter:
@@ -77,14 +77,29 @@ class CachedImages:
         return image in self._places["images"]
 
     def of(self, images: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Embeddings [B, C, g, g], float32, of images by name, and where they lie in their maps, bool [B, m, m]."""
+        """Embeddings [B, C, g, g], float32, of images by name, and where they lie in their maps, bool [B, m, m].
+
+        Raises:
+            InputError: a value is not finite; names its image.
+        """
         places = [self._places["images"][name] for name in images]
         side = self._images.get(places[0], "valid").shape[-1]
-        embeddings = torch.stack([self._images.get(place, "embedding") for place in places])
+        embeddings = torch.stack([self._finite("images", "embedding", name) for name in images])
         valid = torch.stack([self._images.get(place, "valid").view(side, side) for place in places])
-        loaded_finite({"embedding": embeddings}, self.folder, "images-*.safetensors")
         return embeddings.to(self.device, torch.float32), valid.to(self.device)
 
     def targets(self, sample_id: str) -> Tensor:
-        """Area fractions [G, m, m], float32, of a training sample's objects."""
-        return self._targets.get(self._places["targets"][sample_id], "targets").to(self.device, torch.float32)
+        """Area fractions [G, m, m], float32, of a training sample's objects.
+
+        Raises:
+            InputError: one is not finite; names the sample.
+        """
+        return self._finite("targets", "targets", sample_id).to(self.device, torch.float32)
+
+    def _finite(self, kind: Literal["images", "targets"], tensor: str, name: str) -> Tensor:
+        """A tensor of an image or a sample, if every value is finite."""
+        held = self._images if kind == "images" else self._targets
+        values = held.get(self._places[kind][name], tensor)
+        if found := unfinite(values):
+            raise damaged(self.folder, f"{kind}-*.safetensors: {tensor}", f"is {found[1]} at {list(found[0])} of {name}")
+        return values

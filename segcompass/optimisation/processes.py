@@ -72,3 +72,8 @@ class Processes:
     def total(self, tensor: Tensor) -> Tensor:
         """The sum over the processes."""
         return self._accelerator.reduce(tensor, "sum") if self._accelerator and self.count > 1 else tensor
+
+    @torch.no_grad()
+    def gathered(self, tensor: Tensor) -> Tensor:
+        """The tensors [m, ..] of all processes, one below the other in the order of their ranks; all have the same shape."""
+        return self._accelerator.gather(tensor.contiguous()) if self._accelerator and self.count > 1 else tensor

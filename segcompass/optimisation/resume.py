@@ -6,12 +6,24 @@ Random draws of a step depend on (seed, step) alone, so no generator state needs
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+
+class Stateful(Protocol):
+    """What a resume point needs of an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """`state`, of each parameter by its number, and `param_groups`."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes both back."""
+        ...
 
 
 class ResumePoint:
@@ -26,7 +38,7 @@ class ResumePoint:
         self,
         step: int,
         tensors: Mapping[str, Tensor],
-        optimiser: torch.optim.Optimizer,
+        optimiser: Stateful,
         rows: list[dict[str, Any]],
         notes: Mapping[str, Any] | None = None,
     ) -> None:
@@ -42,7 +54,7 @@ class ResumePoint:
         draft.replace(self.path)
 
     @torch.no_grad()
-    def load(self, tensors: Mapping[str, Tensor], optimiser: torch.optim.Optimizer) -> tuple[int, list[dict[str, Any]]]:
+    def load(self, tensors: Mapping[str, Tensor], optimiser: Stateful) -> tuple[int, list[dict[str, Any]]]:
         """Restores the saved state into `tensors`, in place, and into the optimiser.
 
         Returns:

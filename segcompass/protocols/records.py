@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from segcompass.errors import InputError
+from segcompass.numerics.tables import finite_frame, finite_row
 from segcompass.protocols.csv_rows import MADE_WITH, RowFile
 
 SplitLists = Mapping[str, Mapping[str, Mapping[str, Sequence[str]]]]
@@ -61,16 +62,23 @@ COLUMNS: dict[str, str] = {
     "random_coverage": "float64",
 }
 """Column -> type; the concept-quality columns, and what only some variants are evaluated for, may be empty."""
+FILLED = ("iou", "seg_zero_iou")
+"""Figures that every sample has."""
 
 
 def write_records(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Writes records; every row must have exactly the schema's columns."""
+    """Writes records; every row must have exactly the schema's columns.
+
+    Raises:
+        InputError: naming sample and column, if a number is not finite.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(RowFile(file), list(COLUMNS), lineterminator=MADE_WITH)
         writer.writeheader()
         for row in rows:
             if set(row) != set(COLUMNS):
                 raise ValueError(f"record columns differ from the schema: {sorted(set(row) ^ set(COLUMNS))}")
+            finite_row(row, path, str(row["sample_id"]))
             writer.writerow({name: int(value) if isinstance(value, bool) else value for name, value in row.items()})
 
 
@@ -78,7 +86,7 @@ def read_records(path: Path) -> pd.DataFrame:
     """Records with the schema's types; empty cells of figures are NaN.
 
     Raises:
-        InputError: the file is missing, damaged or of another schema.
+        InputError: the file is missing, damaged or of another schema, or holds a number that is not finite.
     """
     try:
         frame = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values={n: [""] for n, t in COLUMNS.items() if t == "float64"})
@@ -86,6 +94,7 @@ def read_records(path: Path) -> pd.DataFrame:
         raise InputError(path, "", f"holds no evaluation records ({error}); rerun the stage that evaluates") from error
     if list(frame.columns) != list(COLUMNS):
         raise InputError(path, "header", "is not that of the record schema; rerun the stage that evaluates")
+    finite_frame(frame, path, "rerun the stage that evaluates", FILLED)
     return frame
 
 

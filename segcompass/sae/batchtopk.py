@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segcompass.sae.dictionary import squared_error
 from segcompass.sae.selection import above
-from segcompass.sae.sparse_codes import decode_sparse, encode_sparse
+from segcompass.sae.sparse_codes import encode_sparse
 from segcompass.sae.topk import TopKDictionary
 
 MOMENTUM = 0.99
@@ -37,14 +37,14 @@ class BatchTopKDictionary(TopKDictionary):
     def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """See `Dictionary.losses`; also moves the running threshold."""
         floor = FLOOR * float(self.least_active.clamp(min=0))
-        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.full((self.features,), floor)))
-        if len(values) < self.k * len(x) and floor > 0:
-            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros(self.features)))
+        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.full_like(self.b_enc, floor)))
+        if self.concepts.count(values) < self.k * len(x) and floor > 0:
+            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros_like(self.b_enc)))
         found = values.detach()
-        least = found.topk(min(self.k * len(x), len(found))).values[-1] if len(found) else found.new_zeros(())
+        least = self.concepts.least_of_largest(found, self.k * len(x))
         self.least_active = torch.where(self.least_active < 0, least, MOMENTUM * self.least_active + (1 - MOMENTUM) * least)
         kept = found >= least
-        reconstruction = decode_sparse(values * kept, places, self.W_dec, self.b_dec)
+        reconstruction = self.decode_sparse(values * kept, places)
         uses = torch.bincount(places.concepts[kept], minlength=self.features)
         return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary(x, reconstruction)}, uses
 

@@ -117,8 +117,10 @@ def assembled(config: dict[str, Any], weights: dict[str, Tensor], where: Path) -
         if value.shape != (shape := shapes.get(name, (features,))):
             problem = f"has shape {tuple(value.shape)} where the rest of the checkpoint asks for {shape}; they are of two dictionaries"
             raise InputError(where, name, problem)
+    remedy = "take a whole copy of it, or another dictionary"
+    refuse_unfinite(weights, where, remedy)  # before folding, which would spread one over other tensors
     dictionary, folded = _empty(config), _folded(config, weights)
-    refuse_unfinite(folded, where, "take a whole copy of it, or another dictionary")
+    refuse_unfinite(folded, where, remedy)
     for name, value in dictionary.weights().items():
         value.copy_(folded[name])
     return dictionary.requires_grad_(False).eval()

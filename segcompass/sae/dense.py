@@ -21,4 +21,4 @@ class DenseDictionary(Dictionary):
 
     def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """See `Dictionary.losses`."""
-        return {"mse": squared_error(x, self.decode(self.encode(x)))}, torch.full((self.features,), len(x))
+        return {"mse": squared_error(x, self.decode(self.encode(x)))}, torch.full((self.features,), len(x), device=x.device)

@@ -38,11 +38,11 @@ def matched_thresholds(drives: Tensor, types: Tensor, wanted: Mapping[int, float
         The thresholds that came nearest to the wanted numbers, as ratios: within `TOLERANCE`, unless random directions cannot reach them.
     """
     ranked = [_ranked(drives[types == kind]) for kind in sorted(wanted)]
-    goal = torch.tensor([wanted[kind] for kind in sorted(wanted)]).clamp(min=1e-6)
-    common = torch.full((len(goal),), float(goal.mean()) / drives.shape[1])
+    goal = torch.tensor([wanted[kind] for kind in sorted(wanted)], device=drives.device).clamp(min=1e-6)
+    common = torch.full_like(goal, float(goal.mean()) / drives.shape[1])
     activity = _densities(ranked, _thresholds(ranked, common[:1].expand(drives.shape[1])))
     preferred = (activity / activity.sum(1, keepdim=True).clamp(min=1e-12)).argmax(0)
-    densities, best, nearest, last = common, torch.zeros(drives.shape[1]), float("inf"), 0
+    densities, best, nearest, last = common, torch.zeros_like(preferred, dtype=goal.dtype), float("inf"), 0
     for step in range(STEPS):
         thresholds = _thresholds(ranked, densities[preferred])
         ratios = _densities(ranked, thresholds).sum(1).clamp(min=1e-6) / goal

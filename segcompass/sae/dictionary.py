@@ -11,11 +11,16 @@ Departure that a dictionary's own key `decoder` asks for: 3. the decoder is held
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from segcompass.errors import InputError
+from segcompass.optimisation.processes import Processes
+from segcompass.sae.feature_shards import AllConcepts, ShardOfConcepts
 from segcompass.sae.held_decoder import onto_cone
+from segcompass.sae.sparse_codes import Places, decode_sparse
 from segcompass.sae.sparse_tokens import SparseTokens, encoded_in_blocks
 
 BLOCK_TOKENS = 512
@@ -46,6 +51,7 @@ class Dictionary(nn.Module, ABC):
         self.least_cosine: float | None = None
         self.decoder_start: Tensor | None = None
         self.hook_layer = 0
+        self.concepts = AllConcepts()
 
     @property
     def W_enc(self) -> Tensor:  # noqa: N802 - SAELens's name
@@ -54,7 +60,7 @@ class Dictionary(nn.Module, ABC):
 
     @property
     def features(self) -> int:
-        """F."""
+        """F, of those that this process holds."""
         return self.W_dec.shape[0]
 
     @property
@@ -80,7 +86,11 @@ class Dictionary(nn.Module, ABC):
 
     def decode(self, z: Tensor) -> Tensor:
         """Hidden states [.., d] of codes [.., F]."""
-        return z @ self.W_dec + self.b_dec
+        return self.concepts.summed(z @ self.W_dec) + self.b_dec
+
+    def decode_sparse(self, values: Tensor, places: Places) -> Tensor:
+        """Hidden states [T, d] of codes `values` [n] at `places`."""
+        return self.concepts.summed(decode_sparse(values, places, self.W_dec)) + self.b_dec
 
     @abstractmethod
     def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -89,6 +99,36 @@ class Dictionary(nn.Module, ABC):
         Returns:
             Named losses, averaged over tokens, whose sum is minimised; and on how many tokens each concept was active, int64 [F].
         """
+
+    def rows(self) -> dict[str, Tensor]:
+        """Parameters and buffers that have a row a concept."""
+        return {name: value for name, value in (*self.named_parameters(), *self.named_buffers()) if value.ndim and name != "b_dec"}
+
+    def divide(self, processes: Processes) -> None:
+        """Keeps this process's share of the concepts, for training; every process has the same dictionary before.
+
+        Raises:
+            InputError: the processes cannot share F evenly.
+        """
+        if self.features % processes.count:
+            problem = f"is {self.features}, which {processes.count} processes cannot share evenly; start as many as divide it"
+            raise InputError(None, "saes: width", problem)
+        own = processes.share(self.features)
+        self._replace_rows(lambda value: value[own.start : own.stop].clone())
+        self.concepts = ShardOfConcepts(processes)
+
+    def join(self, processes: Processes) -> None:
+        """Undoes `divide`: every process holds all concepts, as they were trained."""
+        self._replace_rows(processes.gathered)
+        self.concepts = AllConcepts()
+
+    @torch.no_grad()
+    def _replace_rows(self, made: Callable[[Tensor], Tensor]) -> None:
+        for value in self.rows().values():
+            value.grad = None
+            value.data = made(value.data)
+        if self.decoder_start is not None:
+            self.decoder_start = made(self.decoder_start)
 
     def extra_config(self) -> dict[str, object]:
         """Keys of the architecture for `cfg.json`."""

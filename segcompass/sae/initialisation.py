@@ -1,6 +1,5 @@
 """Where training starts: the scale of activations and the decoder's bias, from the first buffer of tokens [n, d]."""
 
-import torch
 from torch import Tensor
 
 WEISZFELD_STEPS = 50
@@ -33,4 +32,4 @@ def decoder_bias(x: Tensor, rule: str) -> Tensor:
             return geometric_median(x)
         case "mean":
             return x.mean(0)
-    return torch.zeros(x.shape[1])
+    return x.new_zeros(x.shape[1])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segcompass.sae.dictionary import Dictionary, squared_error
 from segcompass.sae.revival import missing_drive, silent_concepts
 from segcompass.sae.selection import above
-from segcompass.sae.sparse_codes import decode_sparse, encode_sparse
+from segcompass.sae.sparse_codes import encode_sparse
 
 
 class JumpReluDictionary(Dictionary):
@@ -45,8 +45,8 @@ class JumpReluDictionary(Dictionary):
         lowest = self.threshold.detach() - self.bandwidth / 2
         values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, lowest))
         thresholds = self.threshold[places.concepts]
-        reconstruction = decode_sparse(_Jump.apply(values, thresholds, self.bandwidth), places, self.W_dec, self.b_dec)
-        l0 = _Active.apply(values, thresholds, self.bandwidth).sum() / len(x)
+        reconstruction = self.decode_sparse(_Jump.apply(values, thresholds, self.bandwidth), places)
+        l0 = self.concepts.summed(_Active.apply(values, thresholds, self.bandwidth).sum()) / len(x)
         uses = torch.bincount(places.concepts[values > thresholds], minlength=self.features)
         silent = silent_concepts(self, self.dead_after_tokens)
         revival = self.revival_coefficient * missing_drive(self, x, silent, self.threshold.detach()[silent])

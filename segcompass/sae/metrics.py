@@ -64,18 +64,19 @@ def held_out_metrics(dictionary: Dictionary, held_out: Iterable[dict[str, Tensor
     share of concepts that no token activates. Tokens that are all alike have no deviations, and no explained variance.
 
     Args:
-        dictionary: reads raw activations.
+        dictionary: reads raw activations, on its own device.
         held_out: parts with `hidden` [n, d] and `token_type` [n].
     """
     sums = {name: _Sums() for name in TOKEN_TYPES}
     origin: Tensor | None = None
     for part in held_out:
         for x, types in zip(part["hidden"].split(BLOCK_TOKENS), part["token_type"].split(BLOCK_TOKENS), strict=True):
+            x, types = x.to(dictionary.b_dec.device), types.to(dictionary.b_dec.device)
             origin = x.mean(0) if origin is None else origin
             z = dictionary.encode(x)
             reconstruction = dictionary.decode(z)
             for name, number in TOKEN_TYPES.items():
-                own = torch.ones(len(x), dtype=torch.bool) if number is None else types == number
+                own = torch.ones(len(x), dtype=torch.bool, device=x.device) if number is None else types == number
                 if own.any():
                     sums[name].add(x[own], origin, z[own], reconstruction[own])
     return {name: own.metrics() for name, own in sums.items() if own.tokens}

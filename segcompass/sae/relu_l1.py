@@ -11,7 +11,7 @@ from torch import Tensor
 from segcompass.sae.dictionary import Dictionary, squared_error
 from segcompass.sae.revival import missing_drive, silent_concepts
 from segcompass.sae.selection import above
-from segcompass.sae.sparse_codes import decode_sparse, encode_sparse
+from segcompass.sae.sparse_codes import encode_sparse
 
 DENSE_ABOVE = 0.06
 """Share of active codes above which dense products are faster than sums of rows (measured by `benchmarks/sae.py`)."""
@@ -51,13 +51,13 @@ class ReluL1Dictionary(Dictionary):
             reconstruction, totals = self.decode(z), z.sum(0)
             uses = (z.detach() > 0).sum(0)
         else:
-            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros(self.features)))
-            reconstruction = decode_sparse(values, places, self.W_dec, self.b_dec)
+            values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: above(before, torch.zeros_like(self.b_enc)))
+            reconstruction = self.decode_sparse(values, places)
             totals = torch.zeros_like(norms).index_add(0, places.concepts, values)
             uses = places.uses
         silent = silent_concepts(self, self.dead_after_tokens)
-        revival = self.revival_coefficient * missing_drive(self, x, silent, torch.zeros(len(silent)))
-        l1 = self.l1_coefficient * (totals @ norms) / len(x)
+        revival = self.revival_coefficient * missing_drive(self, x, silent, x.new_zeros(len(silent)))
+        l1 = self.l1_coefficient * self.concepts.summed(totals @ norms) / len(x)
         return {"mse": squared_error(x, reconstruction), "l1": l1, "revival": revival}, uses
 
     @torch.no_grad()

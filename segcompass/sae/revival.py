@@ -18,12 +18,13 @@ def explained_residual(dictionary: Dictionary, x: Tensor, residual: Tensor, sile
     The auxiliary loss of Gao et al., "Scaling and evaluating sparse autoencoders" (2024), appendix A.2, for dictionaries that rank
     pre-activations: there silent concepts are driven, only not enough.
     """
-    if not len(silent):
+    count = dictionary.concepts.count(silent)
+    if not count:
         return residual.new_zeros(())
     before = x @ dictionary.W_enc_T[silent].T + dictionary.b_enc[silent]
-    values, indices = before.topk(min(dictionary.input_width // 2, len(silent)), dim=-1)
-    codes = torch.zeros_like(before).scatter(-1, indices, functional.relu(values))
-    return squared_error(residual, codes @ dictionary.W_dec[silent])
+    kept = dictionary.concepts.largest(before.detach(), min(dictionary.input_width // 2, count))
+    codes = torch.zeros_like(before).flatten().scatter(0, kept, functional.relu(before.flatten().gather(0, kept))).view_as(before)
+    return squared_error(residual, dictionary.concepts.summed(codes @ dictionary.W_dec[silent]))
 
 
 def missing_drive(dictionary: Dictionary, x: Tensor, silent: Tensor, thresholds: Tensor) -> Tensor:
@@ -33,6 +34,6 @@ def missing_drive(dictionary: Dictionary, x: Tensor, silent: Tensor, thresholds:
     with thresholds: there silent concepts have no other gradient.
     """
     if not len(silent):
-        return x.new_zeros(())
+        return dictionary.concepts.summed(x.new_zeros(()))
     before = x @ dictionary.W_enc_T[silent].T + dictionary.b_enc[silent]
-    return ((thresholds - before).relu() @ dictionary.W_dec[silent].norm(dim=1)).mean()
+    return dictionary.concepts.summed(((thresholds - before).relu() @ dictionary.W_dec[silent].norm(dim=1)).mean())

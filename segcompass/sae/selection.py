@@ -22,9 +22,9 @@ def largest(before: Tensor, k: int) -> Tensor:
         concepts = before.topk(k, dim=-1, sorted=False).indices
     else:
         best = before.view(tokens, GROUP, groups).amax(1).topk(k, dim=-1, sorted=False).indices
-        candidates = (best[:, None] + groups * torch.arange(GROUP)[:, None]).flatten(1)
+        candidates = (best[:, None] + groups * torch.arange(GROUP, device=before.device)[:, None]).flatten(1)
         concepts = candidates.gather(1, before.gather(1, candidates).topk(k, dim=-1, sorted=False).indices)
-    return (concepts + features * torch.arange(tokens)[:, None]).flatten()
+    return (concepts + features * torch.arange(tokens, device=before.device)[:, None]).flatten()
 
 
 def above(before: Tensor, threshold: Tensor) -> Tensor:

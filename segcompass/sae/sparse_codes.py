@@ -7,7 +7,7 @@ reconstruction:
     gradient of W_dec Z' R               rows of R, summed by concept
     gradient of codes (R W_dec') at Z's places
     gradient of W_enc G' x               rows of x, summed by concept
-Every sum is an `embedding_bag`. The two sums by concept share one sort of the places.
+Every sum is one of `row_sums.py`. The two sums by concept share one sort of the places.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from segcompass.sae.row_sums import weighted_sums
 
 BLOCK_TOKENS = 512
 """Tokens whose pre-activations exist at one time; [512, F] stays near the processor, [T, F] does not."""
@@ -72,9 +73,9 @@ def encode_sparse(x: Tensor, encoder: Tensor, bias: Tensor, choose: Choose) -> t
     return _Encode.apply(encoder, bias, x, values, places), places
 
 
-def decode_sparse(values: Tensor, places: Places, decoder: Tensor, bias: Tensor) -> Tensor:
-    """Reconstructions [T, d] of codes `values` [n] at `places`, with decoder rows [F, d] and bias [d]."""
-    return _Decode.apply(values, decoder, places) + bias
+def decode_sparse(values: Tensor, places: Places, decoder: Tensor) -> Tensor:
+    """Sums [T, d] of decoder rows [F, d], weighted by codes `values` [n] at `places`."""
+    return _Decode.apply(values, decoder, places)
 
 
 @torch.no_grad()
@@ -115,7 +116,7 @@ class _Decode(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, decoder: Tensor, places: Places) -> Tensor:
         ctx.save_for_backward(values, decoder)
         ctx.places = places
-        return functional.embedding_bag(places.concepts, decoder, places.starts, mode="sum", per_sample_weights=values)
+        return weighted_sums(decoder, places.concepts, places.starts, values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
@@ -133,4 +134,4 @@ class _Decode(torch.autograd.Function):
 def _summed_by_concept(places: Places, weights: Tensor, rows: Tensor) -> Tensor:
     """For each concept the sum [F, d] of rows [T, d] of the tokens on which it is active, weighted [n] in the order by concept."""
     _, tokens, starts = places.by_concept
-    return functional.embedding_bag(tokens, rows, starts, mode="sum", per_sample_weights=weights)
+    return weighted_sums(rows, tokens, starts, weights)

@@ -81,7 +81,7 @@ class SparseTokens:
 def encoded_in_blocks(encode: Callable[[Tensor], Tensor], hidden: Tensor, features: int, block: int) -> SparseTokens:
     """Sparse codes of hidden states [n, d] under `encode`, [t, d] -> [t, F], of which no more than `block` tokens are dense at a time."""
     if not len(hidden):
-        return SparseTokens.of(torch.zeros(0, features))
+        return SparseTokens.of(torch.zeros(0, features, device=hidden.device))
     return SparseTokens.concatenated([SparseTokens.of(encode(part.float())) for part in hidden.split(block)])
 
 

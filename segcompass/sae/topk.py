@@ -8,8 +8,7 @@ from torch import Tensor
 
 from segcompass.sae.dictionary import Dictionary, squared_error
 from segcompass.sae.revival import explained_residual, silent_concepts
-from segcompass.sae.selection import largest
-from segcompass.sae.sparse_codes import decode_sparse, encode_sparse
+from segcompass.sae.sparse_codes import encode_sparse
 
 
 class TopKDictionary(Dictionary):
@@ -24,12 +23,12 @@ class TopKDictionary(Dictionary):
     def encode(self, x: Tensor) -> Tensor:
         """See `Dictionary.encode`."""
         values, indices = self.pre_activations(x).topk(self.k, dim=-1)
-        return torch.zeros(*x.shape[:-1], self.features, dtype=values.dtype).scatter(-1, indices, values.relu())
+        return values.new_zeros(*x.shape[:-1], self.features).scatter(-1, indices, values.relu())
 
     def losses(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         """See `Dictionary.losses`."""
-        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: largest(before, self.k))
-        reconstruction = decode_sparse(values.relu(), places, self.W_dec, self.b_dec)
+        values, places = encode_sparse(x, self.W_enc_T, self.b_enc, lambda before: self.concepts.largest(before, self.k))
+        reconstruction = self.decode_sparse(values.relu(), places)
         uses = torch.bincount(places.concepts[values > 0], minlength=self.features)
         return {"mse": squared_error(x, reconstruction), "auxiliary": self.auxiliary(x, reconstruction)}, uses
 

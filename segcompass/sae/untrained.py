@@ -23,12 +23,13 @@ CORRECTIONS = 4
 
 
 def untrained_twin(like: Dictionary, sample: TypedSample) -> Dictionary:
-    """An untrained dictionary of the width and sparsity of a trained one, drawn from torch's seed."""
+    """An untrained dictionary of the width and sparsity of a trained one, drawn from torch's seed, on the device of both."""
+    device = sample.hidden.device  # directions are drawn on the CPU, so that they are the same everywhere
     if type(like) is TopKDictionary:  # not batch top-k, whose tokens differ in how many concepts they need
-        twin: Dictionary = TopKDictionary(like.input_width, like.features, like.k)
+        twin: Dictionary = TopKDictionary(like.input_width, like.features, like.k).to(device)
         twin.start_at(sample.hidden, sample.weights @ sample.hidden)
     else:
-        twin = UntrainedDictionary(like.input_width, like.features)
+        twin = UntrainedDictionary(like.input_width, like.features).to(device)
         twin.match_sparsity(sample, l0_by_type(like, sample))
     fit_scale(twin, sample)
     return twin
@@ -37,7 +38,7 @@ def untrained_twin(like: Dictionary, sample: TypedSample) -> Dictionary:
 @torch.no_grad()
 def fit_scale(dictionary: Dictionary, sample: TypedSample) -> None:
     """Multiplies the decoder by the one number that minimises the squared error, so that a control is not worse than it needs to be."""
-    along, length = torch.zeros(()), torch.zeros(())
+    along, length = dictionary.b_dec.new_zeros(()), dictionary.b_dec.new_zeros(())
     for x, weights in zip(sample.hidden.split(RANKED_TOKENS), sample.weights.split(RANKED_TOKENS), strict=True):
         part = dictionary.encode(x) @ dictionary.W_dec
         along += weights @ (part * (x - dictionary.b_dec)).sum(1)

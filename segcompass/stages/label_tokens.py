@@ -42,7 +42,7 @@ def work(stage: Stage) -> None:
         for start in tqdm(range(0, len(chosen), settings.batch), desc=split, disable=None):
             collector.add(chosen[start : start + settings.batch], answer.longest)
         tokens = collector.tokens()
-        tokens.save(stage.folder, split)
+        tokens.save(stage.folder, split, stage.params["hook_layer"])
         stage.rows |= {f"{split} tokens": len(tokens.hidden), f"{split} images": len(tokens.images)}
     stage.facts["device"] = runtime.device
 

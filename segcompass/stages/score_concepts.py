@@ -22,6 +22,7 @@ from segcompass.concepts.labelled import LabelledTokens, load_labelled
 from segcompass.concepts.monosemanticity import attribute_embeddings, monosemanticity
 from segcompass.concepts.purity import RankedCodes
 from segcompass.errors import InputError
+from segcompass.numerics.tables import finite_frame
 from segcompass.protocols.csv_rows import write_frame
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.sae.checkpoint import load_dictionary
@@ -36,6 +37,8 @@ FLAGS = {
     "control-sae": "artefact of train_sae, the untrained dictionary",
 }
 TOKENS_AT_ONCE = 4096
+UNREACHED = ("threshold",)
+"""Infinite for a concept that says nothing of a label: no token is above it."""
 NAMES = ("trained", "random")
 
 
@@ -52,7 +55,9 @@ def work(stage: Stage) -> None:
     scores = Scores(train, val, dictionaries, settings, bootstrap)
     frames = {"metrics": scores.metrics(), "coverage": scores.coverage(), "purity": scores.purity()} | scores.every_concept()
     for name, frame in frames.items():
-        write_frame(frame, stage.folder / f"{name}.csv", "%.6g")
+        path = stage.folder / f"{name}.csv"
+        finite_frame(frame, path, "nothing of that kind is published; look at the dictionary and at the labelled tokens", but=UNREACHED)
+        write_frame(frame, path, "%.6g")
         stage.rows[name] = len(frame)
     stage.facts |= {"device": "cpu", "seed": settings.seed}
 

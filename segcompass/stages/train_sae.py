@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from segcompass.activations.cache import CacheReader
 from segcompass.activations.source import TokenSource
 from segcompass.activations.typed_sample import sample_by_type
-from segcompass.backbone.runtime import prepare_torch
+from segcompass.backbone.runtime import prepare_torch, usable_device
 from segcompass.errors import InputError
 from segcompass.optimisation.curve import write_curve
 from segcompass.optimisation.processes import Processes
@@ -59,7 +59,8 @@ MATCHED_TOKENS = 16384
 def work(stage: Stage) -> None:
     """Fills `cfg.json`, `sae_weights.safetensors`, `curves.csv` and `metrics.json`."""
     settings = SaeTrainingSettings.model_validate_json(json.dumps(stage.params["training"]))
-    processes = Processes(Accelerator(cpu=True))
+    device = usable_device(stage.params["runtime"]["device"])
+    processes = Processes(Accelerator(cpu=device.type == "cpu"))
     source = _source(stage, settings)
     wanted = stage.params["hook_layer"]
     if source.hook_layer != wanted:
@@ -69,13 +70,13 @@ def work(stage: Stage) -> None:
     rows: list[dict[str, Any]] = []
     match chosen:
         case RandomDictionary():
-            dictionary = untrained_dictionary(_twin(stage), source)
+            dictionary = untrained_dictionary(_twin(stage).to(device), source)
         case Neurons():
-            dictionary = hidden_units(_twin(stage), source)
+            dictionary = hidden_units(_twin(stage).to(device), source)
         case Pca():
-            dictionary = principal_components(chosen.width, source)
+            dictionary = principal_components(chosen.width, source, device)
         case _:
-            dictionary = initial_dictionary(chosen, source.width)
+            dictionary = initial_dictionary(chosen, source.width, device)
             rows = train(dictionary, source, settings, stage.resume_folder(), processes)
     dictionary.hook_layer = source.hook_layer
     if not processes.main:
@@ -85,7 +86,7 @@ def work(stage: Stage) -> None:
     metrics = _held_out(stage, dictionary, source)
     (stage.folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     stage.rows |= {"expressions": len(source.held_owner), "steps": len(rows)}
-    stage.facts |= {"seed": settings.seed, "device": "cpu", "processes": processes.count, "held_out": metrics["all"]}
+    stage.facts |= {"seed": settings.seed, "device": device.type, "processes": processes.count, "held_out": metrics["all"]}
 
 
 def _source(stage: Stage, settings: SaeTrainingSettings) -> TokenSource:
@@ -111,11 +112,11 @@ def _source(stage: Stage, settings: SaeTrainingSettings) -> TokenSource:
     return RunningBackbone(passes, settings.held_out_fraction, settings.seed)
 
 
-def initial_dictionary(chosen: Trained | DenseMap, width: int) -> SparseDictionary:
-    """A trainable dictionary over hidden states of a width, as the study describes it, drawn from torch's seed."""
+def initial_dictionary(chosen: Trained | DenseMap, width: int, device: torch.device) -> SparseDictionary:
+    """A trainable dictionary over hidden states of a width, as the study describes it, drawn on the CPU from torch's seed."""
     match chosen:
         case DenseMap():
-            return DenseDictionary(width, chosen.width)
+            return DenseDictionary(width, chosen.width).to(device)
         case ReluL1():
             revival = chosen.revival_coefficient, chosen.dead_after_tokens
             dictionary: SparseDictionary = ReluL1Dictionary(width, chosen.width, chosen.l1_coefficient, chosen.initial_density, *revival)
@@ -128,6 +129,7 @@ def initial_dictionary(chosen: Trained | DenseMap, width: int) -> SparseDictiona
             dictionary = JumpReluDictionary(
                 width, chosen.width, chosen.l0_coefficient, chosen.bandwidth, chosen.initial_threshold, *revival
             )
+    dictionary.to(device)
     match chosen.decoder:
         case "frozen":
             dictionary.hold_decoder(1.0)
@@ -138,20 +140,20 @@ def initial_dictionary(chosen: Trained | DenseMap, width: int) -> SparseDictiona
 
 def untrained_dictionary(like: SparseDictionary, source: TokenSource) -> SparseDictionary:
     """Random directions as active as a trained dictionary on every type of token, drawn from torch's seed."""
-    return untrained_twin(like, sample_by_type(source, MATCHED_TOKENS))
+    return untrained_twin(like, sample_by_type(source, MATCHED_TOKENS).to(like.b_dec.device))
 
 
 @torch.no_grad()
 def hidden_units(like: SparseDictionary, source: TokenSource) -> SparseDictionary:
     """The hidden units, of which each token keeps as many as a trained dictionary has active concepts on average, rounded."""
-    sample = sample_by_type(source, MATCHED_TOKENS)
+    sample = sample_by_type(source, MATCHED_TOKENS).to(like.b_dec.device)
     l0 = sum(sample.shares[kind] * active for kind, active in l0_by_type(like, sample).items())
-    dictionary = NeuronDictionary(source.width, min(max(1, round(l0)), source.width))
+    dictionary = NeuronDictionary(source.width, min(max(1, round(l0)), source.width)).to(like.b_dec.device)
     dictionary.start_at(sample.hidden, sample.weights @ sample.hidden)
     return dictionary
 
 
-def principal_components(count: int, source: TokenSource) -> SparseDictionary:
+def principal_components(count: int, source: TokenSource, device: torch.device) -> SparseDictionary:
     """The leading components of all training tokens.
 
     Raises:
@@ -160,8 +162,8 @@ def principal_components(count: int, source: TokenSource) -> SparseDictionary:
     if count > source.width:
         problem = f"is {count}, but hidden states have {source.width} dimensions and no more components; lower it"
         raise InputError(None, "saes (architecture pca): width", problem)
-    dictionary = PcaDictionary(source.width, count)
-    dictionary.fit(source.chunk(number) for number in range(source.chunks))
+    dictionary = PcaDictionary(source.width, count).to(device)
+    dictionary.fit(source.chunk(number).to(device) for number in range(source.chunks))
     return dictionary
 
 

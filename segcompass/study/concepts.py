@@ -20,6 +20,8 @@ class ActivationSettings(Section):
     shard_tokens: PositiveInt
     """Tokens per shard."""
     dtype: Literal["float16", "bfloat16", "float32"]
+    """Of every cache: hidden states, answers, embeddings. `float16` has the most digits in two bytes but ends at 65,504, which hidden
+    states of bfloat16 models pass: then the stage ends and names the value, and `bfloat16` holds it."""
     batch: PositiveInt
     """Sequences per forward pass."""
     on_the_fly: bool

@@ -284,6 +284,7 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
             activations = raw["activations"] | {"hook_layer": layer}
             passes = {"activations": activations, "runtime": raw["runtime"], "answer": raw["answer"]}
             keys = {"dictionary": dictionary, "training": training, "threads": raw["threads"], "hook_layer": layer}
+            keys |= {"runtime": {"device": raw["runtime"]["device"]}}
             return keys | {"on_the_fly": passes if study.activations.on_the_fly else None}
         case "label_tokens":
             return {"tokens": raw["concepts"]["tokens"], "hook_layer": raw["activations"]["hook_layer"]} | model

@@ -61,3 +61,14 @@ def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_geometric_means_leave_out_what_has_no_logarithm() -> None:
     assert geometric_mean(np.array([0.5, 2.0, 8.0, np.nan, np.inf, 0.0])) == pytest.approx(2.0)
     assert math.isnan(geometric_mean(np.array([np.nan])))
+
+
+def test_an_infinite_measurement_is_neither_published_nor_read(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"measurements\.csv: row 2: value: is inf; nothing of that kind is published"):
+        write_measurements([row(1.0), row(math.inf, at="all")], [], tmp_path)
+    assert not (tmp_path / "measurements.csv").exists()
+    folder = run(tmp_path / "a", 0, [row(0.125)], [])
+    table = folder / "measurements.csv"
+    table.write_text(table.read_text().replace("0.125", "inf"))
+    with pytest.raises(InputError, match="row 1: value: is inf; delete"):
+        read_measurements([folder])

@@ -28,7 +28,7 @@ def test_kinds_and_labels_of_drawn_tokens() -> None:
 
 def test_files_give_back_what_was_saved_and_damage_is_one_sentence(tmp_path: Path) -> None:
     tokens = drawn_tokens(images=2)
-    tokens.save(tmp_path, "val")
+    tokens.save(tmp_path, "val", 2)
     found = load_labelled(tmp_path, "val")
     assert all(np.array_equal(getattr(found, name), getattr(tokens, name)) for name in ARRAYS)
     assert (found.images, found.samples, found.words, found.attributes) == (tokens.images, tokens.samples, tokens.words, tokens.attributes)

@@ -1,6 +1,7 @@
 """Nothing that is not a number passes: narrowing, training, publishing and loading each name the value and its place."""
 
 import errno
+import json
 import math
 import re
 from pathlib import Path
@@ -9,15 +10,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.numpy import load_file as load_arrays
+from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from segcompass.activations.cache import CacheReader, CacheWriter
 from segcompass.backbone.build import save_embedded
 from segcompass.backbone.load import load_segmenter, load_vlm
+from segcompass.concepts.labelled import load_labelled
 from segcompass.errors import InputError
-from segcompass.joint.cached_answers import Answered, AnswersWriter
-from segcompass.joint.cached_images import ImagesWriter
+from segcompass.joint.cached_answers import Answered, AnswersWriter, CachedAnswers
+from segcompass.joint.cached_images import CachedImages, ImagesWriter
 from segcompass.joint.checkpoint import save_run
 from segcompass.joint.inference import Predictor
 from segcompass.numerics.finite import check_step, narrowed, save_finite, unfinite
@@ -86,6 +90,73 @@ def test_a_cache_of_answers_names_token_and_picture(tmp_path: Path) -> None:
     types, boxes = torch.zeros(5, dtype=torch.uint8), np.zeros((2, 4))
     with pytest.raises(InputError, match=r"cannot hold 100000, a state after layer 2 at token 3 of the prompt and answer of s0"):
         AnswersWriter(tmp_path, torch.float16).add(OWNER, {2: hidden}, types, torch.zeros(5), torch.ones(4, 8), boxes)
+
+
+def spoilt(path: Path, name: str, place: tuple[int, ...], value: float) -> None:
+    """Writes a file of tensors again with one value changed."""
+    tensors = load_file(path)
+    tensors[name][place] = value
+    save_file(tensors, path)
+
+
+def read_of_answers(folder: Path, what: str) -> None:
+    answers = CachedAnswers(folder, 2, torch.device("cpu"))
+    reads = {"hidden": lambda: answers.hidden(1), "batch": lambda: answers.batch([0, 1]), "boxes": lambda: answers.boxes("i.png")}
+    reads[what]()
+
+
+@pytest.mark.parametrize(
+    ("what", "file", "tensor", "place", "said"),
+    [
+        ("hidden", "answers-00000", "hidden.2", (8, 3), "hold inf, a state after layer 2 at token 3 of the prompt and answer of s1"),
+        ("batch", "answers-00000", "hidden.2", (8, 3), "hold inf, a state after layer 2 at token 3 of the prompt and answer of s1"),
+        ("batch", "answers-00000", "reference_states", (5, 0), "hold inf, a state of reference token 1 of the prompt and answer of s1"),
+        ("boxes", "boxes-00000", "boxes", (1, 2), "hold inf, a side of the box of token 1 of i.png"),
+    ],
+)
+def test_cached_answers_that_hold_one_name_layer_and_token(
+    what: str, file: str, tensor: str, place: tuple[int, ...], said: str, tmp_path: Path
+) -> None:
+    writer = AnswersWriter(tmp_path, torch.bfloat16)
+    for number in range(2):
+        owner = Answered(f"s{number}", "refcoco", "train", "i.png", "", "ok")
+        writer.add(
+            owner, {2: torch.full((5, 8), 1e6)}, torch.zeros(5, dtype=torch.uint8), torch.zeros(5), torch.ones(4, 8), np.zeros((2, 4))
+        )
+    writer.close({"layers": [2], "vocabulary": 9, "slots": 4, "longest": 7})
+    read_of_answers(tmp_path, what)
+    spoilt(tmp_path / f"{file}.safetensors", tensor, place, INF)
+    with pytest.raises(InputError, match=said):
+        read_of_answers(tmp_path, what)
+
+
+def test_cached_images_that_hold_one_name_image_or_sample(tmp_path: Path) -> None:
+    writer = ImagesWriter(tmp_path, torch.bfloat16)
+    for name in ("i", "j"):
+        writer.add_image(f"{name}.png", torch.full((2, 4, 4), 1e6), torch.ones(16, 16, dtype=torch.bool))
+        writer.add_targets(f"s_{name}", torch.ones(1, 16, 16))
+    writer.close({"segmenter": "sam"})
+    images = CachedImages(tmp_path, "sam", torch.device("cpu"))
+    assert (images.of(["i.png", "j.png"])[0] == torch.tensor(1e6).bfloat16()).all() and images.targets("s_j").min() == 1
+    spoilt(tmp_path / "images-00000.safetensors", "embedding", (3, 1, 0), NAN)
+    spoilt(tmp_path / "targets-00000.safetensors", "targets", (1, 2, 3), NAN)
+    images = CachedImages(tmp_path, "sam", torch.device("cpu"))
+    images.of(["i.png"])
+    with pytest.raises(InputError, match=r"embedding: is nan at \[1, 1, 0\] of j\.png"):
+        images.of(["i.png", "j.png"])
+    with pytest.raises(InputError, match=r"targets: is nan at \[0, 2, 3\] of s_j"):
+        images.targets("s_j")
+
+
+def test_a_cache_in_bfloat16_keeps_what_float16_cannot(tmp_path: Path) -> None:
+    writer = CacheWriter(tmp_path, 2, 4, "bfloat16", 50)
+    place = torch.arange(7)
+    hidden = narrowed(torch.full((7, 4), 70000.0), torch.bfloat16, str)
+    writer.add({"hidden": hidden, "owner": place, "position": place, "token_type": place * 0})
+    writer.close([(f"s{n}", f"i{n}.jpg") for n in range(7)])
+    reader = CacheReader(tmp_path, 0.1, 0)
+    chunk = reader.chunk(0)
+    assert chunk.dtype == torch.float32 and len(chunk) == 6 and (chunk == torch.tensor(70000.0).bfloat16()).all()
 
 
 def test_a_cache_of_tokens_that_holds_one_names_layer_and_token(tmp_path: Path) -> None:
@@ -176,6 +247,12 @@ def test_a_dictionary_that_holds_one_is_neither_saved_nor_loaded(tmp_path: Path)
     save_file(weights, tmp_path / "sae_weights.safetensors")
     with pytest.raises(InputError, match=r"W_dec: is nan at \[3, 4\]"):
         load_dictionary(tmp_path)
+    spoilt(tmp_path / "sae_weights.safetensors", "W_dec", (3, 4), 0.0)
+    spoilt(tmp_path / "sae_weights.safetensors", "b_dec", (5,), INF)
+    config = json.loads((tmp_path / "cfg.json").read_text()) | {"apply_b_dec_to_input": True}  # a foreign one, whose b_dec enters b_enc
+    (tmp_path / "cfg.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"b_dec: is inf at \[5\]"):
+        load_dictionary(tmp_path)
     with torch.no_grad():
         dictionary.b_enc[0] = NAN
     with pytest.raises(InputError, match=r"b_enc: is nan at \[0\]"):
@@ -185,9 +262,16 @@ def test_a_dictionary_that_holds_one_is_neither_saved_nor_loaded(tmp_path: Path)
 def test_labelled_tokens_are_checked_both_ways(tmp_path: Path) -> None:
     tokens = drawn_tokens(images=2)
     tokens.hidden[3] = np.inf
-    with pytest.raises(InputError, match=r"gives inf as a hidden state at token 3 of"):
-        tokens.save(tmp_path, "val")
+    with pytest.raises(InputError, match=r"gives inf as a hidden state of layer 2 at token 3 of"):
+        tokens.save(tmp_path, "val", 2)
     assert list(tmp_path.iterdir()) == []
+    tokens.hidden[3] = 0
+    tokens.save(tmp_path, "val", 2)
+    arrays = load_arrays(tmp_path / "val.safetensors")
+    arrays["hidden"][5, 1] = np.nan
+    save_arrays(arrays, tmp_path / "val.safetensors")
+    with pytest.raises(InputError, match=r"val\.safetensors: hidden: is nan at token 5"):
+        load_labelled(tmp_path, "val")
 
 
 def test_json_that_is_none_is_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

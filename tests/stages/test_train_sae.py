@@ -11,7 +11,9 @@ from segcompass.errors import InputError
 from segcompass.provenance.stage import Stage
 from segcompass.sae.checkpoint import load_dictionary
 from segcompass.stages.train_sae import work
+from segcompass.study.jobs import Job, stage_params
 from tests.sae.planted import SETTINGS, write_cache
+from tests.tiny import micro_study
 
 REVIVAL = {"revival_coefficient": 0.0, "dead_after_tokens": 1000}
 RELU_L1: dict[str, Any] = {"architecture": "relu_l1", "width": 64, "l1_coefficient": 0.2, "initial_density": 0.2} | REVIVAL
@@ -27,10 +29,11 @@ def trained(cache: Path) -> Path:
     return made(cache, cache.parent / "relu_l1", RELU_L1 | {"decoder": "trained"})
 
 
-def made(cache: Path, folder: Path, dictionary: dict[str, Any], like: Path | None = None) -> Path:
+def made(cache: Path, folder: Path, dictionary: dict[str, Any], like: Path | None = None, device: str = "cpu") -> Path:
     """The artefact of one dictionary, half of the images held out."""
     settings = SETTINGS.model_copy(update={"held_out_fraction": 0.5, "learning_rate": 1e-2})
     params = {"training": settings.model_dump(mode="json"), "dictionary": dictionary, "threads": 1, "hook_layer": 2, "on_the_fly": None}
+    params |= {"runtime": {"device": device}}
     inputs = {"activations": cache} | ({"like": like} if like else {})
     folder.mkdir()
     work(Stage("train_sae", params, {}, folder, inputs, {}))
@@ -76,6 +79,16 @@ def test_a_held_decoder_begins_where_the_trained_one_does(decoder: Any, least: f
         assert least - 1e-6 <= metrics(folder)["decoder"]["least_cosine_to_start"] < 0.96
     else:
         assert "decoder" not in metrics(folder)
+
+
+def test_the_studys_device_reaches_the_stage(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = micro_study()
+    on_a_card = study.model_copy(update={"runtime": study.runtime.model_copy(update={"device": "cuda"})})
+    runtime = stage_params(on_a_card, Job("train_sae", (("sae", "topk"),)))["runtime"]
+    assert runtime == {"device": "cuda", "instruction_set": study.runtime.instruction_set}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match=r"runtime\.device: is `cuda`, but torch finds no such device here"):
+        made(cache, tmp_path / "cuda", RELU_L1 | {"decoder": "trained"}, device=runtime["device"])
 
 
 def test_faults_are_one_sentence(cache: Path, trained: Path, tmp_path: Path) -> None:
