@@ -131,8 +131,8 @@ def page_text(card: dict[str, Any]) -> str:
         [
             f"# A trained run: {run['experiment']} `{run['variant']}`, seed {run['seed']}, of the study `{card['study']}`",
             "",
-            "What `segcompass predict`, `explain`, `edit` and `demo` use where no `--model` is given: the parts that this run trained and fitted,",
-            f"its dictionary (`sae/`, of {card['dictionary']['name']}), its concepts' names (`concepts.json`), and pictures to try",
+            "What `segcompass predict`, `explain`, `edit` and `demo` use where no `--model` is given: the parts that this run trained and",
+            f"fitted, its dictionary (`sae/`, of {card['dictionary']['name']}), its concepts' names (`concepts.json`), and pictures to try",
             f"(`examples/`). The backbone is `../{card['backbone_folder']}/`; `card.json` holds its digests and those of every file here.",
             "Weights are float32, as trained.",
             "`segcompass ship-run` writes this folder from the study's results.",
