@@ -13,6 +13,7 @@ from segcompass.provenance.stage import fingerprint
 from segcompass.reporting.captions.read import captioned
 from segcompass.study.load import load_study
 from tests.instructions import instructions_under_test
+from tests.workflow.warm import programs
 
 ROOT = Path(__file__).parents[2]
 PARTS = (
@@ -32,7 +33,6 @@ PARTS = (
     "requirements-demo.lock",
     "pyproject.toml",
 )
-BIN = Path(sys.executable).parent
 OUTPUTS = {
     "judge_claims": [f"{name}.html" for name in captioned("ledger")],
     "make_tables": [f"{name}.html" for name in captioned("table")],
@@ -62,9 +62,14 @@ def copy_project(target: Path, study: Path) -> Path:
     return target
 
 
+def search_path() -> str:
+    """PATH of what tests run."""
+    return os.pathsep.join([str(programs()), str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
 def command(root: Path, *words: str, check: bool = True, path: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a command in the copy, the interpreter's own folder first on PATH."""
-    environment = os.environ | {"PATH": path or f"{BIN}{os.pathsep}{os.environ['PATH']}", "GIT_CONFIG_GLOBAL": os.devnull}
+    """Runs a command in the copy, with the interpreter's own folder before all others on PATH but that of `warm.py`."""
+    environment = os.environ | {"PATH": path or search_path(), "GIT_CONFIG_GLOBAL": os.devnull}
     environment |= {"XDG_CACHE_HOME": str(root / ".xdg"), "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(words, cwd=root, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if check and done.returncode:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflow.project import BIN, ROOT, command, copy_project, edit, planned
+from tests.workflow.project import ROOT, command, copy_project, edit, planned, search_path
 
 pytestmark = pytest.mark.study
 REPORT_RULES = {"make_figures", "write_summary"}
@@ -146,11 +146,10 @@ def test_a_killed_run_is_resumed_by_one_command(project: Path, words: tuple[str,
         path.name: path.read_bytes() for path in (project / "results/default/joint/full/seed0").iterdir() if path.name != "run.json"
     }
     shutil.rmtree(project / "results/default/joint/full/seed0")
-    environment_path = f"{BIN}:/usr/local/bin:/usr/bin:/bin"
     process = subprocess.Popen(
         words,
         cwd=project,
-        env={"PATH": environment_path, "HOME": str(project)},
+        env={"PATH": search_path(), "HOME": str(project)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -13,7 +13,7 @@ import pytest
 from segcompass.datasets.splits import COUNTERFACTUALS
 from segcompass.reporting.captions.read import caption, captioned
 from segcompass.study.jobs import ARTEFACTS
-from tests.workflow.project import BIN, ROOT, command, copy_project, edit, planned
+from tests.workflow.project import ROOT, command, copy_project, edit, planned, search_path
 
 pytestmark = pytest.mark.study
 MICRO = ROOT / "tests" / "workflow" / "micro.yaml"
@@ -49,7 +49,7 @@ def start_and_kill(root: Path, line: str) -> bool:
     """
     out = root / line.split("--out ")[1].split()[0]
     partial = out.parent / ".partial" / out.name
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": search_path()}
     process = subprocess.Popen(line.split(), cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while process.poll() is None:
         resume = partial / ".resume"
