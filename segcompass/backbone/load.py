@@ -19,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 from segcompass.backbone.interface import Segmenter, VisionLanguageModel
 from segcompass.backbone.llava import LlavaModel
 from segcompass.backbone.qwen import ImageTextProcessor, QwenModel
+from segcompass.backbone.runtime import usable_device
 from segcompass.backbone.sam import SamSegmenter
 from segcompass.backbone.vocabulary import complete_tokenizer, complete_vocabulary
 from segcompass.errors import InputError, damaged
@@ -36,9 +37,10 @@ def load_vlm(folder: Path, runtime: RuntimeSettings, answer: AnswerSettings) -> 
     """The vision-language model of a `from_pretrained` folder, in evaluation mode, its vocabulary completed.
 
     Raises:
-        InputError: the folder is missing, damaged or of no family that we drive, or its tokenizer lacks what prompts and padding need.
+        InputError: the folder is missing, damaged or of no family that we drive, its tokenizer lacks what prompts and padding need, or
+            the device is not there.
     """
-    kind = _model_type(folder, tuple(FAMILIES))
+    kind, device = _model_type(folder, tuple(FAMILIES)), usable_device(runtime.device)
     _no_bars_in_files()
     model_class, processor_class, family = FAMILIES[kind]
     with _whole(folder):
@@ -62,7 +64,7 @@ def load_vlm(folder: Path, runtime: RuntimeSettings, answer: AnswerSettings) -> 
     added = complete_vocabulary(model, processor.tokenizer)
     if added and processor.chat_template is None:
         raise InputError(folder / "chat_template.jinja", "", "is missing; copy the checkpoint's own beside its tokenizer")
-    vlm: VisionLanguageModel = family(model, processor, answer.slots).to(runtime.device).eval()
+    vlm: VisionLanguageModel = family(model, processor, answer.slots).to(device).eval()
     vlm.longest_answer = answer.longest
     vlm.gradient_checkpointing = runtime.gradient_checkpointing
     return vlm
@@ -85,15 +87,16 @@ def load_segmenter(folder: Path, runtime: RuntimeSettings) -> Segmenter:
     """SAM of a `from_pretrained` folder, in evaluation mode.
 
     Raises:
-        InputError: the folder is missing or damaged, or holds another model.
+        InputError: the folder is missing or damaged, or holds another model, or the device is not there.
     """
     _model_type(folder, ("sam",))
+    device = usable_device(runtime.device)
     _no_bars_in_files()
     attention = "sdpa" if runtime.attention == "flash_attention_2" else runtime.attention  # SAM adds relative positions to its scores
     with _whole(folder):
         model = SamModel.from_pretrained(folder, dtype=getattr(torch, runtime.dtype), attn_implementation=attention)
     loaded_finite(dict(model.named_parameters()), folder, "weights")
-    return SamSegmenter(model).to(runtime.device).eval()
+    return SamSegmenter(model).to(device).eval()
 
 
 @contextmanager

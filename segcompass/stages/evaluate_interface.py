@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from segcompass.backbone.runtime import prepare_torch
+from segcompass.backbone.runtime import prepare_torch, usable_device
 from segcompass.datasets.samples import Sample
 from segcompass.joint.cached_answers import CachedAnswers
 from segcompass.joint.cached_images import CachedImages
@@ -37,7 +37,7 @@ def work(stage: Stage) -> None:
     """Fills `<benchmark>/<split>/` with records, COCO files and the first heat maps."""
     settings = EvaluationSettings.model_validate_json(json.dumps(stage.params["evaluation"]))
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
-    device = torch.device(runtime.device)
+    device = usable_device(runtime.device)
     prepare_torch(stage.params["threads"], 0)
     model = load_interface(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime)
     images = CachedImages(stage.inputs["images"], model.settings.segmenter, device)

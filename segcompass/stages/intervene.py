@@ -7,9 +7,7 @@ Nothing is estimated here: measurements of several runs are put together by who 
 
 import json
 
-import torch
-
-from segcompass.backbone.runtime import prepare_torch
+from segcompass.backbone.runtime import prepare_torch, usable_device
 from segcompass.causal.battery import Battery
 from segcompass.causal.measurements import write_measurements
 from segcompass.joint.cached_answers import CachedAnswers
@@ -35,7 +33,7 @@ def work(stage: Stage) -> None:
     settings = InterventionSettings.model_validate_json(json.dumps(stage.params["intervention"] | {"variants": []}))
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
     prepare_torch(stage.params["threads"], settings.seed)
-    device = torch.device(runtime.device)
+    device = usable_device(runtime.device)
     model = load_interface(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime)
     answers = CachedAnswers(stage.inputs["answers"], model.dictionary.hook_layer, device)
     thoughts = CachedThoughts(answers, CachedImages(stage.inputs["images"], model.settings.segmenter, device), model, sparse=True)

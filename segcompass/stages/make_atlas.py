@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from segcompass.atlas.battery import battery_figures
@@ -23,7 +22,7 @@ from segcompass.atlas.page import MOST_BYTES, atlas_page
 from segcompass.atlas.pictures import picture_uri
 from segcompass.atlas.samples import sample_views
 from segcompass.backbone.load import load_tokenizer
-from segcompass.backbone.runtime import prepare_torch
+from segcompass.backbone.runtime import prepare_torch, usable_device
 from segcompass.backbone.vocabulary import pieces
 from segcompass.concepts.labelled import load_labelled
 from segcompass.datasets.artefact import data_root, split_samples
@@ -105,7 +104,7 @@ def work(stage: Stage) -> None:
 
 
 def _thoughts(stage: Stage, runtime: RuntimeSettings) -> CachedThoughts:
-    device = torch.device(runtime.device)
+    device = usable_device(runtime.device)
     model = load_interface(stage.inputs["run"], stage.inputs["backbone"], stage.inputs["sae"], runtime).requires_grad_(False)
     answers = CachedAnswers(stage.inputs["answers"], model.dictionary.hook_layer, device)
     return CachedThoughts(answers, CachedImages(stage.inputs["images"], model.settings.segmenter, device), model, sparse=True)

@@ -8,7 +8,7 @@ import json
 
 import torch
 
-from segcompass.backbone.runtime import prepare_torch
+from segcompass.backbone.runtime import prepare_torch, usable_device
 from segcompass.joint.cached_answers import CachedAnswers
 from segcompass.joint.cached_images import CachedImages
 from segcompass.joint.checkpoint import build_interface, save_run
@@ -31,7 +31,7 @@ def work(stage: Stage) -> None:
     """Fills `model.safetensors`, `interface.json` and `curves.csv`."""
     settings = InterfaceSettings.model_validate_json(json.dumps(stage.params["interface"]))
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
-    seed, device = int(stage.params["seed"]), torch.device(runtime.device)
+    seed, device = int(stage.params["seed"]), usable_device(runtime.device)
     dictionary = load_dictionary(stage.inputs["sae"])
     answers = CachedAnswers(stage.inputs["answers"], dictionary.hook_layer, device)
     images = CachedImages(stage.inputs["images"], settings.model.segmenter, device)

@@ -8,6 +8,7 @@ import torch
 from segcompass.backbone.build import build_processor, build_sam, build_tokenizer, build_vlm, save_embedded
 from segcompass.backbone.interface import HookStates, VisionLanguageModel
 from segcompass.backbone.load import load_segmenter, load_vlm
+from segcompass.errors import InputError
 from segcompass.joint.model import JointModel
 from segcompass.joint.rollouts import answer
 from segcompass.sae.topk import TopKDictionary
@@ -108,3 +109,11 @@ def test_bfloat16_is_the_arithmetic_and_trained_weights_stay_float32(folder: Pat
     with torch.no_grad():
         difference = (exact.upper(same) - last.float())[states.mask].abs()
     assert 0 < difference.mean() < 0.05, "rounded, and no more than that"
+
+
+def test_models_of_a_device_that_is_not_there_are_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    there = micro_study().runtime.model_copy(update={"device": "cuda"})
+    for load in (lambda: loaded(folder, device="cuda"), lambda: load_segmenter(folder / "sam", there)):
+        with pytest.raises(InputError, match=r"runtime\.device: is `cuda`, but torch finds no such device here"):
+            load()
