@@ -33,7 +33,6 @@ PARTS = (
     "requirements-demo.lock",
     "pyproject.toml",
 )
-BIN = Path(sys.executable).parent
 OUTPUTS = {
     "judge_claims": [f"{name}.html" for name in captioned("ledger")],
     "make_tables": [f"{name}.html" for name in captioned("table")],
@@ -65,7 +64,7 @@ def copy_project(target: Path, study: Path) -> Path:
 
 def search_path() -> str:
     """PATH of what tests run."""
-    return os.pathsep.join([str(programs()), str(BIN), os.environ["PATH"]])
+    return os.pathsep.join([str(programs()), str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 def command(root: Path, *words: str, check: bool = True, path: str | None = None) -> subprocess.CompletedProcess[str]:

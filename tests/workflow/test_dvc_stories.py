@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.workflow.project import BIN, ROOT, command, copy_project, edit, planned
+from tests.workflow.project import ROOT, command, copy_project, edit, planned, search_path
 
 pytestmark = pytest.mark.study
 REPORT_RULES = {"make_figures", "write_summary"}
@@ -149,7 +149,7 @@ def test_a_killed_run_is_resumed_by_one_command(project: Path, words: tuple[str,
     process = subprocess.Popen(
         words,
         cwd=project,
-        env={"PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": str(project)},
+        env={"PATH": search_path(), "HOME": str(project)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

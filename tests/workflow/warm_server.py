@@ -72,11 +72,9 @@ def run(request: dict, streams: list[int]) -> None:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
-        _, module, *rest = request["words"]
+        option, module, *rest = request["words"]
         sys.path[0] = request["folder"]
-        added = [folder for folder in request["environment"].get("PYTHONPATH", "").split(os.pathsep) if folder]
-        sys.path[1:1] = added
-        sys.argv = [module, *rest]
+        sys.argv = [option, *rest]  # as the interpreter has it until the module is found
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as end:
