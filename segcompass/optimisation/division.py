@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
@@ -23,12 +22,12 @@ Unit = tuple[nn.Module, torch.dtype | None]
 def divide(units: Iterable[Unit], processes: Processes) -> None:
     """Divides the weights of units, inner ones first, by rows; they and their buffers move to the processes' device, unit by unit.
 
-    Gradients become means over the processes, added up in float32.
+    Gradients become means over the processes, added up in float32. Each process cuts its parts out of what it holds; none is sent.
     """
-    mesh = init_device_mesh(processes.device.type, (processes.count,))
+    assert processes.mesh is not None
     for module, dtype in units:
         policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32, cast_forward_inputs=False)
-        fully_shard(module, mesh=mesh, reshard_after_forward=True, mp_policy=policy)
+        fully_shard(module, mesh=processes.mesh, reshard_after_forward=True, mp_policy=policy)
 
 
 def forget_passes(module: nn.Module) -> None:

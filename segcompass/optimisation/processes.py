@@ -7,11 +7,13 @@ what is gathered together, and in which type, follows from the model and the stu
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor
 
 from segcompass.errors import InputError
@@ -20,8 +22,8 @@ from segcompass.errors import InputError
 class Processes:
     """The processes that share a run; without an accelerator, this one alone."""
 
-    divided: bool
-    """Whether each process holds a part of the weights, not all of them."""
+    mesh: DeviceMesh | None
+    """All processes in a row, where weights are divided among them."""
 
     def __init__(self, accelerator: Accelerator | None = None, may_divide: bool = False) -> None:
         """Waits for all processes.
@@ -43,9 +45,23 @@ class Processes:
         started = int(os.environ.get("WORLD_SIZE", "1"))
         if accelerator and self.count != started:
             raise InputError(None, "WORLD_SIZE", f"is {started}, but accelerate runs in {self.count}; start it with `accelerate launch`")
-        self.divided = asked and self.count > 1
+        self.mesh = init_device_mesh(self.device.type, (self.count,)) if asked and self.count > 1 else None
         if accelerator:
             accelerator.wait_for_everyone()
+
+    @property
+    def divided(self) -> bool:
+        """Whether each process holds a part of the weights, not all of them."""
+        return self.mesh is not None
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Lets one process after the other do what takes much memory for a while and needs no other process."""
+        for _ in range(self.rank):
+            self.wait()
+        yield
+        for _ in range(self.rank, self.count):
+            self.wait()
 
     def wait(self) -> None:
         """Waits until every process has come here."""

@@ -5,6 +5,7 @@ Of the data it sees the splits that `LearningData` lets through, train and val.
 """
 
 import json
+from contextlib import nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -44,9 +45,10 @@ def work(stage: Stage) -> None:
     prepare_torch(stage.params["threads"], seed)
     start = stage.inputs["interface"]
     built = runtime.model_copy(update={"device": "cpu"}) if processes.divided else runtime
-    model = build_joint(stage.inputs["backbone"], stage.inputs["sae"], run_settings(start), built, answer)
-    start_from(model, start, trained=settings.start == "trained")
-    reference = model.divide(processes) if processes.divided else None
+    with processes.in_turn() if processes.divided else nullcontext():
+        model = build_joint(stage.inputs["backbone"], stage.inputs["sae"], run_settings(start), built, answer)
+        start_from(model, start, trained=settings.start == "trained")
+        reference = model.divide(processes) if processes.divided else None
     data = LearningData(stage.inputs["data"])
     images = CachedImages(stage.inputs["images"], model.settings.segmenter, model.segmenter.device)
     order = training_prompts(data, benchmarks, seed)

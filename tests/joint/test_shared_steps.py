@@ -141,6 +141,19 @@ def test_a_process_whose_answers_have_ended_or_are_well_formed_waits_for_the_oth
         assert same_values(value, expected[name]), name
 
 
+def take_turns(folder: Path) -> None:
+    processes = one_of_two()
+    with (folder / "turns").open("a") as turns, processes.in_turn():
+        for word in ("begins", "ends"):
+            turns.write(f"{processes.rank} {word}\n")
+            turns.flush()
+
+
+def test_processes_that_take_turns_are_never_at_it_together(tmp_path: Path) -> None:
+    debug_launcher(take_turns, (tmp_path,), num_processes=2)
+    assert (tmp_path / "turns").read_text().splitlines() == ["0 begins", "0 ends", "1 begins", "1 ends"]
+
+
 def weigh(folder: Path, processes: Processes) -> None:
     """Leaves behind what a process stores between two steps, in the rows of the footprint."""
     model = tiny_joint()
