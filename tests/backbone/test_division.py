@@ -59,6 +59,7 @@ def computed(vlm: SplitModel, reference: torch.nn.Module) -> tuple[dict[str, Ten
 
 
 def compute_in_halves(folder: Path, dtype: str, out: Path) -> None:
+    torch.set_num_threads(1)  # a forked process cannot use the threads of its parent
     AcceleratorState._reset_state(reset_partial_state=True)
     processes = Processes(Accelerator(cpu=True), may_divide=True)
     vlm = load(folder, dtype)

@@ -59,6 +59,7 @@ def trainer_of(model: JointModel, chosen: JointSettings, processes: Processes) -
 
 
 def one_of_two() -> Processes:
+    torch.set_num_threads(1)  # a forked process cannot use the threads of its parent
     AcceleratorState._reset_state(reset_partial_state=True)  # a test before this one may have run a stage in the parent
     accelerator = Accelerator(cpu=True)
     assert accelerator.num_processes == 2

@@ -22,7 +22,7 @@ from tests.tiny import micro_study, without_key_biases
 from tests.workflow.project import ROOT, command
 
 TWO_PROCESSES = ("accelerate", "launch", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
-KINDS = {"whole weights": ("--multi_gpu",), "divided weights": ("--use_fsdp", "--fsdp_version", "2")}
+KINDS = {"whole weights": ("--multi_gpu",), "divided weights": ("--config_file", "workflow/accelerate/fsdp_8gpu_llava.yaml")}
 """What `accelerate launch` is told of the weights; two processes start on a CPU by either."""
 TEST_SPLITS = ("test", "testA", "testB")
 FILES = ("model.safetensors", "interface.json", "curves.csv", "validation.csv")
