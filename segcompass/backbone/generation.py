@@ -65,6 +65,15 @@ class Running:
         self.rotary = rotary
         self._seen = prompt_mask[:, None]
 
+    def going(self, alive: Tensor) -> Tensor:
+        """The rollouts that the next step runs, bool [B * G]: those alive or, where there is none, one that has ended.
+
+        Other processes may still draw, and every step gathers the weights from all; what it computes is thrown away.
+        """
+        if alive.any():
+            return alive
+        return torch.zeros_like(alive).index_fill_(0, self.rollouts[0, :1], True)
+
     def drop_ended(self, alive: Tensor, cache: SharedPrefixCache) -> None:
         """Drops the prompts none of whose rollouts is alive, bool [B * G], where that is worth it."""
         rows = alive[self.rollouts].any(1).nonzero()[:, 0]
@@ -106,7 +115,9 @@ class SamplingModel(SplitModel):
 
     def generate(self, prompts: Prompts, rollouts: int, temperature: float | None, max_new_tokens: int, generator: Randomness) -> Rollouts:
         """See `VisionLanguageModel.generate`."""
-        with torch.inference_mode(), self.arithmetic(), _block_mask_attention(self.language.config):
+        # Divided weights are gathered into memory that training uses again, where no tensor of inference may lie.
+        unrecorded = torch.inference_mode() if self.anywhere is None else torch.no_grad()
+        with unrecorded, self.arithmetic(), _block_mask_attention(self.language.config):
             found = self._sample(prompts, rollouts, temperature, max_new_tokens, generator)
         # Sampling is many small operations, which cost less where nothing is recorded; autograd takes no tensor from there, but copies.
         return Rollouts(**{name: value.clone() for name, value in vars(found).items()})
@@ -133,11 +144,12 @@ class SamplingModel(SplitModel):
             answers[places, step] = torch.where(alive[places], token, self.pad_id)
             log_probs[places, step] = torch.where(alive[places], log_prob, 0.0)
             alive = alive & (answers[:, step] != self.end_id)
-            if step + 1 == longest or not alive.any():
+            if step + 1 == longest or not self.in_any_process(bool(alive.any())):
                 break
-            running.drop_ended(alive, cache)
+            going = running.going(alive)
+            running.drop_ended(going, cache)
             places = running.rollouts
-            at_hook, last = self._step(running.fork(answers[places, step], alive[places]), step, running, cache)
+            at_hook, last = self._step(running.fork(answers[places, step], going[places]), step, running, cache)
             answer_hidden[places, step] = torch.where(alive[places][..., None], running.of_rollouts(at_hook), 0.0)
         kept = slice(step + 1)
         return Rollouts(answers[:, kept], mask[:, kept], log_probs[:, kept], prompt_hidden, answer_hidden[:, kept])

@@ -6,7 +6,7 @@ C channels, g side of SAM's image embedding, m = 4 g side of its low-resolution 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -156,6 +156,12 @@ class VisionLanguageModel(nn.Module, ABC):
     """Tokens that are kept free for an answer behind a prompt."""
     gradient_checkpointing: bool = False
     """Whether `upper` recomputes its blocks in the backward pass."""
+    anywhere: Callable[[bool], bool] | None = None
+    """Where weights are divided among processes: whether something holds in any of them, which all ask together; None: all are here."""
+
+    def in_any_process(self, here: bool) -> bool:
+        """Whether something holds in any process that runs the model's passes together with this one."""
+        return here if self.anywhere is None else self.anywhere(here)
 
     @property
     def device(self) -> torch.device:
@@ -214,6 +220,13 @@ class VisionLanguageModel(nn.Module, ABC):
     @abstractmethod
     def using(self, part: nn.Module) -> AbstractContextManager[None]:
         """Runs the model with a `reference_copy` in the place of its own upper part."""
+
+    @abstractmethod
+    def units(self, part: nn.Module | None = None) -> list[tuple[nn.Module, torch.dtype | None]]:
+        """Modules that cover the weights of the model, or of a `reference_copy`, inner ones before those that they lie in.
+
+        Each runs by being called, and stands with the dtype that its weights may be rounded to for that, None for their own.
+        """
 
     @abstractmethod
     def answer_ids(self, thought: str) -> list[int]:

@@ -132,6 +132,17 @@ class SplitModel(VisionLanguageModel):
                 module.to(self.dtype)
         return part
 
+    def units(self, part: nn.Module | None = None) -> list[tuple[nn.Module, torch.dtype | None]]:
+        """See `VisionLanguageModel.units`: layers of the vision tower, embeddings, norms; blocks and head, which autocast rounds anyway."""
+        vision = [child for child in self.model.model.children() if child is not self.language]
+        before = [*(layer for child in vision for layer in _layers(child)), self.language.embed_tokens] if part is None else []
+        upper: Any = self._upper_part() if part is None else part
+        blocks = [*self.language.layers] if part is None else [*upper.blocks]
+        inner = [module for block in blocks for module in block.modules() if not isinstance(module, nn.Linear)]
+        norms = [module for module in inner if next(module.parameters(recurse=False), None) is not None]
+        exact: list[tuple[nn.Module, torch.dtype | None]] = [(module, None) for module in (*before, *norms, upper.norm)]
+        return exact + [(module, self.dtype) for module in (*blocks, upper.head)]
+
     @contextmanager
     def using(self, part: nn.Module) -> Iterator[None]:
         """See `VisionLanguageModel.using`."""
@@ -259,6 +270,13 @@ class SplitModel(VisionLanguageModel):
         for index, block in enumerate(part.blocks):
             self.language.layers[self.hook_layer + index] = block
         self.language.norm, self.model.lm_head = part.norm, part.head
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """What a model calls one after the other: the modules with weights that hold no list of modules."""
+    if any(isinstance(inner, nn.ModuleList) for inner in module.modules()):
+        return [layer for child in module.children() for layer in _layers(child)]
+    return [module] if next(module.parameters(), None) is not None else []
 
 
 class UpperPart(nn.Module):

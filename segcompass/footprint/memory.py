@@ -1,6 +1,7 @@
-"""Memory of joint training on one of n GPUs, if weights, gradients and optimiser states are divided among them (FSDP), and of the training
-of one interface, which runs on one.
+"""Memory of joint training on one of n GPUs, and of the training of one interface, which runs on one.
 
+The policy's weights, their gradients and moments, and the reference policy are divided among the GPUs (FSDP); dictionary, interface and SAM
+are whole on each.
 Storage is the code's own: frozen weights in the study's dtype, trained weights, their gradients and AdamW's two moments in float32, and the
 reference policy, a copy of the trained language blocks, in the study's dtype again.
 The prompts of a step are divided among the GPUs as well. Two upper bounds: every answer is as long as it may be and differs from the others
@@ -43,6 +44,8 @@ class Part:
     trained: bool
     bytes: int
     """Of one stored weight."""
+    divided: bool = False
+    """Whether n GPUs store an nth of it each."""
 
 
 def model_parts(study: Study, backbone: Backbone, joint: JointSettings) -> list[Part]:
@@ -51,12 +54,12 @@ def model_parts(study: Study, backbone: Backbone, joint: JointSettings) -> list[
     interface = study.interface_variant(joint.interface)
     hook = sae_layer(study, interface.model.sae)
     return [
-        Part("vision tower", vision.parameters, False, frozen),
-        Part("projector", vision.projector, False, frozen),
-        Part("embedding matrix", language.head, False, frozen),
-        Part(f"blocks 1 to {hook}", hook * language.block, False, frozen),
-        Part(f"blocks {hook + 1} to {language.layers}", (language.layers - hook) * language.block, True, SINGLE),
-        Part("final norm and head", language.width + language.head, True, SINGLE),
+        Part("vision tower", vision.parameters, False, frozen, True),
+        Part("projector", vision.projector, False, frozen, True),
+        Part("embedding matrix", language.head, False, frozen, True),
+        Part(f"blocks 1 to {hook}", hook * language.block, False, frozen, True),
+        Part(f"blocks {hook + 1} to {language.layers}", (language.layers - hook) * language.block, True, SINGLE, True),
+        Part("final norm and head", language.width + language.head, True, SINGLE, True),
         *interface_parts(study, backbone, interface),
     ]
 
@@ -195,17 +198,16 @@ def learns_from_masks(joint: JointSettings) -> bool:
 def state_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
     """What stays in a GPU's memory between steps, of the reference of joint training."""
     parts = model_parts(study, backbone, study.joint)
-    whole = _states(parts) | {
-        "AdamW moments": 2 * trained_parameters(parts) * SINGLE,
-        "reference policy": policy_parameters(study, backbone, study.joint) * dtype_bytes(study.runtime),
-    }
-    return {name: math.ceil(size / gpus) for name, size in whole.items()}
+    states = _states(parts, gpus)
+    reference = math.ceil(policy_parameters(study, backbone, study.joint) * dtype_bytes(study.runtime) / gpus)
+    return states | {"AdamW moments": 2 * states["trained weights"], "reference policy": reference}
 
 
-def _states(parts: list[Part]) -> dict[str, int]:
-    trained = trained_parameters(parts)
+def _states(parts: list[Part], gpus: int = 1) -> dict[str, int]:
+    held = {part.name: math.ceil(part.parameters / (gpus if part.divided else 1)) for part in parts}
+    trained = sum(held[part.name] for part in parts if part.trained)
     return {
-        "frozen weights": sum(part.parameters * part.bytes for part in parts if not part.trained),
+        "frozen weights": sum(held[part.name] * part.bytes for part in parts if not part.trained),
         "trained weights": trained * SINGLE,
         "gradients": trained * SINGLE,
     }
@@ -242,7 +244,7 @@ def update_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
 
 
 def working_bytes(study: Study, backbone: Backbone, gpus: int) -> int:
-    """Weights in the arithmetic's dtype: autocast's copy of the policy on one GPU; the gathered unit and the next one on several."""
+    """Weights in the arithmetic's dtype: autocast's copy of the policy on one GPU; on several a unit and the buffer that it came in."""
     language, number = backbone.language, dtype_bytes(study.runtime)
     if gpus > 1:
         return 2 * max(language.block, language.head) * number

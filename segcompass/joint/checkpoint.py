@@ -1,6 +1,7 @@
 """Checkpoints of a run: trained parameters and fitted statistics, and the settings that rebuild the parts they belong to."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from segcompass.backbone.load import load_segmenter, load_vlm
 from segcompass.errors import InputError, damaged
@@ -38,9 +40,16 @@ def build_joint(backbone: Path, sae: Path, settings: ModelSettings, runtime: Run
     return JointModel(vlm, segmenter, load_dictionary(sae), settings, answer.max_thought_tokens).to(runtime.device)
 
 
-def save_run(model: InterfaceModel, folder: Path) -> None:
-    """Writes `model.safetensors` (what the run itself has made) and `interface.json`."""
-    save_finite({name: value.detach().contiguous() for name, value in model.state().items()}, folder / "model.safetensors")
+def save_run(model: InterfaceModel, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
+    """Writes `model.safetensors` (what the run itself has made) and `interface.json`.
+
+    Args:
+        model: of the run.
+        folder: that of the artefact.
+        state: the model's whole `state`, where its weights are divided among processes.
+    """
+    state = model.state() if state is None else state
+    save_finite({name: value.detach().contiguous() for name, value in state.items()}, folder / "model.safetensors")
     facts = {"model": model.settings.model_dump(mode="json"), "policy": asdict(model.policy)}
     (folder / "interface.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 

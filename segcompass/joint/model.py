@@ -14,6 +14,8 @@ from segcompass.backbone.interface import HookStates, Segmenter, VisionLanguageM
 from segcompass.backbone.token_types import OTHER
 from segcompass.joint.interface import ConceptInterface
 from segcompass.joint.reading import Codes, Policy, Reading
+from segcompass.optimisation.division import divide
+from segcompass.optimisation.processes import Processes
 from segcompass.sae.dictionary import Dictionary
 from segcompass.study.interface import ModelSettings
 from segcompass.study.joint import LearningRates
@@ -116,6 +118,21 @@ class JointModel(InterfaceModel):
         parts = {name: parameters for name, parameters in self.parts().items() if parameters}
         groups = [{"params": parameters, "lr": peaks[name], "peak": peaks[name], "name": name} for name, parameters in parts.items()]
         return torch.optim.AdamW(groups, weight_decay=0.0)
+
+    def divide(self, processes: Processes) -> nn.Module:
+        """Divides the policy among processes, which hold it on the processor until then, and moves the other parts to their device whole.
+
+        Dictionary, interface and SAM are a few GB at the paper's size, and run only for what is new to a process.
+
+        Returns:
+            The reference policy, a copy of the policy as it stands, divided too.
+        """
+        reference = self.vlm.reference_copy()
+        divide(self.vlm.units(), processes)
+        divide(self.vlm.units(reference), processes)
+        self.vlm.anywhere = processes.anywhere
+        self.to(processes.device)
+        return reference
 
     def reading(self, states: HookStates, reference_states: Tensor, codes: Codes | None = None) -> Reading:
         """What the interface reads of sequences, with their own codes or with given ones."""

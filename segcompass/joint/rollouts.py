@@ -40,7 +40,7 @@ def answer(
     rollouts = vlm.generate(prompts, group, temperature, longest, generator)
     status, formed = well_formed(vlm, rollouts)
     sampled = vlm.rollout_states(prompts, rollouts)
-    if all(state == "ok" for state in status):
+    if not vlm.in_any_process(any(state != "ok" for state in status)):
         return Answers(rollouts, status, sampled, sampled)
     return Answers(rollouts, status, sampled, *read_answers(vlm, prompts, formed))
 

@@ -14,7 +14,8 @@ Departures from the paper:
    apart.
 
 Several processes share the prompts of every step: each draws the random numbers of all of them and uses its own, losses are means over all
-prompts or over all matched pairs, gradients are averaged, so P processes take the steps of one, up to rounding.
+prompts or over all matched pairs, gradients are averaged, so P processes take the steps of one, up to rounding. Where the policy's weights
+are divided among them (`JointModel.divide`), they sample as long as any of them does, and all read well-formed answers anew if one must.
 """
 
 from dataclasses import dataclass
@@ -36,10 +37,11 @@ from segcompass.joint.rollouts import Answers, answer
 from segcompass.joint.supervision import confidence_loss, heat_losses, mask_losses, matched_pairs, objects_at
 from segcompass.joint.validation import KeptWeights, Validation
 from segcompass.numerics.finite import check_step
+from segcompass.optimisation.division import forget_passes, whole
 from segcompass.optimisation.processes import Processes
-from segcompass.optimisation.resume import ResumePoint
 from segcompass.optimisation.schedule import rate_factor
 from segcompass.optimisation.stopwatch import Stopwatch
+from segcompass.optimisation.streamed_resume import StreamedResumePoint
 from segcompass.study.backbone import AnswerSettings
 from segcompass.study.joint import JointSettings
 from segcompass.world.thoughts import is_considered, thought_is_right
@@ -80,8 +82,9 @@ class JointTrainer:
         confidence_threshold: float,
         seed: int,
         processes: Processes | None = None,
+        reference: nn.Module | None = None,
     ) -> None:
-        """`processes` None: this one alone.
+        """`processes` None: this one alone; `reference` None: a copy of the policy as it stands.
 
         Raises:
             InputError: the processes cannot share a step's prompts evenly.
@@ -93,7 +96,7 @@ class JointTrainer:
         if settings.prompts % self.processes.count:
             problem = f"is {settings.prompts}, which {self.processes.count} processes cannot share evenly; take a multiple"
             raise InputError(None, "joint.prompts", problem)
-        self.reference = model.vlm.reference_copy()
+        self.reference = reference or model.vlm.reference_copy()
         self.clock = Stopwatch(model.vlm.device)
 
     def run(self, resume: Path, validation: Validation) -> JointRecord:
@@ -107,7 +110,7 @@ class JointTrainer:
         settings, trained = self.settings, self.model.trained()
         optimiser = self.model.optimiser(settings.learning_rates)
         kept = KeptWeights(settings.checkpoint, trained)
-        point = ResumePoint(resume, "joint")
+        point = StreamedResumePoint(resume, "joint", self.processes)
         done, rows = point.load(trained | kept.tensors(), optimiser)
         validated: list[Row] = point.notes.get("validation", [])
         kept.step, kept.score = point.notes.get("kept", (kept.step, kept.score))
@@ -122,7 +125,7 @@ class JointTrainer:
             done, ended = step + 1, step + 1 == settings.steps
             if ended or done % settings.validation.every == 0:
                 validate(done)
-            if self.processes.main and (ended or done % settings.checkpoint_every == 0):
+            if ended or done % settings.checkpoint_every == 0:
                 notes = {"validation": validated, "kept": [kept.step, kept.score], "seconds": self.clock.seconds}
                 point.save(done, trained | kept.tensors(), optimiser, rows, notes=notes)
         kept.restore()
@@ -146,6 +149,8 @@ class JointTrainer:
             nn.utils.clip_grad_norm_(parts["language"], self.settings.clip_norm.language)
             nn.utils.clip_grad_norm_(others, self.settings.clip_norm.others)
             optimiser.step()
+            for part in (self.model.vlm, self.reference):
+                forget_passes(part)
         names = ("policy", "kl", "heat_bce", "heat_dice", "mask_dice", "mask_focal", "confidence")
         row |= {name: float(losses[name].detach()) if name in losses else 0.0 for name in names}
         row = self._averaged(row | {"total": float(total.detach())})
@@ -292,4 +297,4 @@ def _spread(values: np.ndarray) -> float:
 
 def _norm(parameters: list[nn.Parameter]) -> float:
     squares = [parameter.grad.square().sum() for parameter in parameters if parameter.grad is not None]
-    return float(torch.stack(squares).sum().sqrt()) if squares else 0.0
+    return float(whole(torch.stack(squares).sum()).sqrt()) if squares else 0.0

@@ -55,6 +55,8 @@ class Validation:
         terms = np.zeros((2, len(MEASURES)))
         for batch in self.batches[self.processes.rank :: self.processes.count]:
             terms += self._terms(batch)
+        if self.processes.divided and self.processes.rank >= (len(self.batches) % self.processes.count or self.processes.count):
+            self._terms(self.batches[-1])  # passes gather the weights from all processes, those that have no batch left too
         device = self.predictor.model.vlm.device
         sums, counts = self.processes.total(torch.from_numpy(terms).to(device)).tolist()
         return {"step": step} | {name: total / count if count else "" for name, total, count in zip(MEASURES, sums, counts, strict=True)}

@@ -5,6 +5,7 @@ Of the data it sees the splits that `LearningData` lets through, train and val.
 """
 
 import json
+from contextlib import nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -18,6 +19,7 @@ from segcompass.joint.inference import Predictor
 from segcompass.joint.trainer import JointTrainer
 from segcompass.joint.validation import Validation
 from segcompass.optimisation.curve import write_curve
+from segcompass.optimisation.division import gathered
 from segcompass.optimisation.processes import Processes
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
@@ -39,11 +41,14 @@ def work(stage: Stage) -> None:
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
     seed, benchmarks = int(stage.params["seed"]), stage.params["benchmarks"]
     threshold = stage.params["confidence_threshold"]
-    processes = Processes(Accelerator(cpu=runtime.device == "cpu"))
+    processes = Processes(Accelerator(cpu=runtime.device == "cpu"), may_divide=True)
     prepare_torch(stage.params["threads"], seed)
     start = stage.inputs["interface"]
-    model = build_joint(stage.inputs["backbone"], stage.inputs["sae"], run_settings(start), runtime, answer)
-    start_from(model, start, trained=settings.start == "trained")
+    built = runtime.model_copy(update={"device": "cpu"}) if processes.divided else runtime
+    with processes.in_turn() if processes.divided else nullcontext():
+        model = build_joint(stage.inputs["backbone"], stage.inputs["sae"], run_settings(start), built, answer)
+        start_from(model, start, trained=settings.start == "trained")
+        reference = model.divide(processes) if processes.divided else None
     data = LearningData(stage.inputs["data"])
     images = CachedImages(stage.inputs["images"], model.settings.segmenter, model.segmenter.device)
     order = training_prompts(data, benchmarks, seed)
@@ -52,17 +57,19 @@ def work(stage: Stage) -> None:
     # A pass on val is as large as a step of training, so it needs no more memory.
     batch = settings.prompts * settings.policy.group
     validation = Validation(data, benchmarks, settings.validation, predictor, batch, processes)
-    trainer = JointTrainer(model, prompts, settings, answer, threshold, seed, processes)
+    trainer = JointTrainer(model, prompts, settings, answer, threshold, seed, processes, reference)
     record = trainer.run(stage.resume_folder(), validation)
+    state = gathered(model.state(), processes) if processes.divided else None
     if not processes.main:
         return
-    save_run(model, stage.folder)
+    save_run(model, stage.folder, state)
     write_curve(record.curve, stage.folder / "curves.csv")
     write_curve(record.validation, stage.folder / "validation.csv")
     stage.rows |= {"steps": len(record.curve), "training_samples": len(prompts.samples)}
     trained = {name: sum(parameter.numel() for parameter in parameters) for name, parameters in model.parts().items()}
     stage.facts |= {"seed": seed, "device": runtime.device, "processes": processes.count, "torch_threads": torch.get_num_threads()}
     stage.facts |= {"trained_parameters": trained, "kept_step": record.kept_step}
+    stage.facts |= {"weights_divided": True} if processes.divided else {}
     stage.facts["seconds_per_phase"] = {phase: round(value, 2) for phase, value in record.seconds.items()}
 
 

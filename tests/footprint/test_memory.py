@@ -113,11 +113,13 @@ def test_states_by_hand() -> None:
     """LLaVA-1.5-7B above block 16: 16 blocks of 202,383,360, head 131,334,144, norm 4,096; interface and SAM as the parts say."""
     backbone = backbone_sizes(PAPER, Path.cwd())
     policy = 16 * 202_383_360 + 131_334_144 + 4_096
-    trained = policy + 18_358_784 + 3_251_394 + 4_684 + 4_058_340
+    interface = 18_358_784 + 3_251_394 + 4_684 + 4_058_340
+    trained = policy + interface
     alone, shared = state_bytes(PAPER, backbone, 1), state_bytes(PAPER, backbone, 8)
     assert alone["trained weights"] == alone["gradients"] == 4 * trained
     assert alone["AdamW moments"] == 8 * trained and alone["reference policy"] == 2 * policy
-    assert shared["gradients"] == -(-4 * trained // 8)
+    assert shared["gradients"] == 4 * (16 * 202_383_360 // 8 + (131_334_144 + 4_096) // 8 + interface)
+    assert shared["reference policy"] == 2 * policy // 8
 
 
 def test_keys_and_values_by_hand() -> None:

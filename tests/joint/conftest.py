@@ -1,6 +1,7 @@
 """Artefacts that tests of the interface and of joint training share."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,18 @@ def artefacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inputs |= {"answers": root / "answers" / "training", "images": root / "images" / "training"}
     run_job(train_interface.work, Job("train_interface", (("variant", "reference"), ("seed", "0"))), root / "interface", inputs)
     return root
+
+
+@pytest.fixture
+def in_double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Everything that a test computes, and its forked processes compute, is float64, also where the code asks for at least float32.
+
+    Steps amplify a rounding, by no bound that can be named; float64 leaves room for that between rounding and fault.
+    """
+    before = torch.get_default_dtype()
+    monkeypatch.setattr(torch, "float32", torch.float64)
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    monkeypatch.setattr(torch.nn.Module, "float", torch.nn.Module.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)

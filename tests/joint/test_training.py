@@ -12,7 +12,8 @@ from segcompass.joint.inference import Predictor, leading_slots
 from segcompass.joint.rollouts import Answers
 from segcompass.joint.trainer import JointTrainer, partly_detached
 from segcompass.joint.validation import KeptWeights, Validation
-from segcompass.optimisation.resume import ResumePoint
+from segcompass.optimisation.processes import Processes
+from segcompass.optimisation.streamed_resume import StreamedResumePoint
 from segcompass.study.experiments import changed
 from segcompass.study.interface import ModelSettings
 from segcompass.study.joint import JointSettings
@@ -151,7 +152,7 @@ def test_a_run_killed_behind_its_best_validation_ends_with_that_ones_weights(tmp
     record = best.run(tmp_path / "whole", Watching())
     assert record.kept_step == 3 and len(record.validation) == 7
     run_until_killed(trainer(settings(**keys, steps=6)), 5, tmp_path / "killed", scores)
-    point = ResumePoint(tmp_path / "killed", "joint")
+    point = StreamedResumePoint(tmp_path / "killed", "joint", Processes())
     resumed = trainer(settings(**keys, steps=6))
     point.load(
         resumed.model.trained() | KeptWeights("best_on_val", resumed.model.trained()).tensors(),

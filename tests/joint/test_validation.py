@@ -21,7 +21,9 @@ from tests.arithmetic import same_training
 from tests.tiny import micro_study, without_key_biases
 from tests.workflow.project import ROOT, command
 
-TWO_PROCESSES = ("accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
+TWO_PROCESSES = ("accelerate", "launch", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
+KINDS = {"whole weights": ("--multi_gpu",), "divided weights": ("--config_file", "workflow/accelerate/fsdp_8gpu_llava.yaml")}
+"""What `accelerate launch` is told of the weights; two processes start on a CPU by either."""
 TEST_SPLITS = ("test", "testA", "testB")
 FILES = ("model.safetensors", "interface.json", "curves.csv", "validation.csv")
 
@@ -103,9 +105,11 @@ def test_without_anything_of_test_a_run_ends_with_the_same_bytes(artefacts: Path
 
 @pytest.mark.numerical
 @pytest.mark.study
-def test_two_processes_publish_the_run_of_one(artefacts: Path, whole: Path, tmp_path: Path) -> None:
-    run = trained(artefacts, artefacts / "data", tmp_path / "run", (*TWO_PROCESSES, "--dynamo_backend", "no"))
-    assert json.loads((run / "run.json").read_text())["facts"]["processes"] == 2
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_publish_the_run_of_one(kind: str, artefacts: Path, whole: Path, tmp_path: Path) -> None:
+    run = trained(artefacts, artefacts / "data", tmp_path / "run", (*TWO_PROCESSES, *KINDS[kind]))
+    facts = json.loads((run / "run.json").read_text())["facts"]
+    assert facts["processes"] == 2 and facts.get("weights_divided", False) == (kind == "divided weights")
     assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
     one, two = (without_key_biases(load_file(folder / "model.safetensors")) for folder in (whole, run))
     settings = micro_study().joint

@@ -1,6 +1,5 @@
 """Profiles and launch configurations for machines with GPUs: complete, in step with the rules, and read by the tools that they are for."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -34,14 +33,6 @@ MODEL_STAGES = {
     "exchange",
     "make_atlas",
 }
-HOMES = {
-    "LlamaDecoderLayer": "llama.modeling_llama",
-    "CLIPEncoderLayer": "clip.modeling_clip",
-    "SamVisionLayer": "sam.modeling_sam",
-    "Qwen2_5_VLDecoderLayer": "qwen2_5_vl.modeling_qwen2_5_vl",
-    "Qwen2_5_VLVisionBlock": "qwen2_5_vl.modeling_qwen2_5_vl",
-}
-"""Layer that FSDP wraps -> module of transformers.models that defines it."""
 
 
 def profile(name: str) -> dict:
@@ -76,11 +67,10 @@ def test_snakemake_plans_under_a_gpu_profile(name: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen"])
-def test_accelerate_reads_the_fsdp_files_and_the_layers_exist(family: str) -> None:
+def test_accelerate_reads_the_fsdp_files_and_they_say_nothing_that_is_not_read(family: str) -> None:
     config = load_config_from_file(str(ACCELERATE / f"fsdp_8gpu_{family}.yaml"))
-    assert config.num_processes == 8 and config.distributed_type.value == "FSDP" and config.mixed_precision == "bf16"
-    for layer in config.fsdp_config["fsdp_transformer_layer_cls_to_wrap"].split(","):
-        assert hasattr(importlib.import_module(f"transformers.models.{HOMES[layer]}"), layer)
+    assert config.num_processes == 8 and config.distributed_type.value == "FSDP" and config.mixed_precision == "no"
+    assert config.fsdp_config == {"fsdp_version": 2, "fsdp_offload_params": False}
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen"])
