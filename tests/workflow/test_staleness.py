@@ -64,7 +64,7 @@ def test_a_built_study_has_nothing_to_do_and_an_unbuilt_one_has_everything(built
 @pytest.mark.parametrize(
     ("old", "new", "jobs"),
     [
-        ("qualitative_samples: 4", "qualitative_samples: 3", {"make_figures", "write_summary"}),
+        ("qualitative_samples: 2", "qualitative_samples: 3", {"make_figures", "write_summary"}),
         ("permutations: 999", "permutations: 998", {"correlate"} | JUDGED),
         ("alpha: 0.05", "alpha: 0.01", JUDGED),
         ("    sham: 8", "    sham: 6", EDITED | JUDGED | {"make_tables"} | ATLAS),
