@@ -2,7 +2,7 @@
 
 Arms, of which each exchanges something of the edited side's tokens with those of the other side that correspond to them:
 * `attribute`: the k concepts that carry the attribute (`carriers.py`), on tokens of the thought; `attribute_text`: of the instruction too.
-* `matched`: random concepts in their place (`swap_controls.py`).
+* `matched`: random concepts in their place; `elsewhere`: random concepts that change by as much on the same tokens (`swap_controls.py`).
 * `whole`: all concepts, the most that an exchange of codes can do.
 * `direction`: hidden states' coordinates in the span of the values' differences of means, encoded again: the supervised ceiling.
 * `neurons`, `components`: k coordinates of the hidden states, or k of their principal components, likewise encoded again.
@@ -39,18 +39,22 @@ from segcompass.causal.measurements import Balance, Measurement, geometric_mean
 from segcompass.causal.overlap import iou
 from segcompass.causal.pair_runs import PairChunk, PairRuns, Where
 from segcompass.causal.response import Pictures, Responding, Response
-from segcompass.causal.swap_controls import PairDifference, matched_in_mass
+from segcompass.causal.swap_controls import PairDifference, changed_elsewhere, matched_in_mass
 from segcompass.causal.token_pool import Encoding, tokens_of
 from segcompass.datasets.masks import Rle, decode, encode
 from segcompass.datasets.samples import Sample
 from segcompass.joint.reading import Codes
+from segcompass.sae.sparse_tokens import SparseTokens
 
-OWN_ARMS = ("identity", "attribute", "attribute_text", "matched", "whole", "direction", "neurons", "components")
+OWN_ARMS = ("identity", "attribute", "attribute_text", "matched", "elsewhere", "whole", "direction", "neurons", "components")
 """Arms on the pair's own attribute."""
-OTHER_ARMS = ("attribute", "matched", "direction", "neurons", "components")
+OTHER_ARMS = ("attribute", "matched", "elsewhere", "direction", "neurons", "components")
 """Arms on another attribute: those that single one out."""
-STAY_ARMS = ("identity", "attribute", "matched", "whole", "direction", "neurons", "components")
+STAY_ARMS = ("identity", "attribute", "matched", "elsewhere", "whole", "direction", "neurons", "components")
 """Arms on pairs whose expression does not name the attribute."""
+
+ELSEWHERE = 1
+"""Tells the draws of `elsewhere` from those of `matched`."""
 
 Scenes = Mapping[int, Sequence[Rle]]
 """Scene -> visible masks of its objects, by object id."""
@@ -100,7 +104,7 @@ class Swaps:
         return disentanglement({key: float(np.mean(values)) for key, values in cause.items()}, means)
 
     def balance(self) -> Iterator[Balance]:
-        """Of what `matched` was given so far in the place of the pairs' own attributes."""
+        """Of the controls that were given so far in the place of the pairs' own attributes."""
         for (arm, attribute, quantity), ratios in self.balances.items():
             yield Balance("swap", arm, attribute, quantity, "thought", geometric_mean(np.array(ratios)))
 
@@ -160,6 +164,8 @@ class Swaps:
                     basis = self.carriers.basis(subspace, attribute, count)
                     states = torch.where(here[:, None], with_subspace_of(hidden[other], hidden[own], basis), states)
                 return self.encoding.of(states), where
+            case "elsewhere":
+                return self._elsewhere(chunk, attributes, count), where
             case "attribute":
                 chosen = [self.carriers.chosen(attribute, count, self.encoding.dictionary.features) for attribute in attributes]
             case "matched":
@@ -170,21 +176,49 @@ class Swaps:
 
     def _matched(self, chunk: PairChunk, attributes: list[str], count: int) -> list[Tensor]:
         """Control concepts bool [F] of each pair, whose balance is kept."""
-        own, other, group = chunk.tokens("thought")
-        pool, found = chunk.answers.pool, []
-        for place, (attribute, number) in enumerate(zip(attributes, chunk.numbers, strict=True)):
-            here = group == place
-            difference = PairDifference.of(pool.at(own[here]), pool.at(other[here]), self.row_lengths)
-            chosen = self.carriers.chosen(attribute, count, len(self.row_lengths)).cpu().numpy()
-            draws = [self.seed, self.pairs.attributes.index(chunk.pairs[0].attribute), self.pairs.attributes.index(attribute), number]
-            control = matched_in_mass(difference, chosen, np.random.default_rng(draws))
-            if attribute == chunk.pairs[place].attribute:
-                for quantity, ratio in difference.ratios(np.flatnonzero(chosen), control).items():
-                    self.balances.setdefault(("matched", attribute, quantity), []).append(ratio)
+        found = []
+        for place, (own, other, chosen) in enumerate(self._by_pair(chunk, attributes, count)):
+            difference = PairDifference.of(own, other, self.row_lengths)
+            control = matched_in_mass(difference, chosen, self._generator(chunk, place, attributes[place]))
+            if attributes[place] == chunk.pairs[place].attribute:
+                self._balanced("matched", attributes[place], difference.ratios(np.flatnonzero(chosen), control))
             mask = torch.zeros_like(self.row_lengths, dtype=torch.bool)
             mask[torch.from_numpy(control).to(mask.device)] = True
             found.append(mask)
         return found
+
+    def _elsewhere(self, chunk: PairChunk, attributes: list[str], count: int) -> Codes:
+        """Codes of the edited sides' thoughts, in which other concepts change by as much, whose balance is kept."""
+        found = []
+        for place, (own, other, chosen) in enumerate(self._by_pair(chunk, attributes, count)):
+            edited = changed_elsewhere(own, other, chosen, self.row_lengths, self._generator(chunk, place, attributes[place], ELSEWHERE))
+            if attributes[place] == chunk.pairs[place].attribute:
+                done, wanted = (PairDifference.of(own, codes, self.row_lengths) for codes in (edited, other))
+                self._balanced("elsewhere", attributes[place], wanted.ratios(np.flatnonzero(chosen), np.flatnonzero(~chosen), done))
+            found.append(edited)
+        if isinstance(found[0], SparseTokens):
+            return SparseTokens.concatenated([codes for codes in found if isinstance(codes, SparseTokens)])
+        return torch.cat([codes for codes in found if isinstance(codes, Tensor)])
+
+    def _by_pair(self, chunk: PairChunk, attributes: list[str], count: int) -> Iterator[tuple[Codes, Codes, np.ndarray]]:
+        """Codes of each pair's own thought, those in their place, and its attribute's concepts, bool [F]."""
+        own, other, group = chunk.tokens("thought")
+        pool = chunk.answers.pool
+        for place, attribute in enumerate(attributes):
+            here = group == place
+            chosen = self.carriers.chosen(attribute, count, len(self.row_lengths)).cpu().numpy()
+            yield pool.at(own[here]), pool.at(other[here]), chosen
+
+    def _generator(self, chunk: PairChunk, place: int, attribute: str, *more: int) -> np.random.Generator:
+        """Draws the control of a pair: the same however pairs are put together."""
+        attributes = self.pairs.attributes
+        return np.random.default_rng(
+            [self.seed, attributes.index(chunk.pairs[0].attribute), attributes.index(attribute), chunk.numbers[place], *more]
+        )
+
+    def _balanced(self, arm: str, attribute: str, ratios: Mapping[str, float]) -> None:
+        for quantity, ratio in ratios.items():
+            self.balances.setdefault((arm, attribute, quantity), []).append(ratio)
 
     def _example(self, chunk: PairChunk, case: "_Case", place: int, shown: Mapping[str, tuple[Codes, list[np.ndarray]]]) -> SwapExample:
         """One pair under the exchanges of `shown`: arm -> codes of the chunk's thoughts after it, and masks."""

@@ -8,8 +8,10 @@
 * true - shuffled: the metric less its own where the truth is another's: on interfaces that were taught shuffled targets, on shuffled
   labels, on random tokens.
 
-A metric fails if it varies more than the study allows, or if a comparison that was made does not tell the two apart. A study keeps one
-checkpoint of a dictionary, so whether a metric rises with training is not measured.
+A metric fails if it varies more than the study allows, or if a comparison that was made does not tell the two apart. Claims that the study
+lists as `about_use` say what masks rely on, whatever dictionary it is read by: an untrained one, on which an interface was trained just so,
+is no null of theirs, and its comparison does not bind them. A study keeps one checkpoint of a dictionary, so whether a metric rises with
+training is not measured.
 """
 
 import math
@@ -25,7 +27,8 @@ from segcompass.stats.crossed import Crossed, Estimate, Grid
 from segcompass.study.claims import BatteryEstimand, ClaimSettings, CorrelationEstimand, PurityEstimand, variants_of
 
 COMPARISONS = ("untrained", "frozen", "shuffled")
-FAILING = ("untrained", "shuffled")
+FAILING = {"untrained": "an untrained dictionary", "shuffled": "what is shuffled"}
+"""Comparisons that must tell a metric from another, and from what."""
 CONTROLS = {"sae_mse": "random_sae_mse", "coverage": "random_coverage"}
 """Quality -> the record column of the same of an untrained dictionary."""
 CHANCE = "random_token_coverage"
@@ -52,24 +55,33 @@ def audited(claims: Mapping[str, ClaimSettings], sources: Sources, controls: Map
     return list(rows.values())
 
 
-def failures(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Metric -> why it may decide nothing."""
-    return {row["metric"]: row["fails"] for row in rows if row["fails"]}
+def failure(row: Mapping[str, Any], variation: float, about_use: bool = False) -> str:
+    """Why a metric may not decide a claim; empty where it may.
+
+    Args:
+        row: of `audited`.
+        variation: largest one.
+        about_use: whether the claim says what masks rely on, and nothing of what a dictionary learnt.
+    """
+    spread, why = row["variation"], []
+    if spread is not None and spread > variation:
+        why.append(f"varies by {spread:.0%} over seeds, at most {variation:.0%} may decide")
+    for name, other in FAILING.items():
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        if not (about_use and name == "untrained") and low is not None and high is not None and low <= 0 <= high:
+            why.append(f"is not told from that of {other} ({row[name]:.3g} [{low:.3g}, {high:.3g}])")
+    return "; ".join(why)
 
 
 def _row(claim: ClaimSettings, sources: Sources, controls: Mapping[str, str], variation: float) -> dict[str, Any]:
     values, compared = _measured(claim, sources, controls)
     scale = max(abs(float(np.mean(values))), claim.rule.smallest) if len(values) > 1 else math.nan
     spread = float(np.std(values, ddof=1)) / scale if len(values) > 1 else math.nan
-    why = [f"varies by {spread:.0%} over seeds, at most {variation:.0%} may decide"] if spread > variation else []
     row: dict[str, Any] = {"variation": _known(spread)}
     for name in COMPARISONS:
         found = compared.get(name, UNKNOWN)
         row |= {name: _known(found.value), f"{name}_low": _known(found.low), f"{name}_high": _known(found.high)}
-        if name in FAILING and found.low <= 0 <= found.high:
-            other = "an untrained dictionary" if name == "untrained" else "what is shuffled"
-            why.append(f"is not told from that of {other} ({found.value:.3g} [{found.low:.3g}, {found.high:.3g}])")
-    return row | {"fails": "; ".join(why)}
+    return row | {"fails": failure(row, variation)}
 
 
 def _measured(claim: ClaimSettings, sources: Sources, controls: Mapping[str, str]) -> tuple[Sequence[float], dict[str, Estimate]]:

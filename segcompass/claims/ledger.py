@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segcompass.claims.audit import failures
+from segcompass.claims.audit import failure
 from segcompass.claims.evidence import UNKNOWN, UNMEASURED, ClaimRecord, LedgerRecord, Permuted
 from segcompass.claims.verdict import Rule, Verdict, verdict
 from segcompass.stats.crossed import Estimate
@@ -58,7 +58,7 @@ def judged(claims: ClaimsSettings, record: LedgerRecord) -> list[Entry]:
     known = {name: record.claims.get(name, _UNRECORDED) for name in claims.stated}
     effects = _corrected(claims, {name: own.effect.estimate(level) for name, own in known.items()})
     twins = _corrected(claims, {name: _twin(name, own, claims) for name, own in known.items()})
-    failed = failures(record.audit)
+    audit = {row["metric"]: row for row in record.audit}
     entries = []
     for name, claim in claims.stated.items():
         own = known[name]
@@ -68,8 +68,8 @@ def judged(claims: ClaimsSettings, record: LedgerRecord) -> list[Entry]:
             found = Verdict("invalid", f"the rule was written or changed after the result that it decides ({late[0]}{others})")
         elif own.missing:
             found = Verdict("undecided", own.missing)
-        elif own.metric in failed:
-            found = Verdict("undecided", f"the metric failed the audit: {own.metric} {failed[own.metric]}")
+        elif own.metric in audit and (why := failure(audit[own.metric], claims.variation, name in claims.about_use)):
+            found = Verdict("undecided", f"the metric failed the audit: {own.metric} {why}")
         else:
             found = verdict(effects[name], _rule(claim, claims), twins[name], own.balance)
         entries.append(Entry(name, found.outcome, found.reason, effects[name], twins[name], bool(late)))

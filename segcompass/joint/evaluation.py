@@ -65,7 +65,7 @@ class Evaluator:
         rows: list[Row] = []
         masks: list[Rle] = []
         heat: dict[str, np.ndarray] = {}
-        seen: set[str] = set()
+        seen: dict[int, set[str]] = {}
         for start in tqdm(range(0, len(samples), self.settings.batch), desc=f"{benchmark} {split}", disable=None):
             part = samples[start : start + self.settings.batch]
             thoughts = self.think(benchmark, split, part)
@@ -85,8 +85,7 @@ class Evaluator:
                 row |= self._quality_columns(thoughts, output, index, prediction, part[index])
                 rows.append(row)
                 masks.append(mask)
-                if part[index].image not in seen and len(seen) < KEPT_HEAT_MAPS:
-                    seen.add(part[index].image)
+                if is_kept(seen, part[index].image, len(part[index].instances)):
                     joined = output.heat[index, leading_slots(prediction)].amax(0).sigmoid()
                     heat[part[index].sample_id] = joined.half().cpu().numpy()
         folder.mkdir(parents=True)
@@ -123,6 +122,21 @@ class Evaluator:
         if self.control is not None:
             row["random_coverage"] = covered(control)[0]
         return row
+
+
+def is_kept(seen: dict[int, set[str]], image: str, targets: int) -> bool:
+    """Whether a sample's heat map is kept: that of the first sample of an image that has no target, one, or several, of few images each.
+
+    Args:
+        seen: min(2, targets) -> images of which one was kept; the image is added to it.
+        image: of the sample.
+        targets: how many it has.
+    """
+    images = seen.setdefault(min(2, targets), set())
+    if image in images or len(images) == KEPT_HEAT_MAPS:
+        return False
+    images.add(image)
+    return True
 
 
 def _answer_columns(text: str, prediction: Prediction, gold: str | None) -> Row:

@@ -11,8 +11,8 @@ import pandas as pd
 from segcompass.causal.examples import read_examples
 from segcompass.causal.measurements import read_measurements
 from segcompass.datasets.artefact import manifest, sample_image
-from segcompass.datasets.masks import decode
-from segcompass.datasets.samples import read_samples
+from segcompass.datasets.masks import Rle, decode
+from segcompass.datasets.samples import Sample, read_samples
 from segcompass.explain.names import names_of
 from segcompass.protocols.records import read_records
 from segcompass.provenance.stage import Stage, read_run, run_stage
@@ -46,6 +46,7 @@ from segcompass.reporting.figures.training import (
 )
 from segcompass.reporting.pairs import pair_rows, shown_pairs
 from segcompass.reporting.paths import path_shares
+from segcompass.reporting.qualitative import chosen
 
 FLAGS = {
     "data": "artefact of prepare_data",
@@ -153,28 +154,39 @@ def _curves(stage: Stage, measurements: pd.DataFrame) -> None:
 
 
 def _qualitative(stage: Stage) -> None:
-    benchmark, split = stage.params["report"]["qualitative_split"]
-    count = stage.params["report"]["qualitative_samples"]
-    folder = stage.collections["evaluate"][0] / benchmark / split
-    records = read_records(folder / "records.csv").set_index("sample_id", drop=False)
-    results = {row["sample_id"]: row for row in json.loads((folder / "predictions.json").read_text(encoding="utf-8"))}
-    samples = {sample.sample_id: sample for sample in read_samples(manifest(stage.inputs["data"], benchmark, split))}
-    with np.load(folder / "heatmaps.npz", allow_pickle=False) as heat:
-        shown = heat.files[:count]
-        examples = [
+    run = stage.collections["evaluate"][0]
+    records: list[pd.DataFrame] = []
+    samples: dict[tuple[str, str], Sample] = {}
+    results: dict[tuple[str, str], Rle] = {}
+    heat: dict[tuple[str, str], np.ndarray] = {}
+    for benchmark, split in stage.params["report"]["qualitative_splits"]:
+        folder = run / benchmark / split
+        with np.load(folder / "heatmaps.npz", allow_pickle=False) as kept:
+            heat |= {(split, name): kept[name] for name in kept.files}
+        rows = read_records(folder / "records.csv")
+        records.append(rows.assign(kept=[(split, name) in heat for name in rows["sample_id"]]))
+        samples |= {(split, sample.sample_id): sample for sample in read_samples(manifest(stage.inputs["data"], benchmark, split))}
+        listed = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+        results |= {(split, row["sample_id"]): row["segmentation"] for row in listed}
+    shown = chosen(pd.concat(records, ignore_index=True), stage.params["report"]["qualitative_samples"])
+    examples = []
+    for row in shown.to_dict("records"):
+        key = row["split"], row["sample_id"]
+        sample = samples[key]
+        examples.append(
             Example(
-                sample_image(stage.inputs["data"], samples[name]),
-                samples[name].text,
-                str(records.loc[name, "answer"]),
-                decode(samples[name].target),
-                heat[name],
-                decode(results[name]["segmentation"]),
-                float(str(records.loc[name, "iou"])),
+                f"{row['kind']}, {row['which']}",
+                sample_image(stage.inputs["data"], sample),
+                sample.text,
+                str(row["answer"]),
+                decode(sample.target),
+                heat.get(key),
+                decode(results[key]),
+                float(row["iou"]),
             )
-            for name in shown
-        ]
-    drawn = records.loc[shown, ["sample_id", "text", "answer", "iou", "heat_iou", "confidences"]]
-    save_figure(lambda: qualitative_figure(examples), drawn, stage.folder, "qualitative")
+        )
+    columns = ["kind", "which", "benchmark", "split", "sample_id", "text", "answer", "iou", "heat_iou", "confidences"]
+    save_figure(lambda: qualitative_figure(examples), shown[columns], stage.folder, "qualitative")
 
 
 def _of_runs(stage: Stage, experiment: str, name: str) -> pd.DataFrame:

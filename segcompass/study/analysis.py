@@ -11,7 +11,7 @@ from segcompass.study.section import Section
 Count = Annotated[int, Field(ge=0)]
 OpenFraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 KEPT_HEAT_MAPS = 16
-"""Heat maps kept of each evaluated split: those of the first samples of as many images."""
+"""Heat maps kept of each evaluated split, of expressions with no target, one and several each: the first samples of as many images."""
 
 
 class EvaluationSettings(Section):
@@ -217,8 +217,9 @@ class ReportSettings(Section):
     """What the report shows."""
 
     qualitative_samples: Annotated[int, Field(ge=1, le=KEPT_HEAT_MAPS)]
-    """Rows of the qualitative figure."""
-    qualitative_split: tuple[str, str]
-    """Benchmark and split that the qualitative figure draws from."""
+    """Rows of the qualitative figure for each kind of expression: with one target, several and none. The first is in the middle by IoU, the
+    others have the lowest."""
+    qualitative_splits: Annotated[list[tuple[str, str]], Field(min_length=1)]
+    """Benchmarks and splits that the qualitative figure draws from."""
     calibration: CalibrationSettings
     atlas: AtlasSettings

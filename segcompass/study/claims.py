@@ -149,6 +149,10 @@ class ClaimsSettings(Section):
     variation: Annotated[float, Field(gt=0.0)]
     """Largest sd over runs that differ by seed alone of a metric that may decide a claim, as a share of its mean or, where that is greater,
     of the claim's smallest effect of interest."""
+    about_use: list[str]
+    """Claims that say what masks rely on, whatever dictionary it is read by. The audit asks that their metrics show more than a null twin,
+    but not more than an untrained dictionary, on which an interface was trained as well. Claims of what training a dictionary adds, and of
+    how a concept's quality goes with masks, do not belong here."""
     permutations: Annotated[int, Field(ge=20)]
     """Permuted twins of each family, by which the ledger's own rate of false positives is measured."""
     stated: dict[str, ClaimSettings]
@@ -172,7 +176,11 @@ def rule_digests(claims: ClaimsSettings) -> dict[str, str]:
         families.setdefault(claim.rule.family, []).append(name)
     limits = {key: getattr(claims, key) for key in ("alpha", "imbalance", "variation")}
     return {
-        name: _digest(limits | {"claim": claim.model_dump(mode="json"), "family": sorted(families[claim.rule.family])})
+        name: _digest(
+            limits
+            | {"claim": claim.model_dump(mode="json"), "family": sorted(families[claim.rule.family])}
+            | ({"about_use": True} if name in claims.about_use else {})
+        )
         for name, claim in claims.stated.items()
     }
 
@@ -194,6 +202,9 @@ def claims_contradictions(
         golden: variants that are also evaluated with gold thoughts.
     """
     known = {variant for variants in experiments.values() for variant in variants}
+    for name in claims.about_use:
+        if name not in claims.stated or not isinstance(claims.stated[name].estimand, BatteryEstimand):
+            yield f"claims.about_use: `{name}` is no stated claim that the battery decides; take it off the list"
     for name, claim in claims.stated.items():
         place, estimand, rule = f"claims.stated.{name}", claim.estimand, claim.rule
         own = variants_of(estimand)

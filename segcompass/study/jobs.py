@@ -347,7 +347,7 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
             return keys | {"experiments": described_experiments(study)} | {key: analysis[key] for key in ("families", "reinforcement")}
         case "make_figures":
             references = {name: study.experiment(name).reference for name in EXPERIMENTS}
-            report = {key: raw["report"][key] for key in ("qualitative_samples", "qualitative_split", "calibration")}
+            report = {key: raw["report"][key] for key in ("qualitative_samples", "qualitative_splits", "calibration")}
             drawn = {"report": report, "runs": runs, "saes": described_saes(study), "references": references}
             drawn |= {"dictionary": atlas_sae(study), "readouts": edited_readouts(study)}
             return drawn | {"bootstrap": {"level": analysis["bootstrap"]["level"]}}

@@ -156,9 +156,9 @@ class Study(Section):
         pairs = COUNTERFACTUALS.values() if isinstance(self.data, WorldSettings) and self.data.counterfactuals.pairs else ()
         golden = [variant for variants in self.evaluation.oracle_thoughts.values() for variant in variants]
         found += claims_contradictions(self.claims, by_experiment, scored, [*self.evaluation.splits, *pairs], golden)
-        benchmark, split = self.report.qualitative_split
-        if split not in self.evaluation.splits.get(benchmark, []):
-            found.append("report.qualitative_split: must be one of evaluation.splits")
+        for benchmark, split in self.report.qualitative_splits:
+            if split not in self.evaluation.splits.get(benchmark, []):
+                found.append(f"report.qualitative_splits: `{benchmark}`, `{split}` is not in evaluation.splits")
         if isinstance(self.backbone, EmbeddedBackbone):
             hooks = {"activations": self.activations.hook_layer}
             hooks |= {f"sweep.lines.{index}": line.hook_layer for index, line in enumerate(self.sweep.lines)}

@@ -19,10 +19,11 @@ from segcompass.causal.measurements import Measurement
 from segcompass.causal.pair_runs import PairRuns
 from segcompass.causal.response import Responding
 from segcompass.causal.swap import OTHER_ARMS, OWN_ARMS, Swaps
-from segcompass.causal.swap_controls import PairDifference, matched_in_mass
+from segcompass.causal.swap_controls import PairDifference, changed_elsewhere, matched_in_mass
 from segcompass.datasets.masks import encode
 from segcompass.datasets.pairs import CounterfactualPair, Kind, Side
 from segcompass.errors import InputError
+from segcompass.sae.sparse_tokens import SparseTokens
 from tests.causal.planted_answers import CONCEPTS, LEFT, RIGHT, PlantedModel, PlantedRuns, Written, sample
 
 MAPS = {0: LEFT, 1: RIGHT, 2: LEFT, 3: RIGHT, 6: LEFT}
@@ -97,11 +98,12 @@ def test_exchanged_concepts_move_the_mask_and_nothing_else_does(offset: float) -
         for arm in ("attribute", "attribute_text", "whole", "direction", "neurons", "ceiling"):
             assert cause[arm, attribute] == soft[arm, attribute] == 1, arm
         assert cause["identity", attribute] == soft["identity", attribute] == cause["matched", attribute] == 0
+        assert offset or cause["elsewhere", attribute] == soft["elsewhere", attribute] == 0, "words 4 and 5 stand in, which light nothing"
     assert set(rows[(rows["arm"] == "identity") & rows["measure"].isin(["cause_iou", "isolation_iou", "stays_iou"])]["value"]) == {0.0}
     isolation, kept = means(rows, "isolation"), means(rows, "isolation_iou")
     assert {arm for arm, _ in isolation} == {*OTHER_ARMS, "identity"}
     # Where every concept is active, one that names the pair's own attribute may be drawn as a control of another attribute's.
-    for arm in ("identity", "attribute", "direction", "neurons", *(["matched"] if not offset else [])):
+    for arm in ("identity", "attribute", "direction", "neurons", *(["matched", "elsewhere"] if not offset else [])):
         for attribute in NAMED:
             assert isolation[arm, attribute] == 1 and kept[arm, attribute] == 0
 
@@ -173,9 +175,10 @@ def test_controls_are_as_many_as_heavy_and_their_balance_is_kept() -> None:
     """The thoughts of `cause` differ in a word that names nothing, too: its two concepts are the control of the two that name a value."""
     battery = swaps(READER)
     list(battery.measure(2, 2, SCENES))
-    balance = {(row.at, row.quantity): row.ratio for row in battery.balance() if (row.arm, row.token_type) == ("matched", "thought")}
-    # Where colours are not named, the thoughts differ in those two words alone: nothing is exchanged there, so nothing is balanced.
-    assert balance == {(attribute, quantity): pytest.approx(1) for attribute in NAMED for quantity in ("frequency", "mass")}
+    for arm in ("matched", "elsewhere"):
+        balance = {(row.at, row.quantity): row.ratio for row in battery.balance() if (row.arm, row.token_type) == (arm, "thought")}
+        # Where colours are not named, the thoughts differ in those two words alone: nothing is exchanged there, so nothing is balanced.
+        assert balance == {(attribute, quantity): pytest.approx(1) for attribute in NAMED for quantity in ("frequency", "mass")}
 
 
 def test_controls_are_drawn_near_in_mass_and_added_until_the_mass_is_reached() -> None:
@@ -192,6 +195,31 @@ def test_controls_are_drawn_near_in_mass_and_added_until_the_mass_is_reached() -
     ratios = difference.ratios(np.array([0]), np.array([1, 2]))
     assert ratios == {"frequency": 0.5, "mass": pytest.approx(10 / 12)}
     assert np.isnan(difference.ratios(np.array([0]), nothing)["mass"])
+
+
+@pytest.mark.parametrize("active", [8, 3], ids=["stand-ins that are active", "too few of them"])
+def test_what_changes_elsewhere_changes_as_often_and_as_much_on_the_same_tokens(active: int) -> None:
+    """Ten concepts, of which 0 and 1 are exchanged: one that falls by 2 and one that rises by 3, each on a token of its own."""
+    own, other = torch.zeros(3, 10), torch.zeros(3, 10)
+    own[:, 2:active], other[:, 2:active] = 1.0, 0.5
+    own[0, 0], other[1, 1] = 2.0, 3.0
+    lengths = torch.tensor([1.0, 2, 4, 4, 4, 4, 4, 4, 4, 0])
+    chosen = np.array([True, True] + [False] * 8)
+    for seed in range(20):
+        edited = changed_elsewhere(own, other, chosen, lengths, np.random.default_rng(seed))
+        sparse = changed_elsewhere(*(SparseTokens.of(codes) for codes in (own, other)), chosen, lengths, np.random.default_rng(seed))
+        assert isinstance(edited, torch.Tensor) and isinstance(sparse, SparseTokens) and torch.equal(edited, sparse.dense())
+        change = edited - own
+        ((token, falls), (next_token, rises)) = change.nonzero().tolist()
+        assert (token, next_token) == (0, 1) and falls != rises and {falls, rises} <= set(range(2, active if active == 8 else 9))
+        room = own[0, falls] >= 0.5
+        assert change[0, falls] == (-0.5 if room else 0.5), "2 times length 1 over length 4; up where it would leave 0"
+        assert change[1, rises] == 1.5, "3 times length 2 over length 4"
+        assert (edited >= 0).all()
+        wanted, done = (PairDifference.of(own, codes, lengths) for codes in (other, edited))
+        assert wanted.ratios(np.array([0, 1]), np.flatnonzero(~chosen), done) == {"frequency": 1, "mass": 1}
+    whole = changed_elsewhere(own, other, np.ones(10, bool), lengths, np.random.default_rng(0))
+    assert isinstance(whole, torch.Tensor) and torch.equal(whole, own), "nothing is left that could stand in"
 
 
 def test_sides_of_unequal_length_are_refused() -> None:

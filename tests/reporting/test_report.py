@@ -204,7 +204,9 @@ def test_figures_are_the_same_bytes_each_time_and_hold_their_data(tmp_path: Path
     curves = pd.DataFrame({"variant": "full", "seed": 0, "step": range(40), **{name: generator.random(40) for name in PANELS}})
     image = generator.integers(0, 255, (40, 60, 3), dtype=np.uint8)
     mask = np.zeros((40, 60), bool)
-    example = Example(image, "the left $ring$", "<think> target : ring </think>", mask, generator.random((32, 32)), mask, 0.5)
+    example = Example(
+        "one target, middle", image, "the left $ring$", "<think> target : ring </think>", mask, generator.random((32, 32)), mask, 0.5
+    )
     drawn, interfaces = smoothed(curves, PANELS), smoothed(curves, INTERFACE_PANELS)
     rows = {name: [0.1, 0.2, 0.3] for name in VALIDATION_PANELS}
     validated = validation_means(pd.DataFrame({"variant": "full", "seed": 0, "step": [0, 20, 40], **rows}))
@@ -239,7 +241,8 @@ def test_texts_of_a_figure_are_shown_and_written_as_they_are(tmp_path: Path) -> 
     """A `$` opens no formula, and a carriage return ends no row."""
     texts = [r"the $5 mug or the $\foo$ one", "two\rlines", 'a\r\n,"b"']
     picture, mask = np.full((4, 6, 3), 80, np.uint8), np.zeros((4, 6), bool)
-    examples = [Example(picture, text, f"<think> {text} </think>", mask, np.zeros((4, 4)), mask, 0.5) for text in texts]
+    heat = np.zeros((4, 4))
+    examples = [Example("one target, middle", picture, text, f"<think> {text} </think>", mask, heat, mask, 0.5) for text in texts]
     drawn = pd.DataFrame({"text": texts, "iou": [0.5, math.nan, 1.0]})
     save_figure(lambda: qualitative_figure(examples), drawn, tmp_path, "qualitative")
     assert pd.read_csv(tmp_path / "qualitative.csv").equals(drawn)

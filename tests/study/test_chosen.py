@@ -31,7 +31,7 @@ def test_the_named_study_is_chosen(given: dict, files: list[Path], name: str) ->
     ("given", "files", "words"),
     [
         ({"threads": 2}, [], "--config threads: is not read"),
-        ({"study": "nope"}, [], "does not exist; there are default"),
+        ({"study": "nope"}, [], "does not exist; there are confirmation, default"),
         ({"study": "../default"}, [], "no name of a study"),
         ({"study": "default"}, [SMOKE], "is both `default` and `smoke`"),
         ({}, [SMOKE, Path("params/default.yaml")], "is both"),

@@ -42,6 +42,11 @@ def section(changes: dict) -> ClaimsSettings:
         ({f"{CAUSE}.estimand.measure": "pain"}, f"{CAUSE}.estimand.measure", "curve has no `pain`; choose from score, iou"),
         ({f"{CAUSE}.estimand.over": "score"}, f"{CAUSE}.estimand.over", "must be null for the figure mean"),
         ({f"{CAUSE}.estimand.figure": "share"}, f"{CAUSE}.estimand.over", "name the second measure of the share"),
+        (
+            {"claims.about_use": ["sparse_beats_dense"]},
+            "claims.about_use",
+            "`sparse_beats_dense` is no stated claim that the battery decides",
+        ),
         ({"claims.permutations": 19}, "claims.permutations", "greater than or equal to 20"),
         ({"claims.stated.state_of_the_art": OTHER}, "claims.untested.state_of_the_art", "one or the other"),
     ],
@@ -64,6 +69,7 @@ def test_what_cannot_be_is_one_sentence(tmp_path: Path, changes: dict, field: st
         ({"alpha": 0.1}, set(SMOKE["claims"]["stated"])),
         ({"imbalance": 2.0}, set(SMOKE["claims"]["stated"])),
         ({"permutations": 50}, set()),
+        ({"about_use": ["necessary"]}, {"necessary"}),
         ({"untested": {}}, set()),
         # A claim that joins or leaves a family changes what its other tests are corrected for.
         ({"stated.necessary.rule.family": "dictionary"}, {"necessary", "sparse_beats_dense"}),

@@ -54,12 +54,22 @@ def copy_project(target: Path, study: Path) -> Path:
             shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, copy)
+    # What was read of modules is shared, as it is among a user's clones; all other caches are the copy's own.
+    (target / ".xdg").mkdir()
+    (target / ".xdg" / "segcompass").symlink_to(modules_read())
     (target / "params").mkdir()
     text = study.read_text(encoding="utf-8")
     text = re.sub(r"(?m)^study: .*$", "study: default", text)
     text = re.sub(r"\binstruction_set: \w+", f"instruction_set: {instructions_under_test()}", text)
     (target / "params" / "default.yaml").write_text(text, encoding="utf-8")
     return target
+
+
+def modules_read() -> Path:
+    """Where the tests' own processes keep what they read of the package's modules."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segcompass"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def search_path() -> str:

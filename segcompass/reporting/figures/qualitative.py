@@ -1,4 +1,4 @@
-"""Samples as they are: image, truth, heat map, mask and thought, of the first images of a split and not of chosen ones."""
+"""Samples as they are: image, heat map, mask and thought, of samples that a rule chose (`segcompass.reporting.qualitative`)."""
 
 import textwrap
 from dataclasses import dataclass
@@ -7,49 +7,71 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from segcompass.reporting.figures.overlays import PREDICTED, TRUTH, heat_overlay, overlay
+from segcompass.reporting.figures.overlays import OUTLINE, heat_overlay, outline
+
+TRUTH_LINES = ("#000000", "#ffffff")
+"""Around the target, dashed."""
+WIDTH, MOST = 1.9, 1.2
+"""Inches of a picture, and its height over its width at most."""
+WORDS = 2.3
+"""Inches of the words beside the pictures."""
+LETTERS = 38
+"""Of a line of words."""
 
 
 @dataclass(frozen=True)
 class Example:
     """One row of the figure."""
 
+    label: str
+    """What kind of sample it is, and why it stands here."""
     image: np.ndarray
     """uint8 [height, width, 3]."""
     text: str
     answer: str
     truth: np.ndarray
     """bool [height, width]."""
-    heat: np.ndarray
-    """Probabilities [m, m] of SAM's padded square."""
+    heat: np.ndarray | None
+    """Probabilities [m, m] of SAM's padded square; None where none was kept."""
     predicted: np.ndarray
     """bool [height, width]."""
     iou: float
 
 
 def qualitative_figure(examples: list[Example]) -> Figure:
-    """Columns: image with instruction, truth, heat map, mask, thought."""
-    size = (10.5, 2.25 * len(examples))
-    figure, axes = pyplot.subplots(len(examples), 5, figsize=size, squeeze=False, width_ratios=[1, 1, 1, 1, 1.5])
+    """Columns: words, image with the target, heat map, mask beside the target."""
+    shapes = [min(MOST, example.image.shape[0] / example.image.shape[1]) for example in examples]
+    size = (WORDS + 3 * (WIDTH + 0.1), 0.5 + sum(0.25 + WIDTH * shape for shape in shapes))
+    widths = [WORDS, WIDTH, WIDTH, WIDTH]
+    figure, axes = pyplot.subplots(len(examples), 4, figsize=size, squeeze=False, width_ratios=widths, height_ratios=shapes)
     for row, example in zip(axes, examples, strict=True):
-        panels = (
-            (example.image, textwrap.fill(example.text, 26)),
-            (overlay(example.image, example.truth, TRUTH), "truth"),
-            (heat_overlay(example.image, example.heat), "heat map"),
-            (overlay(example.image, example.predicted, PREDICTED), f"mask, IoU {example.iou:.2f}"),
-        )
-        for axis, (picture, title) in zip(row[:4], panels, strict=True):
-            axis.imshow(picture, interpolation="nearest")
-            axis.set_title(title, loc="left", fontsize=8, parse_math=False)  # a `$` is a dollar
-            _bare(axis)
         thought = example.answer.partition("</think>")[0].replace("<think>", "").strip() or "(no thought)"
-        row[4].text(0, 1, textwrap.fill(thought, 34), va="top", fontsize=8, transform=row[4].transAxes, parse_math=False)
-        row[4].set_title("thought", loc="left", fontsize=8)
-        _bare(row[4])
+        words = "\n".join(textwrap.fill(line, LETTERS) for line in (f"“{example.text}”", "", f"Thought: {thought}"))
+        row[0].set_title(example.label, loc="left", fontsize=8.5, fontweight="bold")
+        row[0].text(0, 1, words, va="top", fontsize=8, transform=row[0].transAxes, parse_math=False)  # a `$` is a dollar
+        _panel(row[1], example.image, "image and target" if example.truth.any() else "image, no target")
+        outline(row[1], example.truth, TRUTH_LINES, "dashed")
+        if example.heat is None:
+            row[2].text(0.5, 0.5, "heat map not kept", ha="center", va="center", fontsize=8, transform=row[2].transAxes)
+        else:
+            _panel(row[2], heat_overlay(example.image, example.heat), "heat map")
+            outline(row[2], example.truth, TRUTH_LINES, "dashed")
+        _panel(row[3], example.image, f"mask, IoU {example.iou:.2f}" if example.predicted.any() else f"empty mask, IoU {example.iou:.2f}")
+        outline(row[3], example.truth, TRUTH_LINES, "dashed")
+        outline(row[3], example.predicted)
+        for axis in row:
+            axis.set_axis_off()
+            axis.set_anchor("NW")
+    marks = [
+        Line2D([], [], color=OUTLINE[1], label="mask"),
+        Line2D([], [], color="#555555", linestyle="dashed", label="target"),
+    ]
+    figure.legend(handles=marks, loc="outside lower center", ncols=2)
     return figure
 
 
-def _bare(axis: Axes) -> None:
-    axis.set_axis_off()
-    axis.set_anchor("N")
+def _panel(axis: Axes, picture: np.ndarray, title: str) -> None:
+    axis.imshow(picture, interpolation="nearest")
+    axis.set_title(title, loc="left", fontsize=8)
