@@ -12,7 +12,7 @@ SNAKEMAKE := snakemake --cores all --use-conda
 # A line a finished job, with what is left; the whole text goes to logs/snakemake.log.
 PROGRESS := 2>&1 | python workflow/scripts/progress.py
 
-.PHONY: env reproduce study smoke test numerical lint bench resume
+.PHONY: env reproduce study smoke test test-slurm numerical lint bench resume
 
 env: $(STAMP)
 
@@ -39,6 +39,10 @@ PYTEST := pytest --durations 30 --numprocesses 2 --dist loadfile --no-loadscope-
 test: env
 	$(PYTEST)
 	$(MAKE) numerical
+
+# An optional suite: the Slurm profile with a real Slurm on this machine, which the operating system's packages bring.
+test-slurm: env
+	pytest -m slurm tests/workflow/test_slurm.py
 
 # What compares numbers also holds with the fewest instructions of a processor and with all of them.
 numerical: env
