@@ -55,8 +55,9 @@ lint: env
 	snakemake --lint
 	mypy
 
+# Ratios against named alternatives, and growth, into docs/benchmarks.md; on an idle machine, or they say little.
 bench: env
-	for script in benchmarks/*.py; do echo "$$script"; python $$script || exit 1; done
+	python benchmarks/report.py
 
 # After a killed run: frees Snakemake's lock; jobs left running are waited for by their restarted twins.
 resume: env
