@@ -12,7 +12,7 @@ SNAKEMAKE := snakemake --cores all --use-conda
 # A line a finished job, with what is left; the whole text goes to logs/snakemake.log.
 PROGRESS := 2>&1 | python workflow/scripts/progress.py
 
-.PHONY: env reproduce study smoke test numerical lint bench resume
+.PHONY: env reproduce study smoke test test-slurm numerical lint bench resume
 
 env: $(STAMP)
 
@@ -40,6 +40,10 @@ test: env
 	$(PYTEST)
 	$(MAKE) numerical
 
+# An optional suite: the Slurm profile with a real Slurm on this machine, which the operating system's packages bring.
+test-slurm: env
+	pytest -m slurm tests/workflow/test_slurm.py
+
 # What compares numbers also holds with the fewest instructions of a processor and with all of them.
 numerical: env
 	for set in default native; do SEGCOMPASS_TEST_INSTRUCTIONS=$$set $(PYTEST) -m numerical || exit 1; done
@@ -51,8 +55,9 @@ lint: env
 	snakemake --lint
 	mypy
 
+# Ratios against named alternatives, and growth, into docs/benchmarks.md; on an idle machine, or they say little.
 bench: env
-	for script in benchmarks/*.py; do echo "$$script"; python $$script || exit 1; done
+	python benchmarks/report.py
 
 # After a killed run: frees Snakemake's lock; jobs left running are waited for by their restarted twins.
 resume: env

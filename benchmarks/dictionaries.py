@@ -30,7 +30,7 @@ def quality(name: str, seed: int, cache: Path) -> dict[str, float]:
     settings = study.sae_training.model_copy(update={"seed": seed})
     prepare_torch(study.threads, seed)
     source = CacheReader(cache, settings.held_out_fraction, seed)
-    dictionary = initial_dictionary(study.saes[name], source.width)
+    dictionary = initial_dictionary(study.saes[name], source.width, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as resume:
         train(dictionary, source, settings, Path(resume))
     found = held_out_metrics(dictionary, source.held_out())["all"]

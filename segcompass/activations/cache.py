@@ -33,9 +33,14 @@ class CacheWriter:
             "token_type": torch.empty(shard_tokens, dtype=torch.uint8),
         }
         self.filled = 0
+        self._owners = (folder / "owners.jsonl").open("w", encoding="utf-8")
 
-    def add(self, tokens: Tokens) -> None:
-        """Adds a chunk: the tokens, at least one, of the owners that follow those of the chunk before."""
+    def add(self, tokens: Tokens, owners: Iterable[tuple[str, str]] = ()) -> None:
+        """Adds a chunk: the tokens, at least one, of the owners that follow those of the chunk before.
+
+        `owners` are (sample id, image) in the order of their numbers, where they are not known before; else `close` is given them all.
+        """
+        self._name(owners)
         count, taken = len(tokens["owner"]), 0
         while taken < count:
             part = min(count - taken, len(self.shard["owner"]) - self.filled)
@@ -47,19 +52,22 @@ class CacheWriter:
         self.index["chunks"].append({"tokens": count, "owners": int(tokens["owner"].max()) + 1})
         self.index["tokens"] += count
 
-    def close(self, owners: Iterable[tuple[str, str]]) -> int:
-        """Writes what is left and the index; `owners` are (sample id, image) in the order of their numbers.
+    def close(self, owners: Iterable[tuple[str, str]] = ()) -> int:
+        """Writes what is left and the index; `owners` are those that no chunk has named.
 
         Returns:
             Number of tokens in the cache.
         """
         if self.filled:
             self._write()
-        with (self.folder / "owners.jsonl").open("w", encoding="utf-8") as lines:
-            for sample_id, image in owners:
-                lines.write(json.dumps({"sample_id": sample_id, "image": image}) + "\n")
+        self._name(owners)
+        self._owners.close()
         (self.folder / "index.json").write_text(json.dumps(self.index), encoding="utf-8")
         return int(self.index["tokens"])
+
+    def _name(self, owners: Iterable[tuple[str, str]]) -> None:
+        for sample_id, image in owners:
+            self._owners.write(json.dumps({"sample_id": sample_id, "image": image}) + "\n")
 
     def _write(self) -> None:
         name = f"shard-{len(self.index['shards']):05d}.safetensors"

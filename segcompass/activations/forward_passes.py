@@ -8,6 +8,7 @@ dictionary that is trained without one.
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from segcompass.activations.source import Tokens, TokenSource
@@ -26,6 +27,17 @@ class Expression(NamedTuple):
     size: tuple[int, int]
     """Annotated (height, width)."""
     text: str
+
+
+class Reading(NamedTuple):
+    """What one forward pass reads, an entry an owner."""
+
+    images: list[np.ndarray]
+    """uint8 [height, width, 3] each."""
+    texts: list[str]
+    names: list[str]
+    shown: list[bool]
+    """Whether its visual tokens are wanted too."""
 
 
 class ForwardPasses:
@@ -53,27 +65,38 @@ class ForwardPasses:
         """
         owners = self.owners(number)
         batch = self.expressions[owners]
-        prompts = self.vlm.prompts([read_image(self.root / own.image, own.size) for own in batch], [own.text for own in batch])
-        rollouts = self.vlm.generate(prompts, 1, None, self.longest, None)
-        states = self.vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)
-        wanted = (states.token_types == INSTRUCTION) | (states.token_types == THOUGHT)
-        for row, own in enumerate(batch):
-            # The image precedes the instruction, so its states are the same for every expression of the image.
-            place = owners.start + row
-            if not place or self.expressions[place - 1].image != own.image:
-                wanted[row] |= states.token_types[row] == VISUAL
-        rows = wanted.nonzero()[:, 0].cpu()
+        # The image precedes the instruction, so its states are the same for every expression of the image.
+        shown = [not place or self.expressions[place - 1].image != own.image for place, own in enumerate(batch, owners.start)]
+        images = [read_image(self.root / own.image, own.size) for own in batch]
+        reading = Reading(images, [own.text for own in batch], [own.sample_id for own in batch], shown)
+        return read_tokens(self.vlm, reading, owners.start, self.settings, self.longest)
 
-        def said(place: Place) -> str:
-            token, owner = int(states.order[wanted][place[0]]), batch[int(rows[place[0]])].sample_id
-            return f"a hidden state of layer {self.settings.hook_layer} at token {token} of {owner}"
 
-        return {
-            "hidden": narrowed(states.hidden[wanted], getattr(torch, self.settings.dtype), said),
-            "owner": (owners.start + rows).to(torch.int32),
-            "position": states.order[wanted].to("cpu", torch.int32),
-            "token_type": states.token_types[wanted].to("cpu", torch.uint8),
-        }
+def read_tokens(vlm: VisionLanguageModel, reading: Reading, start: int, settings: ActivationSettings, longest: int) -> Tokens:
+    """The tokens of one forward pass over some texts, each answered by the model; `start` is the number of the first owner.
+
+    Raises:
+        InputError: a hidden state is not finite, or the cache's dtype cannot hold it.
+    """
+    prompts = vlm.prompts(reading.images, reading.texts)
+    rollouts = vlm.generate(prompts, 1, None, longest, None)
+    states = vlm.lower(prompts, rollouts.answers, rollouts.answer_mask)
+    wanted = (states.token_types == INSTRUCTION) | (states.token_types == THOUGHT)
+    for row, image_too in enumerate(reading.shown):
+        if image_too:
+            wanted[row] |= states.token_types[row] == VISUAL
+    rows = wanted.nonzero()[:, 0].cpu()
+
+    def said(place: Place) -> str:
+        token, owner = int(states.order[wanted][place[0]]), reading.names[int(rows[place[0]])]
+        return f"a hidden state of layer {settings.hook_layer} at token {token} of {owner}"
+
+    return {
+        "hidden": narrowed(states.hidden[wanted], getattr(torch, settings.dtype), said),
+        "owner": (start + rows).to(torch.int32),
+        "position": states.order[wanted].to("cpu", torch.int32),
+        "token_type": states.token_types[wanted].to("cpu", torch.uint8),
+    }
 
 
 class RunningBackbone(TokenSource):

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -93,13 +94,25 @@ def read_image(path: Path, size: Size | None = None) -> np.ndarray:
         return _colours(ImageOps.exif_transpose(image) if header.turned and header.turns(size) else image, path)
 
 
+def decoded_image(data: bytes, name: Path) -> np.ndarray:
+    """The upright pixels of a file that is held in memory, uint8 [height, width, 3]; `name` is what faults call it.
+
+    Raises:
+        InputError: refused by the rules above, or not decodable to its end.
+    """
+    with _opened(name, BytesIO(data)) as image:
+        header = _header(image, name)
+        image.load()
+        return _colours(ImageOps.exif_transpose(image) if header.turned else image, name)
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """A picture whose every fault, when it is opened and within the block, is one sentence."""
+def _opened(path: Path, held: BytesIO | None = None) -> Iterator[Image.Image]:
+    """A picture whose every fault, when it is opened and within the block, is one sentence; `held` has its bytes instead of the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of size and of damaged EXIF; both are dealt with here
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path if held is None else held, formats=FORMATS) as image:
                 yield image
     except InputError:
         raise

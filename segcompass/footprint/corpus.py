@@ -67,7 +67,9 @@ def release_sample_bytes(width: int) -> int:
 
 
 def training_corpus(study: Study, root: Path) -> Corpus:
-    """Images and expressions whose tokens are cached."""
+    """Images and expressions whose tokens are cached; a corpus that the study names has a text for each image, and is not counted here."""
+    if study.activations.corpus:
+        return Corpus(study.activations.scenes, study.activations.scenes, False)
     artefact = root / "results" / study.study / "data"
     if (artefact / "run.json").is_file():
         samples = training_samples(artefact)

@@ -5,6 +5,7 @@ checkpoints of several gigabytes cannot be read each time.
 """
 
 import hashlib
+import os
 from pathlib import Path
 
 from segcompass.errors import InputError
@@ -37,4 +38,21 @@ def folder_digest(folder: Path, endings: tuple[str, ...] = ("",)) -> str:
             if size > WHOLE:
                 file.seek(-END, 2)
                 total.update(file.read())
+    return total.hexdigest()
+
+
+def listing_digest(folder: Path) -> str:
+    """SHA-256 over names and sizes of all files below `folder`: a corpus has too many to read a part of each at every start.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(folder, "", "does not exist, but the study names it; put the files there (docs/data.md) or name another folder")
+    total = hashlib.sha256()
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place, name)
+            total.update(f"{path.relative_to(folder).as_posix()}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
     return total.hexdigest()

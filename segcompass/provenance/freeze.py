@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from segcompass.provenance.code_digest import stage_digest
-from segcompass.provenance.folder_digest import annotation_digest, folder_digest
+from segcompass.provenance.folder_digest import annotation_digest, folder_digest, listing_digest
 from segcompass.provenance.stage import fingerprint
 from segcompass.study.backbone import given_models
 from segcompass.study.claims import rule_digests
@@ -43,11 +43,14 @@ def frozen_contents(study: Study, root: Path) -> dict[Job, dict[str, Any]]:
     digests = {stage: stage_digest(stage, root) for stage in {job.stage for job in jobs}}
     rules = rule_digests(study.claims)
     raw = study.model_dump(mode="json")
+    listings = {corpus.path: listing_digest(root / corpus.path)} if (corpus := study.activations.corpus) else {}
     contents: dict[Job, dict[str, Any]] = {}
     for job in jobs:
         params = stage_params(study, job, raw)
         if job.stage == "prepare_data" and isinstance(study.data, RootSettings):
             params["files"] = {folder: annotation_digest(root / folder) for folder in annotation_folders(study.data)}
+        if job.stage == "cache_activations" and (corpus := study.activations.corpus):
+            params["files"] = {corpus.path: listings[corpus.path]}
         if job.stage == "train_backbone":
             given = given_models(study.backbone)
             params["files"] = {part: {"folder": folder, "digest": folder_digest(root / folder)} for part, folder in given.items()}

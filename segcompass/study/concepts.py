@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag
 
+from segcompass.study.corpus import CorpusSettings
 from segcompass.study.section import Section
 
 Count = Annotated[int, Field(ge=0)]
@@ -26,6 +27,9 @@ class ActivationSettings(Section):
     """Sequences per forward pass."""
     on_the_fly: bool
     """Train dictionaries from the running backbone, without a cache: no disk, but each of them pays the forward passes of its tokens."""
+    corpus: CorpusSettings | None = None
+    """Images with text in the place of the benchmarks' training expressions, the first `scenes` usable ones. The one key that a study may
+    leave out: then these expressions are read."""
 
 
 class SoftFrozen(Section):

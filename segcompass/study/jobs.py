@@ -275,14 +275,13 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
                 return {"backbone": raw["backbone"]}
             return {key: raw[key] for key in ("backbone", "answer", "threads", "data")}
         case "cache_activations":
-            return {"activations": raw["activations"] | {"hook_layer": int(wildcards["layer"])}} | model
+            return {"activations": _activations(raw, int(wildcards["layer"]))} | model
         case "train_sae":
             swept = study.swept().get(wildcards["sae"])
             dictionary = swept.dictionary.model_dump(mode="json") if swept else raw["saes"][wildcards["sae"]]
             training = raw["sae_training"] | ({"steps": raw["sweep"]["steps"]} if swept else {})
             layer = sae_layer(study, wildcards["sae"])
-            activations = raw["activations"] | {"hook_layer": layer}
-            passes = {"activations": activations, "runtime": raw["runtime"], "answer": raw["answer"]}
+            passes = {"activations": _activations(raw, layer), "runtime": raw["runtime"], "answer": raw["answer"]}
             keys = {"dictionary": dictionary, "training": training, "threads": raw["threads"], "hook_layer": layer}
             keys |= {"runtime": {"device": raw["runtime"]["device"]}}
             return keys | {"on_the_fly": passes if study.activations.on_the_fly else None}
@@ -366,6 +365,11 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": split_lists(study, runs)}
     raise AssertionError(f"no such stage: {job.stage}")
+
+
+def _activations(raw: Mapping[str, Any], layer: int) -> dict[str, Any]:
+    """The section `activations` for a layer; a corpus that a study leaves out is no key of its jobs."""
+    return {key: value for key, value in raw["activations"].items() if key != "corpus" or value is not None} | {"hook_layer": layer}
 
 
 def _evaluation(study: Study, experiment: Experiment, variant: str) -> dict[str, Any]:

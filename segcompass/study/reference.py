@@ -14,8 +14,8 @@ PAGE = Path("docs/study_keys.md")
 HEAD = """# Every key of a study file
 
 Written by `python -m segcompass.study.reference` from the models in `segcompass/study/`; do not edit it by hand. A study file is
-complete: every key below stands in it, and no other. `<name>` is a name of the study's own choice; where a key decides the form of the
-others, each form has its own table.
+complete: every key below stands in it, and no other; `activations.corpus` alone may be left out. `<name>` is a name of the study's own
+choice; where a key decides the form of the others, each form has its own table.
 """
 Schema = dict[str, Any]
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
@@ -64,6 +64,8 @@ def _sections(field: Schema, definitions: dict[str, Schema]) -> Iterator[tuple[s
             yield "", definitions[place.rsplit("/", 1)[1]] | {"form": f"{key}: {' or '.join(values)}"}
     elif isinstance(extra := field.get("additionalProperties"), dict):
         yield from ((f"<name>.{inner}", one) for inner, one in _sections(extra, definitions))
+    elif "anyOf" in field:
+        yield from (found for one in field["anyOf"] for found in _sections(one, definitions))
     elif "items" in field:
         yield from ((f"<number>.{inner}", one) for inner, one in _sections(field["items"], definitions))
 

@@ -98,6 +98,8 @@ class Study(Section):
             elif dictionary.architecture in ("topk", "batchtopk") and dictionary.k >= dictionary.width:
                 found.append(f"saes.{name}.k: must be smaller than width")
         found += sweep_contradictions(self.sweep, self.saes)
+        if self.activations.corpus and self.activations.on_the_fly:
+            found.append("activations.on_the_fly: a corpus is read as a stream, from beginning to end, and so is cached; set it to false")
         trainable = [benchmark for benchmark in EVALUATION_SPLITS if benchmark != "reasonseg"]
         if untrained := [benchmark for benchmark in self.answers.benchmarks if benchmark not in trainable]:
             found.append(f"answers.benchmarks holds `{untrained[0]}`; train on {', '.join(trainable)} only")

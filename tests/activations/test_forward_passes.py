@@ -1,5 +1,8 @@
 """A running backbone gives what its cache holds: the same tokens in the same order, and hence the same dictionary."""
 
+import io
+import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -7,16 +10,19 @@ import torch
 from PIL import Image
 
 from segcompass.activations.cache import CacheReader, CacheWriter
-from segcompass.activations.forward_passes import ForwardPasses, RunningBackbone
+from segcompass.activations.corpus_passes import cache_corpus
+from segcompass.activations.forward_passes import ForwardPasses, Reading, RunningBackbone, read_tokens
 from segcompass.activations.stream import TokenStream
 from segcompass.backbone.interface import INSTRUCTION, THOUGHT, VISUAL
 from segcompass.datasets.artefact import manifest
+from segcompass.datasets.corpus import Corpus
 from segcompass.datasets.masks import empty
 from segcompass.datasets.samples import Sample, write_samples
 from segcompass.errors import InputError
 from segcompass.sae.metrics import held_out_metrics
 from segcompass.sae.topk import TopKDictionary
 from segcompass.sae.training import train
+from segcompass.study.corpus import CorpusSettings
 from tests.sae.planted import SETTINGS
 from tests.tiny import micro_study, pictures, tiny_vlm
 
@@ -152,3 +158,41 @@ def test_a_state_that_the_cache_cannot_hold_is_named_by_layer_token_and_sample(d
     ):
         made.tokens(0)
     assert passes(data, "bfloat16").tokens(0)["hidden"].dtype == torch.bfloat16
+
+
+def corpus_of(folder: Path, copies: int = 1) -> CorpusSettings:
+    """The five images with texts of the fixture `data`, several times over, and one without a text, as a tar shard."""
+    folder.mkdir()
+    with tarfile.open(folder / "a.tar", "w") as archive:
+        for copy in range(copies):
+            for number, picture in enumerate(pictures(5)):
+                held = io.BytesIO()
+                Image.fromarray(picture).save(held, "PNG")
+                for ending, content in (("png", held.getvalue()), ("txt", TEXTS[number % 3].encode() if number else b" ")):
+                    member = tarfile.TarInfo(f"i{copy}_{number}.{ending}")
+                    member.size = len(content)
+                    archive.addfile(member, io.BytesIO(content))
+    return CorpusSettings(source="interleaved", path=str(folder), characters=100)
+
+
+def test_a_corpus_is_cached_like_expressions_of_the_same_images_and_texts(data: Path, tmp_path: Path) -> None:
+    settings = micro_study().activations.model_copy(update={"scenes": 3, "batch": 2, "dtype": "float32", "hook_layer": 2})
+    corpus = Corpus(corpus_of(tmp_path / "corpus"))
+    (tmp_path / "cache").mkdir()
+    vlm = tiny_vlm()
+    writer = CacheWriter(tmp_path / "cache", 2, vlm.hidden_width, "float32", 150)
+    rows = cache_corpus(corpus, vlm, settings, LONGEST, writer)
+    assert dict(corpus.skipped) == {"text missing": 1}
+    reader = CacheReader(tmp_path / "cache", HELD_OUT, 0)
+    found = [reader.tokens(number) for number in range(reader.chunks)]
+    assert rows == {"tokens": sum(len(chunk["owner"]) for chunk in found), "expressions": 3, "images": 3}
+    owners = [json.loads(line) for line in (tmp_path / "cache" / "owners.jsonl").read_text().splitlines()]
+    assert owners == [{"sample_id": f"i0_{number}", "image": f"i0_{number}"} for number in (1, 2, 3)]
+
+    # The same pictures and texts as a forward pass of its own.
+    own = [Reading([pictures(5)[1], pictures(5)[2]], [TEXTS[1], TEXTS[2]], ["i0_1", "i0_2"], [True, True])]
+    own += [Reading([pictures(5)[3]], [TEXTS[0]], ["i0_3"], [True])]
+    for chunk, reading, start in zip(found, own, (0, 2), strict=True):
+        expected = read_tokens(vlm, reading, start, settings, LONGEST)
+        assert all(torch.equal(chunk[key], expected[key]) for key in expected)
+    assert set(found[0]["token_type"].tolist()) == {VISUAL, INSTRUCTION, THOUGHT}

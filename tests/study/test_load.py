@@ -314,3 +314,25 @@ def test_a_dictionary_is_scored_beside_the_random_one_that_is_like_it(tmp_path: 
     study = load_study(edited(tmp_path, {"saes": saes | {"other": saes["random"]}, "evaluation.control_sae": "other"}))
     jobs = {dict(job.wildcards)["sae"]: stage_params(study, job) for job in all_jobs(study) if job.stage == "score_concepts"}
     assert jobs["dense"]["control_sae"] == "other", "another control makes its scores stale"
+
+
+CORPUS = {"source": "interleaved", "path": "data/obelics", "characters": 300}
+
+
+def with_corpus(on_the_fly: bool) -> dict:
+    activations = load_study(PARAMS / "smoke.yaml").activations.model_dump(mode="json")
+    return {"activations": activations | {"corpus": CORPUS, "on_the_fly": on_the_fly}}
+
+
+def test_a_corpus_is_a_key_of_the_caches_alone_and_may_be_left_out(tmp_path: Path) -> None:
+    plain, read = load_study(PARAMS / "smoke.yaml"), load_study(edited(tmp_path, with_corpus(False)))
+    params = [{job: stage_params(study, job) for job in all_jobs(study)} for study in (plain, read)]
+    assert {job.stage for job in params[0] if params[0][job] != params[1][job]} == {"cache_activations"}
+    for job, found in params[0].items():
+        if job.stage == "cache_activations":
+            assert "corpus" not in found["activations"] and params[1][job]["activations"]["corpus"] == CORPUS
+
+
+def test_a_corpus_is_not_read_on_the_fly(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"activations\.on_the_fly: a corpus is read as a stream.*set it to false"):
+        load_study(edited(tmp_path, with_corpus(True)))

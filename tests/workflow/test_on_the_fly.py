@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from tests.arithmetic import same_training
+from tests.tiny import pictures
 from tests.workflow.project import ROOT, command, copy_project, edit, planned
 
 pytestmark = pytest.mark.study
@@ -49,6 +51,23 @@ def test_with_a_cache_they_are_the_same_to_the_byte(trained: Path, tmp_path: Pat
         files = [folder / "results/default/sae/topk" / name for folder in (trained, root)]
         assert files[0].read_bytes() == files[1].read_bytes(), name
     assert (root / "results/default/activations/layer2/index.json").is_file()
+
+
+def test_a_study_that_names_a_corpus_trains_on_it_says_what_it_left_out_and_sees_a_changed_file(trained: Path, tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    shutil.copytree(trained, root, symlinks=True)
+    edit(root, "params/default.yaml", "on_the_fly: true", "on_the_fly: false\n  corpus: {source: captions, path: pictures, characters: 80}")
+    (root / "pictures").mkdir()
+    for number, picture in enumerate(pictures(5)):
+        Image.fromarray(picture).save(root / "pictures" / f"{number}.png")
+        if number:
+            (root / "pictures" / f"{number}.txt").write_text("the red ring")
+    command(root, "snakemake", "--cores", "1", "results/default/sae/topk/run.json")
+    record = json.loads((root / "results/default/activations/layer2/run.json").read_text())
+    assert record["facts"]["corpus"] == {"path": "pictures", "skipped": {"text missing": 1}} and record["rows"]["expressions"] == 4
+    assert planned(root, "results/default/sae/topk/run.json") == set()
+    (root / "pictures" / "0.txt").write_text("the blue square")
+    assert "cache_activations:2" in planned(root, "results/default/sae/topk/run.json")
 
 
 def test_two_processes_publish_one_dictionary(trained: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def profile(name: str) -> dict:
     return yaml.safe_load((PROFILES / name / "config.yaml").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["workstation_gpu", "slurm"])
+@pytest.mark.parametrize("name", ["workstation_gpu", "slurm", "kubernetes"])
 def test_a_gpu_profile_decides_staleness_as_the_default_one_and_sizes_every_rule(name: str) -> None:
     found = profile(name)
     assert profile("default").items() <= found.items()
@@ -47,6 +47,11 @@ def test_a_gpu_profile_decides_staleness_as_the_default_one_and_sizes_every_rule
     assert {rule for rule, needs in found["set-resources"].items() if needs.get("gpu")} == MODEL_STAGES
     assert all("mem_mb" in needs for needs in found["set-resources"].values())
     assert all("runtime" in needs for needs in found["set-resources"].values()) or name == "workstation_gpu"
+
+
+def test_both_clusters_give_a_rule_the_same() -> None:
+    slurm, kubernetes = profile("slurm"), profile("kubernetes")
+    assert all(slurm[key] == kubernetes[key] for key in ("set-resources", "default-resources", "jobs", "latency-wait"))
 
 
 @pytest.mark.parametrize("study", ["paper_llava7b", "paper_llava13b", "paper_qwen7b"])
@@ -59,7 +64,7 @@ def test_slurm_gives_each_job_the_time_that_it_is_estimated_to_need_on_one_gpu(s
         assert 60 * max(work.hours(A100, UTILISATION) for work in works) < minutes, stage
 
 
-@pytest.mark.parametrize("name", ["workstation_gpu", "slurm"])
+@pytest.mark.parametrize("name", ["workstation_gpu", "slurm", "kubernetes"])
 def test_snakemake_plans_under_a_gpu_profile(name: str) -> None:
     text = command(ROOT, "snakemake", "--workflow-profile", str(PROFILES / name), "--cores", "1", "-n", "--forceall", "smoke").stdout
     needs = profile(name)["set-resources"]["train_joint"]
