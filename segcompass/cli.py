@@ -1,6 +1,7 @@
 """The command `segcompass`: one module of `segcompass/commands/` a sub-command, imported only when it is called."""
 
 import argparse
+import gc
 import os
 import sys
 from importlib import import_module
@@ -41,6 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if argv is None:  # a process of our own, which has imported neither torch nor NumPy yet
         pin(asked_by(words))
+        _without_collecting(words)
     parser = argparse.ArgumentParser(prog="segcompass", description="Reasoning segmentation: read, score, explain.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('segcompass')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -67,6 +69,15 @@ def main(argv: list[str] | None = None) -> int:
         print(InputError(error.filename or "standard output", "", problem), file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
+
+
+def _without_collecting(words: list[str]) -> None:
+    """Imports the command's module without looking for garbage: there is next to none, and looking takes a tenth of the time."""
+    if words and words[0] in COMMANDS:
+        gc.disable()
+        _module(words[0])
+        gc.freeze()
+        gc.enable()
 
 
 def _module(command: str) -> ModuleType:

@@ -1,6 +1,8 @@
 """Imports go in one direction: no module of the package needs, directly or through others, a module that needs it."""
 
 import ast
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -28,3 +30,21 @@ def test_no_imports_run_in_a_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+HEAVY = ("scipy.stats", "matplotlib.figure", "matplotlib.pyplot", "scipy.ndimage")
+
+
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [
+        ("segcompass.commands.explain", HEAVY),
+        ("segcompass.commands.edit", HEAVY),
+        ("segcompass.stages.train_sae", ("transformers", *HEAVY)),
+    ],
+)
+def test_nothing_waits_for_libraries_that_it_may_not_need(module: str, without: tuple[str, ...]) -> None:
+    """A third of the wait for an explanation was imports that nothing of it used."""
+    code = f"import sys, {module}\nprint(*[name for name in {without!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert not done.stdout.split()

@@ -6,12 +6,12 @@ Parts are trained one by one, at different commits, so each has an entry of its 
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from segcompass.backbone.training.scores import sam_score
 from segcompass.errors import InputError
+
+if TYPE_CHECKING:  # digests of files are asked for by commands that make no tables
+    import pandas as pd
 
 Card = dict[str, dict[str, Any]]
 """Part (`vlm`, `sam`, a smaller SAM's name) -> its entry."""
@@ -84,7 +84,7 @@ def part_recipe(params: dict[str, Any], part: str) -> dict[str, Any]:
     return recipe | {"sizes": sizes, "training": {key: training[key] for key in SMALLER_KEYS}}
 
 
-def part_entry(record: dict[str, Any], curves: pd.DataFrame, artefact: Path, part: str) -> dict[str, Any]:
+def part_entry(record: dict[str, Any], curves: "pd.DataFrame", artefact: Path, part: str) -> dict[str, Any]:
     """What the card says of a part that an artefact of `train_backbone` has trained.
 
     Args:
@@ -127,6 +127,8 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 def card_text(card: Card) -> str:
     """The card as Markdown."""
+    from segcompass.backbone.training.scores import sam_score  # with all of training
+
     sams = [part for part in card if part != "vlm"]
     scores = card["vlm"]["scores"]
     shown = [name for name in SAYS if name in scores]

@@ -14,9 +14,12 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+if TYPE_CHECKING:  # which takes a second to import
+    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 TOO_LONG, UNKNOWN = "instruction too long", "instruction unknown"
 """Statuses of answers to instructions that cannot be read, beside those of an answer's form (`prompt.status_of`)."""
@@ -62,7 +65,7 @@ class InstructionReader:
         reserved: ids that mean something to the model, beside those of the tokens that were added to the vocabulary.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, reserved: Iterable[int]) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", reserved: Iterable[int]) -> None:
         self.tokenizer = tokenizer
         # The model's own: the tokenizer of Qwen2.5-VL names one that the model never gives.
         unknown = getattr(tokenizer.backend_tokenizer.model, "unk_token", None)

@@ -12,18 +12,20 @@
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tokenizers import AddedToken
 from torch import nn
-from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from segcompass.backbone.prompt import REFERENCE, THINK_CLOSE, THINK_OPEN
 
+if TYPE_CHECKING:  # which takes a second to import
+    from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
 
 @torch.no_grad()
-def complete_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[str]:
+def complete_vocabulary(model: Any, tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     """Adds what is missing to the tokenizer and to the model's matrices, in place.
 
     Args:
@@ -44,7 +46,7 @@ def complete_vocabulary(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[
     return list(spelt)
 
 
-def complete_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+def complete_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> dict[str, list[int]]:
     """Adds what is missing to the tokenizer, in place.
 
     Returns:
@@ -56,7 +58,7 @@ def complete_tokenizer(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int
     return spelt
 
 
-def pieces(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> list[str]:
+def pieces(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> list[str]:
     """What each token adds to the text of those before it, spaces included."""
     found, before = [], ""
     for end in range(1, len(ids) + 1):

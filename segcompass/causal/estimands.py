@@ -1,7 +1,6 @@
 """What is formed from a sample's measurements, as functions of arrays alone."""
 
 import numpy as np
-from scipy.stats import rankdata
 
 
 def monotone(scores: np.ndarray) -> np.ndarray:
@@ -11,6 +10,8 @@ def monotone(scores: np.ndarray) -> np.ndarray:
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
     """Rank correlation, ties at their mean rank; NaN where one of both does not vary."""
+    from scipy.stats import rankdata  # takes a second to import, which most processes would spend in vain
+
     if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])

@@ -11,7 +11,7 @@ from segcompass.datasets.artefact import data_root, each_sample, manifest
 from segcompass.datasets.pairs import exchanged_pairs
 from segcompass.datasets.samples import Sample, read_samples
 from segcompass.errors import InputError
-from segcompass.explain.carriers import attributes, carriers, concepts_an_attribute
+from segcompass.explain.carriers import attributes, carriers, exchanged
 from segcompass.explain.donors import EXAMPLES, INDEX
 from segcompass.explain.names import names_of
 from segcompass.joint.checkpoint import run_settings
@@ -50,8 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
         _copy(stored, folder)
         predictor = load_predictor(stored, None, "cpu")
         names = names_of(stored.names, predictor.interface_model.dictionary.features)
-        data, count = stored.study / "data", concepts_an_attribute(stored.study)
-        names.carriers.update({name: carriers(predictor, data, name, count) for name in attributes(data)})
+        data, (pairs, count) = stored.study / "data", exchanged(stored.study)
+        names.carriers.update({name: carriers(predictor, data, name, pairs, count) for name in attributes(data)})
         names.save(folder)
         _examples(data, folder / EXAMPLES)
         card = _card(stored, folder, arguments.backbone.name, parts)

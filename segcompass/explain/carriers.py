@@ -20,10 +20,8 @@ from segcompass.joint.inference import Predictor
 from segcompass.joint.stored_run import StoredRun
 from segcompass.provenance.stage import read_run
 
-PAIRS = 20
-"""Pairs of each attribute that are looked at: as many as stage `exchange` of the default study has."""
-CONCEPTS = 16
-"""Concepts that carry an attribute, where no stage has chosen their number."""
+PAIRS, CONCEPTS = 12, 16
+"""Pairs of each attribute that are looked at, and concepts that carry it, where stage `exchange` of the study has not run and says neither."""
 BATCH = 16
 
 
@@ -53,31 +51,32 @@ def carrying(stored: StoredRun, predictor: Predictor, names: ConceptNames, attri
         raise InputError(None, field, f"is `{attribute[:40]}`, of which this run knows no concepts; {advice}")
     if stored.study is None:
         return names.carriers[attribute]
-    return carriers(predictor, stored.study / "data", attribute, concepts_an_attribute(stored.study))
+    return carriers(predictor, stored.study / "data", attribute, *exchanged(stored.study))
 
 
-def carriers(predictor: Predictor, data: Path, attribute: str, count: int) -> list[int]:
-    """The `count` concepts that carry an attribute, strongest first.
+def carriers(predictor: Predictor, data: Path, attribute: str, pairs: int, count: int) -> list[int]:
+    """The `count` concepts that carry an attribute on the first `pairs` pairs of val, strongest first.
 
     Raises:
         InputError: the study has no pairs.
     """
-    pairs = [row for row in exchanged_pairs(data, "val", PAIRS) if (row.attribute, row.kind) == (attribute, "contrast")]
+    rows = [row for row in exchanged_pairs(data, "val", pairs) if (row.attribute, row.kind) == (attribute, "contrast")]
     total: Tensor | None = None
-    for start in range(0, len(pairs), BATCH):
-        own, other = (_thought_codes(predictor, data, pairs[start : start + BATCH], side) for side in range(2))
-        total = moved(own, other) + (0 if total is None else total)
+    for start in range(0, len(rows), BATCH):
+        own, other = (_thought_codes(predictor, data, rows[start : start + BATCH], side) for side in range(2))
+        total = moved(own, other).double() + (0 if total is None else total)
     if total is None:
         return []
     order = torch.argsort(total, descending=True, stable=True)[:count]
     return [int(concept) for concept in order if total[concept] > 0]
 
 
-def concepts_an_attribute(study: Path) -> int:
-    """How many concepts stage `exchange` chose for the study's reference interface, or `CONCEPTS` where it has not run."""
-    runs = sorted((study / "exchange").glob("*/seed0"))
-    chosen = [read_run(run)["facts"].get("concepts an attribute") for run in runs if run.parent.name == "reference"]
-    return int(chosen[0]) if chosen and chosen[0] else CONCEPTS
+def exchanged(study: Path) -> tuple[int, int]:
+    """Pairs of val on which stage `exchange` found what carries an attribute, and concepts that it chose for the reference interface."""
+    run = study / "exchange" / "reference" / "seed0"
+    record = read_run(run) if run.is_dir() else {"params": {}, "facts": {}}
+    pairs = record["params"].get("exchange", {}).get("pairs", {}).get("val", PAIRS)
+    return int(pairs), int(record["facts"].get("concepts an attribute", CONCEPTS))
 
 
 def _thought_codes(predictor: Predictor, data: Path, pairs: Sequence[CounterfactualPair], side: int) -> Tensor:

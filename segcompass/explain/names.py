@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from segcompass.errors import InputError, damaged
 
 FILE = "concepts.json"
@@ -122,6 +120,8 @@ def _shipped(folder: Path) -> ConceptNames:
 
 
 def _of_tables(folder: Path, features: int) -> ConceptNames:
+    import pandas as pd  # which a shipped run's names do without
+
     concepts, words, purity = (pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""]) for name in TABLES)
     said: dict[int, list[str]] = {}
     for row in words.sort_values(["concept", "rank"]).to_dict("records"):

@@ -4,19 +4,20 @@ import textwrap
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import pyplot
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from PIL import Image as PilImage
-from scipy.ndimage import binary_dilation, binary_erosion
 
 from segcompass.backbone.interface import Image
 from segcompass.explain.edit import Outcome
 from segcompass.explain.explanation import Carrying, Explanation, Slot
 from segcompass.explain.names import ConceptNames
 from segcompass.reporting.figures.overlays import OUTLINE, PREDICTED, heat_overlay, outline, overlay
+
+if TYPE_CHECKING:  # a command that draws no figure need not wait for matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MAPS = 5
 """Concepts of a slot that a picture shows."""
@@ -32,12 +33,11 @@ LONGEST = 150
 """Letters of a text in a figure."""
 
 
-def explanation_figure(found: Explanation, names: ConceptNames) -> Figure:
+def explanation_figure(found: Explanation, names: ConceptNames) -> "Figure":
     """One row a slot: image with the mask's outline, heat map, and for its first concepts what their removal takes from the heat map."""
     slots = found.slots
-    figure, axes = pyplot.subplots(
-        len(slots), 2 + MAPS, figsize=(1.75 * (2 + MAPS), 0.6 + 2.15 * len(slots)), squeeze=False, layout="constrained"
-    )
+    figure = _figure((1.75 * (2 + MAPS), 0.6 + 2.15 * len(slots)))
+    axes = figure.subplots(len(slots), 2 + MAPS, squeeze=False)
     answer = found.answer
     figure.suptitle(f"{_short(answer.instruction)}\n{_short(answer.thought)}", fontsize=9, x=0.01, ha="left", parse_math=False)
     for row, slot in zip(axes, slots, strict=True):
@@ -53,9 +53,10 @@ def explanation_figure(found: Explanation, names: ConceptNames) -> Figure:
     return figure
 
 
-def edit_figure(image: Image, outcome: Outcome, title: str) -> Figure:
+def edit_figure(image: Image, outcome: Outcome, title: str) -> "Figure":
     """Image, mask before, mask after, and the pixels that were gained and lost."""
-    figure, axes = pyplot.subplots(1, 4, figsize=(8.4, 2.7), layout="constrained")
+    figure = _figure((8.4, 2.7))
+    axes = figure.subplots(1, 4)
     figure.suptitle(_short(title), fontsize=9, x=0.01, ha="left", parse_math=False)
     change = overlay(image, outcome.mask_after & ~outcome.mask_before, GAINED)
     lost = outcome.mask_before & ~outcome.mask_after
@@ -67,11 +68,10 @@ def edit_figure(image: Image, outcome: Outcome, title: str) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
     """Writes a figure as PNG of 256 colours, which is a third of the bytes."""
     stream = BytesIO()
     figure.savefig(stream, dpi=DPI)
-    pyplot.close(figure)
     PilImage.open(stream).convert("RGB").quantize(256, method=PilImage.Quantize.FASTOCTREE).save(path, optimize=True)
 
 
@@ -121,6 +121,8 @@ def patch_overlay(image: Image, boxes: np.ndarray, codes: np.ndarray) -> Image:
 
 def on_screen(image: Image, mask: np.ndarray) -> Image:
     """The image with a line around the mask, in a size that a browser shows: in a large photograph a line of one pixel would be lost."""
+    from scipy.ndimage import binary_dilation, binary_erosion  # of the page in the browser alone
+
     least, most = SCREEN
     share = most / max(image.shape[:2])
     if share < 1:
@@ -137,7 +139,7 @@ def on_screen(image: Image, mask: np.ndarray) -> Image:
 def png(image: Image) -> bytes:
     """As a PNG file, small pictures enlarged by a whole number."""
     stream = BytesIO()
-    PilImage.fromarray(_enlarged(image, LEAST_SIDE)).save(stream, "PNG", optimize=True)
+    PilImage.fromarray(_enlarged(image, LEAST_SIDE)).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -160,7 +162,13 @@ def _enlarged(picture: np.ndarray, least: int) -> np.ndarray:
     return np.repeat(np.repeat(picture, scale, 0), scale, 1)
 
 
-def _panel(axis: Axes, picture: Image, title: str) -> None:
+def _figure(inches: tuple[float, float]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=inches, layout="constrained")
+
+
+def _panel(axis: "Axes", picture: Image, title: str) -> None:
     axis.imshow(picture, interpolation="nearest")
     axis.set_title(title, loc="left", fontsize=7, parse_math=False)
     axis.set_axis_off()

@@ -1,9 +1,13 @@
 """Masks and heat maps over the picture that they are of."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib import pyplot
-from matplotlib.axes import Axes
+from matplotlib import colormaps
 from PIL import Image as PilImage
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 TRUTH, PREDICTED = (0, 158, 115), (213, 94, 0)
 OUTLINE = ("#000000", "#00e5ff")
@@ -25,11 +29,11 @@ def heat_overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
     square = max(height, width)
     full = PilImage.fromarray(heat.astype(np.float32)).resize((square, square), PilImage.Resampling.BILINEAR)
     seen = np.asarray(full)[:height, :width, None]
-    colours = pyplot.get_cmap("inferno")(seen[..., 0].clip(0, 1))[..., :3] * 255
+    colours = colormaps["inferno"](seen[..., 0].clip(0, 1))[..., :3] * 255
     return (0.35 * image + 0.65 * colours).astype(np.uint8)
 
 
-def outline(axis: Axes, mask: np.ndarray, colours: tuple[str, str] = OUTLINE, style: str = "solid") -> None:
+def outline(axis: "Axes", mask: np.ndarray, colours: tuple[str, str] = OUTLINE, style: str = "solid") -> None:
     """The border of a mask, bool [height, width], on the axis of its picture; closed where the picture ends."""
     if mask.any():
         columns, rows = (np.array([-0.5, *range(side), side - 0.5]) for side in mask.shape[::-1])
