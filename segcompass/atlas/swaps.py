@@ -1,6 +1,6 @@
 """Exchanges between counterfactual pairs, to be looked at: what an attribute's concepts, and their control's, make of a mask.
 
-They are those that stage `exchange` has kept of the run that is shown: the first pairs of each attribute in the order of the pairs' file, so
+They are those that stage `exchange` has kept of the run that is shown: the first pairs of each attribute in the order of their file, so
 that nothing is chosen by what came out, and failures stand there too (`segcompass/causal/examples.py`).
 """
 
