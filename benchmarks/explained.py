@@ -8,7 +8,7 @@ Two questions to the study's results, each answered by asking the run itself, fr
 * swaps: how often `edit --swap-from ... --attribute` moves the mask to the expected twin, beside the records of stage `exchange`, whose
   samples have gold thoughts; then with the thoughts that the run gives itself, as the plain command has them.
 Of another run than the one that the battery measured (`--run`) the same is printed; there agreement is not to be expected.
-The last printed line is one JSON object. Nothing is timed.
+`--json` prints one JSON object besides, with the samples that differ. Nothing is timed.
 """
 
 import argparse
@@ -148,6 +148,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, help="another run of the study that is asked in its place")
     parser.add_argument("--samples", type=int, default=50, help="of traceability; %(default)s")
     parser.add_argument("--attributes", nargs="*", default=["colour"], help="of swaps; %(default)s")
+    parser.add_argument("--json", action="store_true", help="print every figure as JSON too")
     given = parser.parse_args()
     stored = stored_run(given.run or given.study / "interface" / given.variant / "seed0")
     predictor = load_predictor(stored, None)
@@ -172,7 +173,8 @@ def main() -> None:
             f"{attribute}: with gold thoughts {moved['gold']:.1%} move, by the record {moved['recorded']:.1%}: {agree}/{len(swaps)} agree"
         )
         print(f"  with its own thoughts {moved['own']:.1%}; sham edits changed {int(swaps['sham'].sum())} mask logits")
-    print(json.dumps(found))
+    if given.json:
+        print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 # Runs every command of docs/explain.md again and puts its output and its pictures there. From the root of the repository, after `make env`:
 #   bash docs/make_explain.sh          with the shipped run
 #   bash docs/make_explain.sh RUN      with a folder that `segcompass ship-run` has made
+# Commands on results of a study run where these results are, and keep their output where there are none.
 # Pictures of pages are taken by chromium; where there is none they stay as they are.
 set -euo pipefail
 root=$(pwd)
@@ -19,11 +20,19 @@ import sys
 from pathlib import Path
 
 page, model = Path(sys.argv[1]), sys.argv[2]
+root = page.parents[1]
 
 
 def shown(block: re.Match[str]) -> str:
     command = re.search(r"^\$ (.*)$", block.group(1), re.M).group(1)
-    done = subprocess.run([*shlex.split(command), "--model", model], capture_output=True, text=True)
+    words, place = shlex.split(command), None
+    if words[0] == "segcompass":
+        words += ["--model", model]
+    elif (root / words[2] / "exchange").is_dir():
+        place = root
+    else:
+        return block.group(0)
+    done = subprocess.run(words, cwd=place, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{command}: {done.stderr}")
     return f"```console\n$ {command}\n{done.stdout}```"

@@ -1,6 +1,6 @@
 """What a page shows of a sample: its words and patches with their concepts, every slot, and what the carrying concepts do to it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from segcompass.causal.overlap import iou
 
 MASK, TARGET = (255, 140, 0, 150), (0, 170, 255, 150)
 """Red, green, blue, opacity."""
+SEVERAL = 8
+"""Times as many concepts as are listed are removed together once more: one alone rarely moves a mask to be seen."""
 WORD_KINDS = {INSTRUCTION: "prompt", THOUGHT: "thought"}
 
 Words = Callable[[Tensor], list[str]]
@@ -32,7 +34,7 @@ def sample_views(observed: Observed, words: Words, carriers: int, pairs: int) ->
     """
     output = observed.segmented()
     confidences = output.confidence.double().cpu().numpy()
-    falls = _without(observed, carriers, pairs)
+    falls, together = _without(observed, carriers, pairs), _without_several(observed, [carriers, SEVERAL * carriers])
     views = []
     for index, (benchmark, split, sample) in enumerate(observed.places):
         valid = observed.thoughts.valid[index].cpu().numpy()
@@ -47,6 +49,7 @@ def sample_views(observed: Observed, words: Words, carriers: int, pairs: int) ->
                 "heat": heat_map_uri(output.heat[index, slot].cpu().numpy()[:rows, :columns]),
                 "mask": mask_uri(masks[slot], MASK),
                 "carriers": falls.get((index, slot), []),
+                "together": together.get((index, slot), []),
             }
             for slot in range(len(confidences[index]))
         ]
@@ -114,4 +117,25 @@ def _without(observed: Observed, carriers: int, pairs: int) -> dict[tuple[int, i
                 after = watched.model.segmenter.to_image(logits[row : row + 1], watched.sizes[sample])[0]
                 carrier["after"] = mask_uri(np.asarray(after), MASK)
             found.setdefault((sample, slot), []).append(carrier)
+    return found
+
+
+@torch.no_grad()
+def _without_several(observed: Observed, sizes: Sequence[int]) -> dict[tuple[int, int], list[dict[str, Any]]]:
+    """(Sample, slot) -> what becomes of it without the concepts that contribute most, for each number of them, by absolute contribution."""
+    units, watched, chunk = observed.units, observed.watched, observed.chunk
+    order = [torch.argsort(values.detach().abs(), descending=True, stable=True) for values in chunk.gradients]
+    found: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for size in sizes:
+        heat = watched.heat(units.removed([Edit.whole(own[:size]) for own in order]))
+        logits = watched.mask_logits(heat)
+        falls = (chunk.score - watched.score(heat)).tolist()
+        for row, own in enumerate(order):
+            sample, slot = int(watched.owner[row]), int(watched.slot[row])
+            before, after = (
+                np.asarray(watched.model.segmenter.to_image(part[row : row + 1], watched.sizes[sample])[0])
+                for part in (watched.before, logits)
+            )
+            kept = {"removed": min(size, len(own)), "fall": falls[row], "iou": iou(after, before), "after": mask_uri(after, MASK)}
+            found.setdefault((sample, slot), []).append(kept)
     return found

@@ -21,7 +21,7 @@ from segcompass.joint.stored_run import StoredRun
 from segcompass.provenance.stage import read_run
 
 PAIRS, CONCEPTS = 12, 16
-"""Pairs of each attribute that are looked at, and concepts that carry it, where stage `exchange` has not run and says neither."""
+"""Pairs of each attribute that are looked at, and concepts that carry it, where stage `exchange` of the study has not run."""
 BATCH = 16
 
 

@@ -75,6 +75,11 @@ class Carrying:
     effect: np.ndarray
     """Heat-map logits before less those after it is removed, [m, m]."""
 
+    @property
+    def absolute(self) -> float:
+        """Sum of the absolute parts of the contribution: what shares of token types are of."""
+        return sum(map(abs, self.by_tokens.values()))
+
 
 @dataclass(frozen=True)
 class Together:

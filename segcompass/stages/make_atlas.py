@@ -21,6 +21,7 @@ from segcompass.atlas.observed import Observed, in_turn, targeted
 from segcompass.atlas.page import MOST_BYTES, atlas_page
 from segcompass.atlas.pictures import picture_uri
 from segcompass.atlas.samples import sample_views
+from segcompass.atlas.swaps import swap_views
 from segcompass.backbone.load import load_tokenizer
 from segcompass.backbone.runtime import prepare_torch, usable_device
 from segcompass.backbone.vocabulary import pieces
@@ -70,27 +71,37 @@ def work(stage: Stage) -> None:
     thoughts = _thoughts(stage, runtime)
     contributions, effects = _effects(stage, settings, bootstrap, thoughts, features)
     views, sizes = _samples(stage, settings, thoughts)
+    swaps, of_swaps = swap_views(stage.collections.get("battery", []), variant, seed, stage.inputs["data"])
     facts = {
         "study": stage.params["study"],
         "sae": stage.inputs["sae"].name,
         "run": {"variant": variant, "seed": seed},
         "level": bootstrap.level,
         "rule": RULE,
+        "effects": settings.effects.model_dump(mode="json"),
         "attributes": tokens["val"].attributes,
         "dictionaries": [{"name": name, "kind": kinds[name]} for name in others],
         "width": features,
         "silent": content.silent,
         "battery": battery_figures(stage.collections.get("battery", []), variant, seed, bootstrap),
     }
-    sizes |= {sample.image: (sample.height, sample.width) for sample in split_samples(stage.inputs["data"], "val")}
+    sizes |= of_swaps | {sample.image: (sample.height, sample.width) for sample in split_samples(stage.inputs["data"], "val")}
     most = settings.concepts
     while True:
         pictures: dict[str, int] = {}
         for view in views:
             view["picture"] = pictures.setdefault(view["path"], len(pictures))
+        for swap in swaps:
+            swap["pictures"] = [pictures.setdefault(path, len(pictures)) for path in swap["paths"]]
         shown, axes = content.concepts(most, others, pictures)
         shown = with_effects(shown, contributions, effects)
-        found = facts | {"axes": axes, "concepts": shown, "samples": views, "left_out": features - content.silent - len(shown)}
+        found = facts | {
+            "axes": axes,
+            "concepts": shown,
+            "samples": views,
+            "swaps": swaps,
+            "left_out": features - content.silent - len(shown),
+        }
         for longest in LONGEST:
             page = atlas_page(found | {"pictures": _pictures(stage.inputs["data"], pictures, sizes, longest)})
             if len(page.encode()) <= MOST_BYTES:

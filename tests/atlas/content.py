@@ -48,6 +48,7 @@ def content(attributes: bool = True) -> dict[str, Any]:
     uri = mask_uri(mask, (255, 0, 0, 128))
     carrier = {"concept": 12, "contribution": 0.5, "fall": 0.4, "change": 0.01, "after": uri}
     slot = {"slot": 0, "confidence": 0.9, "leads": True, "heat": heat_map_uri(np.zeros((8, 6))), "mask": uri, "carriers": [carrier]}
+    slot["together"] = [{"removed": 64, "fall": 2.5, "iou": 0.25, "after": uri}]
     sample = {
         "sample": SCRIPT,
         "benchmark": "refcoco",
@@ -60,7 +61,7 @@ def content(attributes: bool = True) -> dict[str, Any]:
         "iou": 0.5,
         "target": uri,
         "mask": uri,
-        "slots": [slot, slot | {"slot": 1, "leads": False, "carriers": []}],
+        "slots": [slot, slot | {"slot": 1, "leads": False, "carriers": [], "together": []}],
         "words": [["USER:", "prompt"], [" " + SCRIPT, "thought"], [" red", "thought"]],
         "boxes": [[0, 0, 8, 8], [8, 0, 16, 8]],
         "in_words": {12: [2, 0.7]},
@@ -68,6 +69,9 @@ def content(attributes: bool = True) -> dict[str, Any]:
     }
     swap = {"intervention": "swap", "arm": "attribute", "at": "colour", "measure": "cause", "mean": 0.75, "low": 0.5, "high": 0.875}
     swap |= {"samples": 8, "images": 8}
+    exchange = {"attribute": "colour", "values": ["red", SCRIPT], "pictures": [0, 0], "texts": [INSTRUCTION, SCRIPT], "expected": uri}
+    exchange |= {"masks": dict.fromkeys(("before", "attribute", "matched"), uri), "concepts": [12, *range(20, 30)]}
+    exchange |= {"ious": {"before": [0.9, 0.0], "attribute": [0.1, 0.8], "matched": [0.7, 0.0]}}
     return {
         "study": "tiny",
         "sae": "topk",
@@ -84,4 +88,6 @@ def content(attributes: bool = True) -> dict[str, Any]:
         "pictures": [{"name": "a.jpg", "size": [32, 24], "uri": picture_uri(picture, 32)}],
         "battery": [swap] if attributes else [],
         "samples": [sample],
+        "swaps": [exchange] if attributes else [],
+        "effects": {"samples": 8, "concepts": 64, "doses": [2.0]},
     }

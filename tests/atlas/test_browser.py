@@ -54,6 +54,7 @@ def test_table_filter_search_and_download(browser: Browser, folder: Path) -> Non
         "effect": "", "effect low": "", "effect high": "", "effect samples": "0",
     }  # fmt: skip
     expect(page.locator("#map svg")).to_be_visible(timeout=TIMEOUT_MS)
+    expect(page.locator("#map")).to_have_attribute("aria-label", "Map of concepts: principal components of decoder rows")
     opened.quiet(file.as_uri())
 
 
@@ -61,11 +62,15 @@ def test_deep_links_and_keys(browser: Browser, folder: Path) -> None:
     opened, file = Opened(browser), folder / "atlas.html"
     page = opened.go(file, "#concept=7")
     expect(page.locator("h2")).to_contain_text("Concept 7", timeout=TIMEOUT_MS)
-    expect(page.locator("#detail")).to_contain_text("not measured")
+    expect(page.locator("#detail")).to_contain_text(
+        "not measured: removing every concept by itself would take hours, so the 64 with the greatest"
+    )
     page.keyboard.press("k")
     expect(page.locator("h2")).to_contain_text("Concept 12")
     expect(page.locator("#detail")).to_contain_text("0.75 [0.5, 0.875]")
     expect(page.locator("#detail .chart svg")).to_have_count(4, timeout=TIMEOUT_MS)
+    expect(page.locator("#detail .chart[aria-label*='concept 12']")).to_have_count(4)
+    expect(page.locator("[aria-label='Matches in other dictionaries'] tbody tr")).to_have_text("randomuntrained40.80.8")
     page.keyboard.press("ArrowRight")
     expect(page.locator("h2")).to_contain_text("Concept 7")
     assert page.url.endswith("#concept=7")
@@ -95,8 +100,15 @@ def test_every_text_is_shown_as_text_and_every_picture_has_words(browser: Browse
     coloured = page.locator(".token[style]")
     expect(coloured).to_have_text("red")
     expect(page.locator("figcaption", has_text="without concept 12")).to_be_visible()
+    expect(
+        page.locator("figcaption", has_text="without the 64 greatest contributors together (IoU with itself 0.25, score −2.5)")
+    ).to_be_visible()
+    opened.go(file, "#swaps")
+    expect(page.locator("#detail h3")).to_have_text(f"colour: red to {SCRIPT} the mask moves", timeout=TIMEOUT_MS)
+    expect(page.locator("#detail figcaption", has_text="IoU 0.1 with the own target, 0.8 with the other")).to_be_visible()
+    expect(page.locator("#detail .note")).to_contain_text("and 3 more")
     assert page.locator("img:not([alt])").count() == 0
-    for place in ("#sample=0", "#concept=7", "#about", ""):
+    for place in ("#sample=0", "#concept=7", "#swaps", "#about", ""):
         opened.go(file, place)
         expect(page.locator("#table tbody tr")).to_have_count(2, timeout=TIMEOUT_MS)
         assert page.evaluate("document.documentElement.scrollWidth") <= 375, place
@@ -113,4 +125,6 @@ def test_photographs_have_no_purity(browser: Browser, folder: Path) -> None:
     opened.go(file, "#concept=12")
     expect(page.locator("h2")).to_contain_text("“red”")
     assert "Purity" not in page.locator("#detail").inner_text()
+    opened.go(file, "#swaps")
+    expect(page.locator("#detail")).to_contain_text("exchanged nothing", timeout=TIMEOUT_MS)
     opened.quiet(file.as_uri())

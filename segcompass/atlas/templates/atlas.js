@@ -8,7 +8,7 @@ function route() {
   const whole = key => given.has(key) && /^\d+$/.test(given.get(key)) ? Number(given.get(key)) : null;
   if (given.has("sample")) return {view: "sample", sample: whole("sample") ?? -1, concept: whole("concept")};
   if (given.has("concept")) return {view: "concept", concept: whole("concept") ?? -1};
-  return {view: given.has("about") ? "about" : "overview"};
+  return {view: given.has("about") ? "about" : given.has("swaps") ? "swaps" : "overview"};
 }
 
 function show() {
@@ -29,6 +29,7 @@ function show() {
     detail.replaceChildren(...made.nodes.filter(node => node));
     drawn = made.drawn;
   } else if (shown.view === "sample") detail.replaceChildren(...sampleView(shown.sample, shown.concept).filter(node => node));
+  else if (shown.view === "swaps") detail.replaceChildren(...swapsView().filter(node => node));
   else if (shown.view === "about") detail.replaceChildren(...aboutView().filter(node => node));
   else detail.replaceChildren();
   mark();
@@ -104,7 +105,7 @@ function makeFilters() {
     table.search.fixed("atlas", (_, row) => (!attribute || row.attribute === attribute) && (!measured || row.fall !== null));
     table.draw();
   };
-  $("search").addEventListener("input", () => { if (shown.view === "sample" || shown.view === "about") location.hash = "#overview"; filter(); });
+  $("search").addEventListener("input", () => { if (["sample", "swaps", "about"].includes(shown.view)) location.hash = "#overview"; filter(); });
   for (const name of ["attribute", "measured"]) $(name).addEventListener("change", filter);
   $("colour").addEventListener("change", paint);
 }

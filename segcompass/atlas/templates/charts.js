@@ -5,9 +5,8 @@ function chart(target, spec, words) {
   const ink = css("--ink"), quiet = css("--quiet"), line = css("--line");
   const axis = {labelColor: quiet, titleColor: quiet, gridColor: line, domainColor: line, tickColor: line, titleFontWeight: "normal"};
   const config = {background: "transparent", view: {stroke: null}, axis, legend: {labelColor: ink, titleColor: quiet}, title: {color: ink}};
-  target.setAttribute("role", "img");
-  target.setAttribute("aria-label", words);
-  const whole = {$schema: "https://vega.github.io/schema/vega-lite/v5.json", width: "container", autosize: {type: typeof spec.height === "number" ? "fit" : "fit-x", contains: "padding"}, config, ...spec};
+  // Vega gives the chart's element its role, and the description as its name.
+  const whole = {$schema: "https://vega.github.io/schema/vega-lite/v5.json", description: words, width: "container", autosize: {type: typeof spec.height === "number" ? "fit" : "fit-x", contains: "padding"}, config, ...spec};
   // The interpreter of expressions needs no code from strings, which the page's policy forbids.
   return vegaEmbed(target, whole, {actions: false, ast: true, renderer: "svg", tooltip: true});
 }

@@ -15,12 +15,19 @@ function fact(label, value) {
   return el("div", {class: "fact"}, el("span", {class: "quiet"}, label), el("b", {}, value));
 }
 
+// Why a concept has no measured effect: the rule that chooses those that have one.
+function unmeasured() {
+  const {effects, run} = ATLAS;
+  return !run ? `${UNKNOWN}: no interface reads this dictionary.`
+    : `${UNKNOWN}: removing every concept by itself would take hours, so the ${effects.concepts} with the greatest mean absolute contribution over ${effects.samples} samples of each benchmark are measured, and this one is not among them or is active in none of these samples. It may have an effect all the same.`;
+}
+
 function effectPart(concept, drawn) {
   const effect = concept.effect;
   const title = el("h3", {}, "Exact causal effect of this concept alone");
   const contribution = concept.contribution === null ? null
     : el("p", {class: "note"}, `Mean absolute contribution to a slot's score by the gradient, which is approximate: ${number(concept.contribution)}.`);
-  if (!effect) return [title, el("p", {}, UNKNOWN), contribution];
+  if (!effect) return [title, el("p", {}, unmeasured()), contribution];
   const dose = el("div", {class: "chart"});
   drawn.push(() => doseCurve(dose, concept));
   const rows = [["fall of the slot's score when it is removed", spread(effect.fall)], ["mean change of the mask's probabilities", spread(effect.change)],
@@ -39,12 +46,15 @@ function swapPart(concept) {
     plain(["exchanged", "success", "pairs"], rows.map(row => [row.arm.replaceAll("_", " "), spread([row.mean, row.low, row.high]), row.samples]), "Swap success")];
 }
 
+// Mean over the concepts of the page of the greatest cosine in another dictionary.
+const meanMatch = place => ATLAS.concepts.reduce((sum, concept) => sum + concept.match[place][2], 0) / ATLAS.concepts.length;
+
 function resembles(concept) {
   const near = concept.near.map(([id, cosine]) => el("li", {}, conceptLink(id), ` ${number(cosine)}`));
-  const rows = concept.match.map(([place, id, cosine]) => [ATLAS.dictionaries[place].name, ATLAS.dictionaries[place].kind, id, number(cosine)]);
+  const rows = concept.match.map(([place, id, cosine]) => [ATLAS.dictionaries[place].name, ATLAS.dictionaries[place].kind, id, number(cosine), number(meanMatch(place))]);
   return [el("h3", {}, "Nearest concepts"), el("p", {class: "note"}, "By the cosine between decoder rows."), el("ul", {class: "words"}, near),
     el("h3", {}, "Match in other dictionaries"),
-    rows.length ? [el("p", {class: "note"}, "The row with the greatest cosine in every other dictionary of the layer: other sparsities, widths and architectures. All of them are drawn from the study’s one seed, so a common number may mean a common start; how concepts match across seeds is not measured. What an untrained one reaches is chance."), plain(["dictionary", "kind", "concept", "cosine"], rows, "Matches in other dictionaries")]
+    rows.length ? [el("p", {class: "note"}, "The row with the greatest cosine in every other dictionary of the layer: other sparsities, widths and architectures. All of them are drawn from the study’s one seed, so a common number may mean a common start. A study trains each dictionary once, so there is none of another seed, and how concepts match across seeds is not measured. What an untrained one reaches is chance. Mean: over all concepts of this page, of the same cosine."), plain(["dictionary", "kind", "concept", "cosine", "mean"], rows, "Matches in other dictionaries")]
       : el("p", {}, "The study has no other dictionary at this layer.")];
 }
 

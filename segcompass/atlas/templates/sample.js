@@ -34,10 +34,11 @@ function slotPart(place, sample, slot, chosen) {
     el("a", {href: `#sample=${place}&concept=${one.concept}`, "aria-current": one.concept === chosen ? "true" : null}, `${one.concept} ${nameOf(one.concept)}`.trim()),
     number(one.contribution), number(one.fall), share(one.change), el("a", {href: `#concept=${one.concept}`, "aria-label": `open concept ${one.concept}`}, "open")]);
   const pairs = slot.carriers.filter(one => one.after);
+  const several = slot.together.map(one => view(sample, overlay(one.after), `without the ${one.removed} greatest contributors together (IoU with itself ${number(one.iou)}, score −${number(one.fall)})`.replace("−−", "+"), `Mask of slot ${slot.slot} without its ${one.removed} greatest contributors together`));
   return [
     el("h3", {}, `Slot ${slot.slot} `, el("span", {class: "quiet"}, `confidence ${share(slot.confidence)}${slot.leads ? ", leads" : ""}`)),
     el("div", {class: "views"}, view(sample, overlay(slot.heat, "heat"), "heat map", `Heat map of slot ${slot.slot}`), view(sample, overlay(slot.mask), "mask", `Mask of slot ${slot.slot}`),
-      pairs.map(one => view(sample, overlay(one.after), `without concept ${one.concept} (${share(one.change)} change)`, `Mask of slot ${slot.slot} without concept ${one.concept}`))),
+      pairs.map(one => view(sample, overlay(one.after), `without concept ${one.concept} (${share(one.change)} change)`, `Mask of slot ${slot.slot} without concept ${one.concept}`)), several),
     rows.length ? plain(["carrying concept", "contribution (gradient)", "fall without it (exact)", "change of mask (exact)", ""], rows, `Concepts that carry slot ${slot.slot}`) : null,
   ];
 }
@@ -63,9 +64,29 @@ function sampleView(place, wanted) {
   ].flat(3);
 }
 
+// Exchanges between counterfactual pairs: the mask before and after, beside the control's.
+const MASKS = {before: "mask before", attribute: "with the other side's concepts", matched: "with as many matched concepts"};
+
+function swapPicture(swap, side, over, caption, words) {
+  return el("figure", {}, layers(ATLAS.pictures[swap.pictures[side]].uri, over, words), el("figcaption", {}, caption));
+}
+
+function swapsView() {
+  const nodes = ATLAS.swaps.map(swap => {
+    const [own, other] = swap.values, moved = swap.ious.attribute[1] > swap.ious.attribute[0];
+    const masks = Object.keys(MASKS).filter(name => swap.masks[name]).map(name => swapPicture(swap, 0, overlay(swap.masks[name]),
+      `${MASKS[name]}: IoU ${number(swap.ious[name][0])} with the own target, ${number(swap.ious[name][1])} with the other`, `${MASKS[name]}, exchange of ${swap.attribute}`));
+    return [el("h3", {}, `${swap.attribute}: ${own} to ${other} `, el("span", {class: "quiet"}, moved ? "the mask moves" : "the mask does not move")),
+      el("p", {class: "text", dir: "auto"}, alien(swap.texts[0]), el("span", {class: "quiet"}, " with concepts of: "), alien(swap.texts[1])),
+      el("div", {class: "views"}, masks, swapPicture(swap, 0, overlay(swap.expected), "where it should go", `The other target, ${other}`), swapPicture(swap, 1, null, "the side that gives concepts", `Image of the giving side: ${swap.texts[1].slice(0, 200)}`)),
+      el("p", {class: "note"}, "Exchanged in this pair, heaviest first: ", swap.concepts.slice(0, 8).map((id, place) => [place ? ", " : "", byId.has(id) ? conceptLink(id) : String(id)]).flat(), swap.concepts.length > 8 ? ` and ${swap.concepts.length - 8} more.` : ".")];
+  });
+  return [el("h2", {}, "Exchanges"), el("p", {}, nodes.length ? "An attribute's concepts are taken from the other side of a counterfactual pair, whose picture differs in that attribute of one object; image, words and slots stay. Thoughts are gold ones. Shown are the first pairs of each attribute in the order of their file, whatever came of them." : "None: this run has exchanged nothing between counterfactual pairs."), ...nodes].flat(3);
+}
+
 function aboutView() {
   const {run, study, sae, left_out: left, silent, width} = ATLAS;
-  const paths = ATLAS.battery.filter(row => row.intervention !== "swap").map(row => [row.intervention, row.arm.replaceAll("_", " "), row.at.replaceAll("_", " "), row.measure.replaceAll("_", " "), spread([row.mean, row.low, row.high]), row.samples]);
+  const paths = ATLAS.battery.filter(row => row.intervention !== "swap").map(row => [row.intervention, row.arm.replaceAll("_", " "), (row.at === "reference" ? "reference state r_k" : row.at).replaceAll("_", " "), row.measure.replaceAll("_", " "), spread([row.mean, row.low, row.high]), row.samples]);
   return [
     el("h2", {}, "About this page"),
     el("p", {}, `Study ${study}, dictionary ${sae}: ${width} concepts, of which ${ATLAS.concepts.length} are shown, ${silent} never fire on the scored tokens and ${left} are left out because others fire more.`),
