@@ -16,7 +16,7 @@ def test_the_page_is_what_the_record_makes_of_it() -> None:
 
 def test_every_script_is_run_or_is_none_that_times() -> None:
     scripts = {path.name for path in report.FOLDER.glob("*.py")}
-    assert scripts == {*report.SCRIPTS, "report.py", "dictionaries.py"}
+    assert scripts == {*report.SCRIPTS, "report.py", "dictionaries.py", "explained.py"}
 
 
 def test_a_ratio_below_its_bar_is_said() -> None:

@@ -176,14 +176,14 @@ def test_an_exchange_looks_once_at_every_arm_and_cell_of_every_sample() -> None:
 
 
 def test_pairs_of_a_world_are_counted_for_an_exchange() -> None:
-    """Two pairs of 5 attributes a split. On val 2 numbers of concepts are tried, each moved and isolated, after a look before. On test 8
-    arms on the own attribute, 5 on another one, 7 where it is not named, each after a look before, and the ceiling."""
+    """Two pairs of 5 attributes a split. On val 2 numbers of concepts are tried, each moved and isolated, after a look before. On test 9
+    arms on the own attribute, 6 on another one, 8 where it is not named, each after a look before, and the ceiling."""
     world = micro_study()
     sizes = backbone_sizes(world, Path.cwd())
     only = world.analysis.exchange.model_copy(update={"variants": {"swap": ["reference"]}})
     world = world.model_copy(update={"analysis": world.analysis.model_copy(update={"exchange": only})})
     segmented = segmented_work(world, sizes, world.interface_variant("reference"))
-    looks = 10 * 2 * 3 + 10 * (1 + 8 + 5 + 1 + 1 + 7)
+    looks = 10 * 2 * 3 + 10 * (1 + 9 + 6 + 1 + 1 + 8)
     codes = 10 * 2 * (2 + 2) + 10 * (5 + 9)
     expected = codes * product(world, sizes, "topk") + looks * segmented.single
     assert exchange_work(world, sizes, "reference").single == pytest.approx(expected, rel=1e-12)
