@@ -22,7 +22,7 @@ TOLERANCE = 0.05
 
 def shown() -> list[tuple[str, str]]:
     """Commands of the page on the shipped run, and what it says they print."""
-    blocks = re.findall(r"```console\n\$ (segcompass .*)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    blocks = re.findall(r"```console\n\$ (segcompass [^\n]*)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 4
     return [(command, text) for command, text in blocks]
 
