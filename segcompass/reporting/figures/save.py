@@ -26,8 +26,8 @@ def save_figure(draw: Callable[[], Figure], drawn: pd.DataFrame, folder: Path, n
 
 
 def _settle(figure: Figure) -> None:
-    """Lays the figure out once and rounds the places of its axes: the solver's last digits differ from process to process, and where the edge
-    of a picture falls between two pixels they decide which of them it fills."""
+    """Lays the figure out once and rounds the places of its axes: the solver's last digits differ from process to process, and where the
+    edge of a picture falls between two pixels they decide which of them it fills."""
     figure.canvas.draw()
     figure.set_layout_engine("none")
     for axis in figure.axes:
