@@ -31,7 +31,8 @@ def _settle(figure: Figure) -> None:
     figure.canvas.draw()
     figure.set_layout_engine("none")
     for axis in figure.axes:
-        axis.set_position([round(float(side), 6) for side in axis.get_position(original=True).bounds])
+        left, bottom, width, height = (round(float(side), 6) for side in axis.get_position(original=True).bounds)
+        axis.set_position((left, bottom, width, height))
 
 
 def keep_place(folder: Path, name: str) -> None:
