@@ -91,7 +91,7 @@ def page(record: dict[str, Any]) -> str:
     lines += ["", "## Measured with", "", "| script | processor | cores | load | date | versions |", "|---|---|---:|---:|---|---|"]
     for script in (name for name in SCRIPTS if name in record):
         own = record[script]
-        versions = ", ".join(f"{name} {number}" for name, number in own["versions"].items())
+        versions = ", ".join(f"{name} {number}" for name, number in sorted(own["versions"].items()))
         lines.append(f"| `{script}` | {own['processor']} | {own['cores']} | {own['load']} | {own['date']} | {versions} |")
     lines += [
         "",

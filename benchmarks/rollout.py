@@ -38,7 +38,7 @@ def batches(vlm: SplitModel, study: Study) -> list[Prompts]:
     images, texts, number = [], [], FIRST_SCENE
     while len(texts) < BATCHES * study.joint.prompts:
         scene = draw_scene(number, "val", study.data, np.random.default_rng([study.data.seed, number]))
-        for benchmark in study.joint.benchmarks:
+        for benchmark in study.answers.benchmarks:
             for expression in expressions(scene, benchmark, study.data)[:1]:
                 images.append(render(scene, np.random.default_rng([study.data.seed, number, 1])))
                 texts.append(expression.sentences[0])
