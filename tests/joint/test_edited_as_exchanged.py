@@ -5,10 +5,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from benchmarks.explained import swapped_as_recorded, traced_as_recorded
+from segcompass.atlas.swaps import swap_views
 from segcompass.causal.examples import read_examples
 from segcompass.causal.overlap import iou
 from segcompass.cli import main
@@ -48,7 +48,7 @@ def study(artefacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     params = stage_params(micro_study(), Job("train_interface", WORDS)) | {"confidence_threshold": 0.5}
     recorded(run, "train_interface", params=params, inputs={"a": "backbone", "b": "sae"})
     given = {name: artefacts / name for name in ("data", "backbone", "sae")} | {"run": artefacts / "interface"}
-    given |= {"answers": artefacts / "answers" / "evaluation", "images": artefacts / "images" / "evaluation"}
+    given |= {name: artefacts / name / "evaluation" for name in ("answers", "images")}
     run_job(intervene.work, Job("intervene", WORDS), results / "intervene" / "reference" / "seed0", given)
     given |= {"pair-answers": artefacts / "answers" / "pairs", "pair-images": artefacts / "images" / "pairs"}
     ran = run_job(exchange.work, Job("exchange", WORDS), results / "exchange" / "reference" / "seed0", given)
@@ -96,6 +96,19 @@ def test_an_edit_has_the_masks_that_the_stage_has_kept(study: Path, tmp_path: Pa
             assert iou(decode(own), decode(kept)) > 0.9 and (decode(own) != decode(kept)).mean() < 1e-3
 
 
+def test_the_atlas_shows_the_pairs_of_its_run_alone(study: Path) -> None:
+    folders = [study / name / "reference" / "seed0" for name in ("intervene", "exchange")]
+    views, sizes = swap_views(folders, "reference", 0, study / "data")
+    assert len(views) == 5 and {path for view in views for path in view["paths"]} == set(sizes)
+    examples, _ = read_examples(folders[1])
+    for view, one in zip(views, examples, strict=True):
+        assert set(view["ious"]) == {"before", "attribute", "matched"} and all(
+            0 <= part <= 1 for own in view["ious"].values() for part in own
+        )
+        assert (view["attribute"], tuple(view["values"])) == (one.attribute, one.values) and view["concepts"] == one.concepts["attribute"]
+    assert swap_views(folders, "reference", 1, study / "data") == ([], {})
+
+
 def test_every_pair_moves_as_often_as_the_swap_table_says(study: Path, predictor: Predictor) -> None:
     for attribute in ("colour", "place"):
         found = list(swapped_as_recorded(study, predictor, study / "exchange" / "reference" / "seed0", attribute))
@@ -103,10 +116,9 @@ def test_every_pair_moves_as_often_as_the_swap_table_says(study: Path, predictor
         assert [one.gold for one in found] == [one.recorded for one in found]
 
 
-def test_a_sample_that_is_asked_anew_has_the_traceability_of_the_record(study: Path, predictor: Predictor) -> None:
-    found = pd.DataFrame(list(traced_as_recorded(study, predictor, study / "intervene" / "reference" / "seed0", 3)))
-    assert len(found) == 3
-    for name in ("observed", "predicted"):
-        # Cached answers are rounded, and codes near their threshold come and go; changes are up to 0.06 here.
-        assert found[name].to_numpy() == pytest.approx(found[f"recorded_{name}"].to_numpy(), rel=1e-3, abs=1e-2)
-    assert np.isfinite(found[["observed", "predicted"]]).all(axis=None)
+def test_samples_that_are_asked_anew_have_the_traceability_of_the_record(study: Path, predictor: Predictor) -> None:
+    """Of one the greatest contributor is another: two contribute alike, and cached answers, which are rounded, change their places."""
+    found = list(traced_as_recorded(study, predictor, study / "intervene" / "reference" / "seed0", 50))
+    assert len(found) == 2 * micro_study().analysis.intervention.traceability.samples == 4
+    apart = [max(abs(one.observed - one.recorded_observed), abs(one.predicted - one.recorded_predicted)) for one in found]
+    assert sorted(apart)[2] < 2e-4 and np.isfinite(apart).all()

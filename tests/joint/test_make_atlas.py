@@ -84,7 +84,7 @@ def test_the_page_agrees_with_the_artefacts(given: dict[str, Path], whole: tuple
     measured = [concept for concept in data["concepts"] if concept["effect"]]
     assert 0 < len(measured) <= settings.effects.concepts
     assert 0 < len(data["samples"]) <= settings.samples and stage.rows["samples"] == len(data["samples"])
-    assert stage.facts["bytes"] < page.MOST_BYTES and data["battery"] == []
+    assert stage.facts["bytes"] < page.MOST_BYTES and data["battery"] == data["swaps"] == []
 
 
 def test_a_sample_shows_its_words_its_slots_and_what_carries_them(
@@ -100,7 +100,9 @@ def test_a_sample_shows_its_words_its_slots_and_what_carries_them(
         if sample["status"] == "ok":
             assert thought.split() == answers[sample["sample"], sample["split"]].partition("<REF_POS>")[0].split()
         assert [slot["slot"] for slot in sample["slots"]] == list(range(micro_study().answer.slots))
-        assert all(bool(slot["carriers"]) == slot["leads"] for slot in sample["slots"])
+        assert all(bool(slot["carriers"]) == bool(slot["together"]) == slot["leads"] for slot in sample["slots"])
+        for one in (one for slot in sample["slots"] for one in slot["together"]):
+            assert one["removed"] > 0 and 0 <= one["iou"] <= 1 and one["after"].startswith("data:image/webp")
         pairs = [one for slot in sample["slots"] for one in slot["carriers"] if "after" in one]
         assert len(pairs) == micro_study().report.atlas.pairs * sum(slot["leads"] for slot in sample["slots"])
 
