@@ -123,3 +123,7 @@ def save_qwen(folder: Path, seed: int = 0, layers: int = 3, padded: bool = True,
     Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
     images = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 64})
     ImageTextProcessor(images, tokenizer, chat_template=QWEN_TEMPLATE).save_pretrained(folder)
+
+
+SAVE = {"llava": save_llava, "qwen": save_qwen}
+"""Family -> what writes a checkpoint of it."""

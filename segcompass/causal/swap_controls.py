@@ -8,7 +8,7 @@ codebook, which is how the interface weighs it; its frequency is on how many tok
   the masses nearer together. What is exchanged is real, but can be matched in mass alone: it takes many concepts that differ little to
   weigh as much as a few that differ much.
 * `changed_elsewhere`: each exchanged concept f has a random stand-in g, which changes on the same tokens by as much as the interface
-  weighs: z'_g = z_g + |z_f - z'_f| l_f / l_g, or less it where z_f falls and z_g can fall so far without leaving 0. Frequency and mass are
+  weighs: z'_g = z_g - |z_f - z'_f| l_f / l_g where z_f falls and z_g is large enough to, else z_g plus it. Frequency and mass are
   matched by construction; what is put there belongs to no other picture.
 
 Shape letters: T tokens, F concepts, l_f the length of f's row in the codebook.

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -127,6 +126,9 @@ def _keep() -> None:
     with suppress(OSError, RuntimeError):
         target = _kept_in()
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".partial", delete=False, encoding="utf-8") as file:
-            json.dump(kept, file)
-        Path(file.name).replace(target)
+        draft = target.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            draft.write_text(json.dumps(kept), encoding="utf-8")
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)

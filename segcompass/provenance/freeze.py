@@ -43,14 +43,15 @@ def frozen_contents(study: Study, root: Path) -> dict[Job, dict[str, Any]]:
     digests = {stage: stage_digest(stage, root) for stage in {job.stage for job in jobs}}
     rules = rule_digests(study.claims)
     raw = study.model_dump(mode="json")
-    listings = {corpus.path: listing_digest(root / corpus.path)} if (corpus := study.activations.corpus) else {}
+    corpus = study.activations.corpus
+    listing = {corpus.path: listing_digest(root / corpus.path)} if corpus else None
     contents: dict[Job, dict[str, Any]] = {}
     for job in jobs:
         params = stage_params(study, job, raw)
         if job.stage == "prepare_data" and isinstance(study.data, RootSettings):
             params["files"] = {folder: annotation_digest(root / folder) for folder in annotation_folders(study.data)}
-        if job.stage == "cache_activations" and (corpus := study.activations.corpus):
-            params["files"] = {corpus.path: listings[corpus.path]}
+        if job.stage == "cache_activations" and listing:
+            params["files"] = listing
         if job.stage == "train_backbone":
             given = given_models(study.backbone)
             params["files"] = {part: {"folder": folder, "digest": folder_digest(root / folder)} for part, folder in given.items()}

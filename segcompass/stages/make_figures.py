@@ -156,22 +156,23 @@ def _curves(stage: Stage, measurements: pd.DataFrame) -> None:
 def _qualitative(stage: Stage) -> None:
     run = stage.collections["evaluate"][0]
     records: list[pd.DataFrame] = []
-    samples: dict[tuple[str, str], Sample] = {}
-    results: dict[tuple[str, str], Rle] = {}
-    heat: dict[tuple[str, str], np.ndarray] = {}
+    samples: dict[tuple[str, str, str], Sample] = {}
+    results: dict[tuple[str, str, str], Rle] = {}
+    heat: dict[tuple[str, str, str], np.ndarray] = {}
     for benchmark, split in stage.params["report"]["qualitative_splits"]:
         folder = run / benchmark / split
         with np.load(folder / "heatmaps.npz", allow_pickle=False) as kept:
-            heat |= {(split, name): kept[name] for name in kept.files}
+            heat |= {(benchmark, split, name): kept[name] for name in kept.files}
         rows = read_records(folder / "records.csv")
-        records.append(rows.assign(kept=[(split, name) in heat for name in rows["sample_id"]]))
-        samples |= {(split, sample.sample_id): sample for sample in read_samples(manifest(stage.inputs["data"], benchmark, split))}
+        records.append(rows.assign(kept=[(benchmark, split, name) in heat for name in rows["sample_id"]]))
+        read = read_samples(manifest(stage.inputs["data"], benchmark, split))
+        samples |= {(benchmark, split, sample.sample_id): sample for sample in read}
         listed = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
-        results |= {(split, row["sample_id"]): row["segmentation"] for row in listed}
+        results |= {(benchmark, split, row["sample_id"]): row["segmentation"] for row in listed}
     shown = chosen(pd.concat(records, ignore_index=True), stage.params["report"]["qualitative_samples"])
     examples = []
     for row in shown.to_dict("records"):
-        key = row["split"], row["sample_id"]
+        key = row["benchmark"], row["split"], row["sample_id"]
         sample = samples[key]
         examples.append(
             Example(

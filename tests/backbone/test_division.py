@@ -14,22 +14,13 @@ from segcompass.backbone.split import SplitModel
 from segcompass.optimisation.division import divide, gathered, outermost, stored_bytes
 from segcompass.optimisation.processes import Processes
 from tests.arithmetic import same_sums
-from tests.checkpoints import save_llava, save_qwen
+from tests.checkpoints import SAVE
 from tests.tiny import micro_study, pictures
 
 pytestmark = pytest.mark.numerical
 
-SAVE = {"llava": save_llava, "qwen": save_qwen}
 TERMS = 128
 """Of the longest sum behind an entry of a gradient, in half precision of a few bits more than a rounding each."""
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made = {family: tmp_path_factory.mktemp(family) for family in SAVE}
-    for family, folder in made.items():
-        SAVE[family](folder)
-    return made
 
 
 def load(folder: Path, dtype: str) -> SplitModel:

@@ -13,7 +13,7 @@ from segcompass.backbone.load import load_vlm
 from segcompass.backbone.prompt import prompt_parts
 from segcompass.backbone.split import SplitModel
 from tests.arithmetic import same_sums
-from tests.checkpoints import save_llava, save_qwen
+from tests.checkpoints import SAVE
 from tests.tiny import SLOTS, micro_study, pictures, tiny_vlm
 
 pytestmark = pytest.mark.numerical
@@ -22,15 +22,6 @@ FAMILIES = ("embedded", "llava", "qwen")
 WIDEST = 128
 """Inputs of the widest layer of these models, at most."""
 TEXTS = ["left red ring", "the small white disc at the top", "star"]
-SAVE = {"llava": save_llava, "qwen": save_qwen}
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    made = {family: tmp_path_factory.mktemp(family) for family in SAVE}
-    for family, folder in made.items():
-        SAVE[family](folder)
-    return made
 
 
 def load(folder: Path) -> SplitModel:

@@ -8,10 +8,13 @@ from PIL import Image as PilImage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-TRUTH, PREDICTED = (0, 158, 115), (213, 94, 0)
+PREDICTED = (213, 94, 0)
 OUTLINE = ("#000000", "#00e5ff")
 """Of a mask: a dark line below a light one, to be seen on every colour."""
+TARGET = ("#000000", "#ffffff")
+"""Of where a mask should be, dashed."""
 WIDTHS = (2.4, 1.2)
 """Of these lines, in points."""
 
@@ -39,3 +42,16 @@ def outline(axis: "Axes", mask: np.ndarray, colours: tuple[str, str] = OUTLINE, 
         columns, rows = (np.array([-0.5, *range(side), side - 0.5]) for side in mask.shape[::-1])
         for colour, thick in zip(colours, WIDTHS, strict=True):
             axis.contour(columns, rows, np.pad(mask, 1), [0.5], colors=[colour], linewidths=thick, linestyles=style)
+
+
+def outline_target(axis: "Axes", mask: np.ndarray) -> None:
+    """The border of where a mask should be, bool [height, width], on the axis of its picture."""
+    outline(axis, mask, TARGET, "dashed")
+
+
+def outline_legend(figure: "Figure", target: str) -> None:
+    """What both lines are, below the figure; `target` says what the dashed one is."""
+    from matplotlib.lines import Line2D
+
+    marks = [Line2D([], [], color=OUTLINE[1], label="mask"), Line2D([], [], color="#555555", linestyle="dashed", label=target)]
+    figure.legend(handles=marks, loc="outside lower center", ncols=2)

@@ -8,12 +8,9 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from segcompass.reporting.figures.overlays import OUTLINE, outline
+from segcompass.reporting.figures.overlays import outline, outline_legend, outline_target
 
-WANTED = ("#000000", "#ffffff")
-"""Lines around what the mask should move to."""
 NAMED = 4
 """Concepts that are named of an exchange; the others are counted."""
 LETTERS = 26
@@ -81,14 +78,10 @@ def pairs_figure(pairs: Sequence[Pair]) -> Figure:
             _panel(axis, side.image, [f"“{side.text}”", f"Thought: {side.thought}"])
         for axis, outcome in zip(row[[1, 3, 4]], (pair.before, pair.exchanged, pair.control), strict=True):
             _panel(axis, pair.edited.image, said(outcome, pair.values))
-            outline(axis, pair.expected, WANTED, "dashed")
+            outline_target(axis, pair.expected)
             outline(axis, outcome.mask)
         row[0].set_ylabel(f"{pair.attribute}: {pair.values[0]} → {pair.values[1]}", fontsize=9)
-    marks = [
-        Line2D([], [], color=OUTLINE[1], label="mask"),
-        Line2D([], [], color="#555555", linestyle="dashed", label="what B names, in A"),
-    ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=2)
+    outline_legend(figure, "what B names, in A")
     return figure
 
 

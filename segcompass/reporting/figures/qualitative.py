@@ -7,12 +7,9 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from segcompass.reporting.figures.overlays import OUTLINE, heat_overlay, outline
+from segcompass.reporting.figures.overlays import heat_overlay, outline, outline_legend, outline_target
 
-TRUTH_LINES = ("#000000", "#ffffff")
-"""Around the target, dashed."""
 WIDTH, MOST = 1.9, 1.2
 """Inches of a picture, and its height over its width at most."""
 WORDS = 2.3
@@ -52,23 +49,19 @@ def qualitative_figure(examples: list[Example]) -> Figure:
         row[0].set_title(example.label, loc="left", fontsize=8.5, fontweight="bold")
         row[0].text(0, 1, words, va="top", fontsize=8, transform=row[0].transAxes, parse_math=False)  # a `$` is a dollar
         _panel(row[1], example.image, "image and target" if example.truth.any() else "image, no target")
-        outline(row[1], example.truth, TRUTH_LINES, "dashed")
+        outline_target(row[1], example.truth)
         if example.heat is None:
             row[2].text(0.5, 0.5, "heat map not kept", ha="center", va="center", fontsize=8, transform=row[2].transAxes)
         else:
             _panel(row[2], heat_overlay(example.image, example.heat), "heat map")
-            outline(row[2], example.truth, TRUTH_LINES, "dashed")
+            outline_target(row[2], example.truth)
         _panel(row[3], example.image, f"mask, IoU {example.iou:.2f}" if example.predicted.any() else f"empty mask, IoU {example.iou:.2f}")
-        outline(row[3], example.truth, TRUTH_LINES, "dashed")
+        outline_target(row[3], example.truth)
         outline(row[3], example.predicted)
         for axis in row:
             axis.set_axis_off()
             axis.set_anchor("NW")
-    marks = [
-        Line2D([], [], color=OUTLINE[1], label="mask"),
-        Line2D([], [], color="#555555", linestyle="dashed", label="target"),
-    ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=2)
+    outline_legend(figure, "target")
     return figure
 
 
