@@ -102,10 +102,14 @@ def trust_sentence(rates: pd.DataFrame, audit: pd.DataFrame) -> str:
         )
     failed = audit[audit["fails"].fillna("") != ""]
     if len(audit):
-        names = "; ".join(failed["metric"])
+        of_use = failed["decides"].fillna("") != "" if "decides" in failed else pd.Series(False, failed.index)
+        said = []
+        if of_use.any():
+            said.append(f"decide what masks rely on alone, not what a dictionary learnt ({'; '.join(failed.loc[of_use, 'metric'])})")
+        if not of_use.all() or not len(failed):
+            said.append("decide none" + (f" ({'; '.join(failed.loc[~of_use, 'metric'])})" if len(failed) else ""))
         parts.append(
-            f"Of {len(audit)} metrics that decide claims {len(failed)} failed the [audit](claims/metric_audit.md) and decide none"
-            + (f": {names}." if len(failed) else ".")
+            f"Of {len(audit)} metrics that decide claims {len(failed)} failed the [audit](claims/metric_audit.md) and {' or '.join(said)}."
         )
     return " ".join(parts)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from segcompass.claims.audit import COMPARISONS
+from segcompass.claims.audit import COMPARISONS, failure
 from segcompass.claims.evidence import LedgerRecord
 from segcompass.claims.ledger import NOT_TESTED, Entry, FamilyRate, false_positives, judged
 from segcompass.reporting.table import UNKNOWN, write_table
@@ -23,7 +23,8 @@ DIGITS = 3
 def write_ledger(claims: ClaimsSettings, record: LedgerRecord, folder: Path) -> None:
     """Fills `claims`, `false_positives` and `metric_audit`, each `.csv`, `.md`, `.tex` and `.html`."""
     entries, rates = judged(claims, record), false_positives(claims, record)
-    tables = {"claims": claims_table(claims, entries), "false_positives": rates_table(rates), "metric_audit": audit_table(record.audit)}
+    tables = {"claims": claims_table(claims, entries), "false_positives": rates_table(rates)}
+    tables["metric_audit"] = audit_table(claims, record.audit)
     captions = {"claims": claims_caption(claims, entries), "false_positives": rates_caption(claims), "metric_audit": audit_caption(claims)}
     for name, (tidy, shown) in tables.items():
         write_table(name, captions[name], tidy, shown, folder)
@@ -66,18 +67,22 @@ def rates_table(rates: Sequence[FamilyRate]) -> tuple[pd.DataFrame, pd.DataFrame
     return tidy, shown.rename(columns={"permutations": "permuted twins", "rate": "false verdicts", "starred": "any star"})
 
 
-def audit_table(rows: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row a metric."""
+def audit_table(claims: ClaimsSettings, rows: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row a metric; of one that fails also the claims of use that it decides all the same, where the study lists any."""
     columns = ["metric", "claims", "variation", *(f"{name}{end}" for name in COMPARISONS for end in ("", "_low", "_high")), "fails"]
-    tidy = pd.DataFrame([{**row, "claims": " ".join(row["claims"])} for row in rows], columns=columns)
+    columns += ["decides"] if claims.about_use else []
     headings = {"untrained": "trained - untrained", "frozen": "trained - frozen decoder", "shuffled": "true - shuffled"}
-    shown = [
-        {"metric": row["metric"], "variation over seeds": _share(row["variation"])}
-        | {heading: _ends(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name, heading in headings.items()}
-        | {"audit": f"fails: {row['fails']}" if row["fails"] else "passes"}
-        for row in rows
-    ]
-    return tidy, pd.DataFrame(shown, columns=["metric", "variation over seeds", *headings.values(), "audit"])
+    tidy, shown = [], []
+    for row in rows:
+        of_use = [name for name in row["claims"] if row["fails"] and name in claims.about_use and not failure(row, claims.variation, True)]
+        tidy.append({**row, "claims": " ".join(row["claims"]), "decides": " ".join(of_use)})
+        fault = f"fails: {row['fails']}" + (f"; decides of use: {', '.join(of_use)}" if of_use else "")
+        shown.append(
+            {"metric": row["metric"], "variation over seeds": _share(row["variation"])}
+            | {heading: _ends(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name, heading in headings.items()}
+            | {"audit": fault if row["fails"] else "passes"}
+        )
+    return pd.DataFrame(tidy, columns=columns), pd.DataFrame(shown, columns=["metric", "variation over seeds", *headings.values(), "audit"])
 
 
 def claims_caption(claims: ClaimsSettings, entries: Sequence[Entry]) -> str:
@@ -104,12 +109,13 @@ def rates_caption(claims: ClaimsSettings) -> str:
 
 def audit_caption(claims: ClaimsSettings) -> str:
     """What a metric must do before it may decide."""
+    of_use = ", but for claims of what masks rely on, which an untrained dictionary need not differ in" if claims.about_use else ""
     return (
         "Metrics that decide claims, audited: sd over runs that differ by seed alone, as a share of the mean, or of the smallest effect of"
         f" interest where that is greater (at most {100 * claims.variation:g} %); the metric less that of an untrained dictionary, of one"
         " with a frozen decoder (shown, no reason to fail), and less its own where the truth is another's. A metric that fails decides no"
-        " claim. A study keeps one checkpoint of a dictionary, so whether a metric rises with training is not measured. A dash: not"
-        " measured by this study."
+        f" claim{of_use}. A study keeps one checkpoint of a dictionary, so whether a metric rises with training is not measured. A dash:"
+        " not measured by this study."
     )
 
 

@@ -145,11 +145,11 @@ def _calibration(stage: Stage, measurements: pd.DataFrame) -> None:
 
 
 def _curves(stage: Stage, measurements: pd.DataFrame) -> None:
-    """The CSV holds the points of every variant and ablation."""
+    """Of the ablation that most samples were edited by; the CSV holds the points of every variant and ablation."""
     points = curve_points(measurements, stage.params["bootstrap"]["level"])
     if len(points):  # interfaces that read words or references have none
         drawn = points[points["variant"] == points.loc[0, "variant"]]
-        drawn = drawn[drawn["ablation"] == drawn["ablation"].iloc[0]]
+        drawn = drawn[drawn["ablation"] == drawn.groupby("ablation")["samples"].max().idxmax()]
         save_figure(lambda: curves_figure(drawn), points, stage.folder, "curves")
 
 

@@ -22,7 +22,7 @@ def curves_figure(points: pd.DataFrame) -> Figure:
         _panel(axis, here)
         seeds, samples, images = (int(here[name].max()) for name in ("seeds", "samples", "images"))
         axis.set_title(f"{benchmark}: {seeds} seeds, {samples} samples, {images} images", loc="left", fontsize=8)
-    axes[0][0].set_ylabel("f: share of the score that is left")
+    axes[0][0].set_ylabel(f"f: share of the score that is left\n({points['ablation'].iloc[0]} ablation)")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
 
