@@ -7,11 +7,11 @@
   what the literature finds, and what a claim of its own decides.
 * true - shuffled: the metric less its own where the truth is another's: on interfaces that were taught shuffled targets, on shuffled
   labels, on random tokens.
+* over dictionaries and over training, where the study trains several: `segcompass.claims.repeats`.
 
 A metric fails if it varies more than the study allows, or if a comparison that was made does not tell the two apart. Claims that the study
 lists as `about_use` say what masks rely on, whatever dictionary it is read by: an untrained one, on which an interface was trained just so,
-is no null of theirs, and its comparison does not bind them. A study keeps one checkpoint of a dictionary, so whether a metric rises with
-training is not measured.
+is no null of theirs, nor is one that was trained for less long, and these comparisons do not bind them.
 """
 
 import math
@@ -22,9 +22,12 @@ import numpy as np
 import pandas as pd
 
 from segcompass.claims.evidence import SEEDS, UNKNOWN, Counted, Evidence
+from segcompass.claims.qualities import mean_quality, of_variant, quality_difference
+from segcompass.claims.repeats import repeated
 from segcompass.claims.sources import Sources, audited_metric
-from segcompass.stats.crossed import Crossed, Estimate, Grid
+from segcompass.stats.crossed import Crossed, Estimate
 from segcompass.study.claims import BatteryEstimand, ClaimSettings, CorrelationEstimand, PurityEstimand, variants_of
+from segcompass.study.repeated import Repeats
 
 COMPARISONS = ("untrained", "frozen", "shuffled")
 FAILING = {"untrained": "an untrained dictionary", "shuffled": "what is shuffled"}
@@ -35,14 +38,22 @@ CHANCE = "random_token_coverage"
 """The coverage that random tokens reach."""
 
 
-def audited(claims: Mapping[str, ClaimSettings], sources: Sources, controls: Mapping[str, str], variation: float) -> list[dict[str, Any]]:
-    """One row a metric that decides a claim: `metric`, `claims`, `variation`, three comparisons with `_low` and `_high`, `fails`, why.
+def audited(
+    claims: Mapping[str, ClaimSettings],
+    sources: Sources,
+    controls: Mapping[str, str],
+    variation: float,
+    repeats: Mapping[str, Repeats] | None = None,
+) -> list[dict[str, Any]]:
+    """One row a metric that decides a claim: `metric`, `claims`, `variation`, three comparisons with `_low` and `_high`, what
+    `segcompass.claims.repeats.repeated` adds, `fails`, why.
 
     Args:
         claims: the stated claims by name.
         sources: of the study.
         controls: `untrained`, `frozen` -> the variant whose dictionary is such a one, where the study has it.
         variation: largest one.
+        repeats: dictionaries that differ by `seeds` alone, and `checkpoints` of one, where the study trains them.
     """
     rows: dict[str, dict[str, Any]] = {}
     for name, claim in claims.items():
@@ -50,7 +61,8 @@ def audited(claims: Mapping[str, ClaimSettings], sources: Sources, controls: Map
         if not metric:
             continue
         if metric not in rows:
-            rows[metric] = {"metric": metric, "claims": [], **_row(claim, sources, controls, variation)}
+            row = _row(claim, sources, controls) | repeated(claim, sources, repeats or {})
+            rows[metric] = {"metric": metric, "claims": [], **row, "fails": failure(row, variation)}
         rows[metric]["claims"].append(name)
     return list(rows.values())
 
@@ -70,10 +82,16 @@ def failure(row: Mapping[str, Any], variation: float, about_use: bool = False) -
         low, high = row[f"{name}_low"], row[f"{name}_high"]
         if not (about_use and name == "untrained") and low is not None and high is not None and low <= 0 <= high:
             why.append(f"is not told from that of {other} ({row[name]:.3g} [{low:.3g}, {high:.3g}])")
+    over = row.get("over_dictionaries")
+    if over is not None and over > variation:
+        why.append(f"varies by {over:.0%} over dictionaries that differ by seed alone, at most {variation:.0%} may decide")
+    low, high = row.get("growth_low"), row.get("growth_high")
+    if not about_use and low is not None and low <= 0:
+        why.append(f"is not shown to grow with a dictionary's training ({row['growth']:.3g} [{low:.3g}, {high:.3g}])")
     return "; ".join(why)
 
 
-def _row(claim: ClaimSettings, sources: Sources, controls: Mapping[str, str], variation: float) -> dict[str, Any]:
+def _row(claim: ClaimSettings, sources: Sources, controls: Mapping[str, str]) -> dict[str, Any]:
     values, compared = _measured(claim, sources, controls)
     scale = max(abs(float(np.mean(values))), claim.rule.smallest) if len(values) > 1 else math.nan
     spread = float(np.std(values, ddof=1)) / scale if len(values) > 1 else math.nan
@@ -81,7 +99,7 @@ def _row(claim: ClaimSettings, sources: Sources, controls: Mapping[str, str], va
     for name in COMPARISONS:
         found = compared.get(name, UNKNOWN)
         row |= {name: _known(found.value), f"{name}_low": _known(found.low), f"{name}_high": _known(found.high)}
-    return row | {"fails": failure(row, variation)}
+    return row
 
 
 def _measured(claim: ClaimSettings, sources: Sources, controls: Mapping[str, str]) -> tuple[Sequence[float], dict[str, Estimate]]:
@@ -113,30 +131,15 @@ def _quality(
     points: pd.DataFrame, quality: str, variant: str, others: Mapping[str, str], level: float
 ) -> tuple[Sequence[float], dict[str, Estimate]]:
     """A quality of each expression: seed by seed, beside that of other dictionaries and of what is not the truth."""
-    mine = _grid(points, variant)
+    mine = of_variant(points, variant)
     found: dict[str, Crossed | None] = {}
     if quality in CONTROLS:
-        found["untrained"] = _difference(mine, quality, mine, CONTROLS[quality])
+        found["untrained"] = quality_difference(mine, quality, mine, CONTROLS[quality])
     else:
-        found |= {name: _difference(mine, quality, _grid(points, other), quality) for name, other in others.items()}
+        found |= {name: quality_difference(mine, quality, of_variant(points, other), quality) for name, other in others.items()}
     if quality == "coverage":
-        found["shuffled"] = _difference(mine, quality, mine, CHANCE)
-    by_seed = [float(run[quality].mean()) for run in mine.values()]
-    return by_seed, {name: pair.estimate(level) for name, pair in found.items() if pair is not None}
-
-
-def _grid(points: pd.DataFrame, variant: str) -> dict[int, pd.DataFrame]:
-    """Seed -> the points of a variant's run, in one order."""
-    rows = points[points["variant"] == variant].sort_values(["benchmark", "split", "sample_id"])
-    return {seed: rows[rows["seed"] == seed] for seed in sorted(set(rows["seed"]))}
-
-
-def _difference(mine: dict[int, pd.DataFrame], column: str, others: dict[int, pd.DataFrame], other: str) -> Crossed | None:
-    seeds = [seed for seed in mine if seed in others]
-    if not seeds or any(name not in mine[seeds[0]] for name in (column, other)):
-        return None
-    values = np.stack([mine[seed][column].to_numpy(float) - others[seed][other].to_numpy(float) for seed in seeds])
-    return Grid(mine[seeds[0]]["image"].to_numpy()).mean(values, SEEDS)
+        found["shuffled"] = quality_difference(mine, quality, mine, CHANCE)
+    return mean_quality(mine, quality), {name: pair.estimate(level) for name, pair in found.items() if pair is not None}
 
 
 def _known(value: float) -> float | None:

@@ -1,23 +1,22 @@
 """The claims ledger as a page and tables: `claims`, every claim with its verdict, `false_positives` and `metric_audit`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from segcompass.claims.audit import COMPARISONS, failure
 from segcompass.claims.evidence import LedgerRecord
 from segcompass.claims.ledger import NOT_TESTED, Entry, FamilyRate, false_positives, judged
+from segcompass.reporting.ends import ends, share
+from segcompass.reporting.metric_audit import audit_caption, audit_table
 from segcompass.reporting.table import UNKNOWN, write_table
 from segcompass.stats.families import Result
 from segcompass.study.claims import BatteryEstimand, ClaimSettings, ClaimsSettings, GapEstimand
 
 OUTCOMES = ("supported", "refuted", "undecided", "invalid", NOT_TESTED)
 NUMBERS = ("estimate", "low", "high", "p", "p_holm", "seeds", "images", "samples")
-DIGITS = 3
-"""Decimals that effects are shown with."""
 
 
 def write_ledger(claims: ClaimsSettings, record: LedgerRecord, folder: Path) -> None:
@@ -25,7 +24,8 @@ def write_ledger(claims: ClaimsSettings, record: LedgerRecord, folder: Path) -> 
     entries, rates = judged(claims, record), false_positives(claims, record)
     tables = {"claims": claims_table(claims, entries), "false_positives": rates_table(rates)}
     tables["metric_audit"] = audit_table(claims, record.audit)
-    captions = {"claims": claims_caption(claims, entries), "false_positives": rates_caption(claims), "metric_audit": audit_caption(claims)}
+    captions = {"claims": claims_caption(claims, entries), "false_positives": rates_caption(claims)}
+    captions["metric_audit"] = audit_caption(claims, record.audit)
     for name, (tidy, shown) in tables.items():
         write_table(name, captions[name], tidy, shown, folder)
 
@@ -63,26 +63,8 @@ def claims_table(claims: ClaimsSettings, entries: Sequence[Entry]) -> tuple[pd.D
 def rates_table(rates: Sequence[FamilyRate]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """One row a family."""
     tidy = pd.DataFrame([vars(rate) for rate in rates], columns=["family", "claims", "permutations", "rate", "starred"])
-    shown = tidy.assign(rate=tidy["rate"].map(_share), starred=tidy["starred"].map(_share)).astype(str)
+    shown = tidy.assign(rate=tidy["rate"].map(share), starred=tidy["starred"].map(share)).astype(str)
     return tidy, shown.rename(columns={"permutations": "permuted twins", "rate": "false verdicts", "starred": "any star"})
-
-
-def audit_table(claims: ClaimsSettings, rows: Sequence[Mapping[str, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One row a metric; of one that fails also the claims of use that it decides all the same, where the study lists any."""
-    columns = ["metric", "claims", "variation", *(f"{name}{end}" for name in COMPARISONS for end in ("", "_low", "_high")), "fails"]
-    columns += ["decides"] if claims.about_use else []
-    headings = {"untrained": "trained - untrained", "frozen": "trained - frozen decoder", "shuffled": "true - shuffled"}
-    tidy, shown = [], []
-    for row in rows:
-        of_use = [name for name in row["claims"] if row["fails"] and name in claims.about_use and not failure(row, claims.variation, True)]
-        tidy.append({**row, "claims": " ".join(row["claims"]), "decides": " ".join(of_use)})
-        fault = f"fails: {row['fails']}" + (f"; decides of use: {', '.join(of_use)}" if of_use else "")
-        shown.append(
-            {"metric": row["metric"], "variation over seeds": _share(row["variation"])}
-            | {heading: _ends(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name, heading in headings.items()}
-            | {"audit": fault if row["fails"] else "passes"}
-        )
-    return pd.DataFrame(tidy, columns=columns), pd.DataFrame(shown, columns=["metric", "variation over seeds", *headings.values(), "audit"])
 
 
 def claims_caption(claims: ClaimsSettings, entries: Sequence[Entry]) -> str:
@@ -104,18 +86,6 @@ def rates_caption(claims: ClaimsSettings) -> str:
         "The ledger's own false positives: the share of permuted twins, labels exchanged at random in the analysis, in which any claim of a"
         f" family would be decided in favour of an effect, and in which any of its tests has a star (nominally {100 * claims.alpha:g} % at"
         " most). A dash: no claim of the family has labels to exchange."
-    )
-
-
-def audit_caption(claims: ClaimsSettings) -> str:
-    """What a metric must do before it may decide."""
-    of_use = ", but for claims of what masks rely on, which an untrained dictionary need not differ in" if claims.about_use else ""
-    return (
-        "Metrics that decide claims, audited: sd over runs that differ by seed alone, as a share of the mean, or of the smallest effect of"
-        f" interest where that is greater (at most {100 * claims.variation:g} %); the metric less that of an untrained dictionary, of one"
-        " with a frozen decoder (shown, no reason to fail), and less its own where the truth is another's. A metric that fails decides no"
-        f" claim{of_use}. A study keeps one checkpoint of a dictionary, so whether a metric rises with training is not measured. A dash:"
-        " not measured by this study."
     )
 
 
@@ -141,7 +111,7 @@ def asked(claim: ClaimSettings) -> str:
 
 def interval(result: Result | None) -> str:
     """Estimate and interval, starred where it is told from 0; a dash where it is unknown."""
-    return UNKNOWN if result is None else _ends(result.estimate, result.low, result.high)
+    return UNKNOWN if result is None else ends(result.estimate, result.low, result.high)
 
 
 def p_value(result: Result | None) -> str:
@@ -149,15 +119,3 @@ def p_value(result: Result | None) -> str:
     if result is None or math.isnan(result.p_holm):
         return UNKNOWN
     return f"{result.p_holm:.3f}" if result.p_holm >= 0.001 else "< 0.001"
-
-
-def _ends(value: float | None, low: float | None, high: float | None) -> str:
-    if value is None or math.isnan(value):
-        return UNKNOWN
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
-        return f"{value:z.{DIGITS}f}"
-    return f"{value:z.{DIGITS}f} [{low:z.{DIGITS}f}, {high:z.{DIGITS}f}]"
-
-
-def _share(value: float | None) -> str:
-    return UNKNOWN if value is None or math.isnan(value) else f"{100 * value:.1f} %"

@@ -18,6 +18,7 @@ def study_numbers(
     purity: pd.DataFrame,
     comparisons: Mapping[str, pd.DataFrame],
     ledger: Mapping[str, pd.DataFrame],
+    across: pd.DataFrame,
 ) -> Numbers:
     """Metrics as fractions; a standard deviation or interval that does not exist is null.
 
@@ -30,6 +31,7 @@ def study_numbers(
         purity: purity.csv, likewise.
         comparisons: the tables of bounds and differences by name, in their own unit.
         ledger: its tables `claims`, `false_positives` and `metric_audit`; a claim that is not tested has no number.
+        across: across.csv; empty where the study names no variants to go across.
     """
     metrics: Numbers = {}
     for row in _rows(summary):
@@ -41,6 +43,11 @@ def study_numbers(
         known = [key for key in row if key.startswith(("pearson", "spearman", "partial", "null")) and not key.endswith("_starred")]
         place |= {key: _number(row[key]) for key in known}
         place |= {key: int(row[key]) for key in ("seeds", "images", "n")}
+    between: Numbers = {}
+    for row in _rows(across):
+        place = _nested(between, row["across"], f"{row['quality']} / {row['accuracy']}")
+        place |= {key: _number(row[key]) for key in row if key.startswith(("pearson", "spearman"))}
+        place |= {key: int(row[key]) for key in ("variants", "seeds")}
     points: Numbers = {}
     for row in _rows(curves):
         place = _nested(points, row["variant"], row["benchmark"], row["ablation"], f"{row['edit']} {row['way']}", f"{row['fraction']:g}")
@@ -64,6 +71,7 @@ def study_numbers(
         "metrics": metrics,
         "comparisons": compared,
         "correlation": correlation,
+        **({"across": between} if between else {}),
         "curves": points,
         "dictionaries": saes,
         "concepts": concepts,
@@ -82,7 +90,7 @@ def _judged(ledger: Mapping[str, pd.DataFrame]) -> Numbers:
         place |= {"null twin": {key: _number(value) for key, value in twin.items()}}
     for row in _rows(ledger["false_positives"]):
         _nested(found, "false positives")[row["family"]] = {key: _number(row[key]) for key in ("permutations", "rate", "starred")}
-    for row in _rows(ledger["metric_audit"].drop(columns=["claims", "fails"])):
+    for row in _rows(ledger["metric_audit"].drop(columns=["claims", "fails", "decides", "checkpoints"], errors="ignore")):
         _nested(found, "audit")[row["metric"]] = {key: _number(value) for key, value in row.items() if key != "metric"}
     return found
 

@@ -33,6 +33,7 @@ def details_page(
     study: str,
     runs: Iterable[Run],
     correlations: pd.DataFrame,
+    across: pd.DataFrame,
     curves: pd.DataFrame,
     scores: Mapping[str, pd.DataFrame],
     figures: Path,
@@ -43,6 +44,7 @@ def details_page(
         study: its name.
         runs: every (experiment, variant, seed).
         correlations: correlations.csv.
+        across: across.csv; empty where the study names no variants to go across.
         curves: rows of `curve_points`.
         scores: `metrics`, `purity` and `coverage` of every scored dictionary, with its name in column `sae`.
         figures: folder whose figures are shown.
@@ -62,6 +64,7 @@ def details_page(
             correlation_sentence(row)
             for row in _rows(correlations[(correlations["benchmark"] == "all") & (correlations["dictionary"] == "trained")])
         ],
+        *[across_sentence(row) for row in _rows(across)],
         "## Do the concepts cause the mask?",
         *curve_sentences(curves),
         "## Is the concept space better than chance?",
@@ -105,6 +108,17 @@ def correlation_sentence(row: dict[str, Any]) -> str:
         f"{runs}: `{row['quality']}` {verdict} `{row['accuracy']}`, Spearman"
         f" {_interval(row, 'spearman')} over {row['n']} samples of {row['images']} images; shuffled {_interval(row, 'null', 'null_mean')}."
         f" Given target area, number of targets, expression length and a right thought it {rest}: {_interval(row, 'partial')}."
+    )
+
+
+def across_sentence(row: dict[str, Any]) -> str:
+    """What runs' means show, with the range of the null twin, in which the variants' accuracies are exchanged."""
+    seeds = f"{row['seeds']} {'seed' if row['seeds'] == 1 else 'seeds'}"
+    null = f"{row['spearman_null_low']:z.2f} to {row['spearman_null_high']:z.2f}"
+    return (
+        f"* Across {row['across']} ({row['variants']} variants, {seeds}), the mean `{row['quality']}` of a run with its mean"
+        f" `{row['accuracy']}`: Spearman {row['spearman']:z.2f} (exchanged: {null}; p {row['spearman_p']:.3f}), Pearson"
+        f" {row['pearson']:z.2f} (p {row['pearson_p']:.3f}). Uncorrected."
     )
 
 

@@ -82,9 +82,16 @@ class Trainer:
 
 
 def train(
-    dictionary: Dictionary, source: TokenSource, settings: SaeTrainingSettings, resume: Path, processes: Processes | None = None
+    dictionary: Dictionary,
+    source: TokenSource,
+    settings: SaeTrainingSettings,
+    resume: Path,
+    processes: Processes | None = None,
+    stop_after: int | None = None,
 ) -> list[dict[str, Any]]:
     """Trains in place, on the dictionary's device; it reads raw activations afterwards. The shuffle buffer stays on the CPU.
+
+    With `stop_after` it is what training to the end of the same schedule has come to after so many steps.
 
     Killed at any moment and called again with the same folder `resume`, it ends with the same bytes. Several processes all call it with
     the same arguments; the main one writes the resume points, which are of the whole dictionary however it is divided.
@@ -104,7 +111,8 @@ def train(
     done, rows = state.load(point, stream.state() | {"scale": scale})
     if not done:
         _initialise(dictionary, stream, settings, scale)
-    for step in tqdm(range(done, settings.steps), desc="training", initial=done, total=settings.steps, disable=None):
+    last = stop_after or settings.steps
+    for step in tqdm(range(done, last), desc="training", initial=done, total=last, disable=None):
         rows.append(trainer.step(step, next(stream).to(dictionary.b_dec.device) / scale))
         if (step + 1) % settings.checkpoint_every == 0:
             state.save(point, step + 1, stream.state() | {"scale": scale}, rows)

@@ -2,7 +2,8 @@
 
 A variant's runs are pooled: a coefficient is the mean over seeds of each run's own, its interval says what other seeds and other images
 would give (with one seed: other images alone), its p-value comes from permuting whole images. Holm's correction goes over all rows of one
-variant and coefficient. Expressions without a target are left out: concept quality is not defined for them.
+variant and coefficient. Expressions without a target are left out: concept quality is not defined for them. Sets of variants that the
+study names are also correlated run by run (`segcompass.concepts.across`).
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from segcompass.concepts.accuracy import GIVEN, PAIRS, POINT, accuracy_points
+from segcompass.concepts.across import across_rows
 from segcompass.protocols.records import read_runs
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.stats.correlation import COEFFICIENTS, correlation, remainders
@@ -22,7 +24,7 @@ POOLED = "all"
 
 
 def work(stage: Stage) -> None:
-    """Fills `correlations.csv` and `points.csv`."""
+    """Fills `correlations.csv` and `points.csv`, and `across.csv` where the study names variants to go across."""
     points = accuracy_points(read_runs(stage.collections["evaluate"], stage.params["runs"], stage.params["splits"]))[list(POINT)]
     tables = []
     for variant, of_variant in points.groupby("variant", sort=True):
@@ -39,6 +41,14 @@ def work(stage: Stage) -> None:
     table.to_csv(stage.folder / "correlations.csv", index=False, lineterminator="\n")
     points.to_csv(stage.folder / "points.csv", index=False, lineterminator="\n")
     stage.rows |= {"correlations": len(table), "points": len(points)}
+    if sets := stage.params["correlation"].get("across"):
+        permutations, (level, seed) = (
+            stage.params["correlation"]["permutations"],
+            (stage.params["bootstrap"][key] for key in ("level", "seed")),
+        )
+        found = [row for name, variants in sets.items() for row in across_rows(points, name, variants, permutations, level, seed)]
+        pd.DataFrame(found).to_csv(stage.folder / "across.csv", index=False, lineterminator="\n")
+        stage.rows["across"] = len(found)
 
 
 def _correlation(runs: Sequence[pd.DataFrame], quality: str, accuracy: str, dictionary: str, stage: Stage) -> dict[str, Any]:

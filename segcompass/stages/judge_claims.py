@@ -43,7 +43,8 @@ def work(stage: Stage) -> None:
         params["seed"],
     )
     records = {name: sources.record(name, claim) for name, claim in claims.stated.items()}
-    write_record(LedgerRecord(records, audited(claims.stated, sources, params["controls"], claims.variation)), stage.folder)
+    audit = audited(claims.stated, sources, params["controls"], claims.variation, params["repeats"])
+    write_record(LedgerRecord(records, audit), stage.folder)
     write_ledger(claims, read_record(stage.folder), stage.folder)
     stage.rows["claims"] = len(claims.stated) + len(claims.untested)
 

@@ -43,6 +43,7 @@ from segcompass.study.concepts import (
     SoftFrozen,
     TopK,
     Trained,
+    TrainedDictionary,
 )
 
 FLAGS = {
@@ -65,8 +66,11 @@ def work(stage: Stage) -> None:
     wanted = stage.params["hook_layer"]
     if source.hook_layer != wanted:
         raise InputError(stage.inputs["activations"], "hook_layer", f"is {source.hook_layer}, not {wanted}; name the cache of that layer")
-    prepare_torch(stage.params["threads"], settings.seed)
     chosen: Dictionary = TypeAdapter(Dictionary).validate_json(json.dumps(stage.params["dictionary"]))
+    stop_after = None
+    if isinstance(chosen, TrainedDictionary):
+        stop_after, settings = chosen.stop_after, settings.model_copy(update={} if chosen.seed is None else {"seed": chosen.seed})
+    prepare_torch(stage.params["threads"], settings.seed)
     rows: list[dict[str, Any]] = []
     match chosen:
         case RandomDictionary():
@@ -77,7 +81,7 @@ def work(stage: Stage) -> None:
             dictionary = principal_components(chosen.width, source, device)
         case _:
             dictionary = initial_dictionary(chosen, source.width, device)
-            rows = train(dictionary, source, settings, stage.resume_folder(), processes)
+            rows = train(dictionary, source, settings, stage.resume_folder(), processes, stop_after)
     dictionary.hook_layer = source.hook_layer
     if not processes.main:
         return

@@ -1,5 +1,6 @@
 """Keys of evaluation, of the concept study, of the causal battery and of the report."""
 
+import operator
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -45,12 +46,23 @@ class BootstrapSettings(Section):
     seed: Count
 
 
+class AcrossSettings(Section):
+    """Variants whose runs' means are correlated with each other, such as those that read checkpoints of one dictionary."""
+
+    name: str
+    """What they are, in the report's words."""
+    variants: Annotated[list[str], Field(min_length=3)]
+    """Of `analysis.correlation.variants`, each once."""
+
+
 class CorrelationSettings(Section):
     """Concept quality against mask accuracy (Figure 8)."""
 
     variants: dict[Experiment, list[str]]
     permutations: Annotated[int, Field(ge=1)]
     """Of whole images, for the null twin; the smallest p-value is 1 / (permutations + 1)."""
+    across: Annotated[list[AcrossSettings], Field(default_factory=list, exclude_if=operator.not_)]
+    """Sets of variants; a study may leave the key out."""
 
 
 def _ascending(place: str, values: list[float]) -> None:

@@ -11,6 +11,11 @@ Count = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+def _unset(value: object) -> bool:
+    """Whether a key that may be left out was: then it is no key of any job."""
+    return value is None
+
+
 class ActivationSettings(Section):
     """Which hidden states are cached, and how."""
 
@@ -27,9 +32,9 @@ class ActivationSettings(Section):
     """Sequences per forward pass."""
     on_the_fly: bool
     """Train dictionaries from the running backbone, without a cache: no disk, but each of them pays the forward passes of its tokens."""
-    corpus: CorpusSettings | None = None
-    """Images with text in the place of the benchmarks' training expressions, the first `scenes` usable ones. The one key that a study may
-    leave out: then these expressions are read."""
+    corpus: Annotated[CorpusSettings | None, Field(exclude_if=_unset)] = None
+    """Images with text in the place of the benchmarks' training expressions, the first `scenes` usable ones. A study may leave it out:
+    then these expressions are read."""
 
 
 class SoftFrozen(Section):
@@ -47,7 +52,17 @@ DecoderTraining = Annotated[
 `{soft_frozen: 0.8}`."""
 
 
-class ReluL1(Section):
+class TrainedDictionary(Section):
+    """What every trained, sparse dictionary may leave out."""
+
+    seed: Annotated[Count | None, Field(exclude_if=_unset)] = None
+    """Of its first weights and of the order of its tokens; left out: `sae_training.seed`. The tokens held out are that key's for all."""
+    stop_after: Annotated[PositiveInt | None, Field(exclude_if=_unset)] = None
+    """Steps after which training is broken off: a checkpoint of the dictionary that is trained to the end of the same schedule. Left out:
+    to the end."""
+
+
+class ReluL1(TrainedDictionary):
     """The paper's dictionary: ReLU codes, L1 weighted by decoder-column norm."""
 
     architecture: Literal["relu_l1"]
@@ -63,7 +78,7 @@ class ReluL1(Section):
     """A concept silent for this many tokens counts as dead."""
 
 
-class TopK(Section):
+class TopK(TrainedDictionary):
     """Keeps the k largest pre-activations of a token."""
 
     architecture: Literal["topk"]
@@ -76,7 +91,7 @@ class TopK(Section):
     """A feature silent for this many tokens counts as dead."""
 
 
-class BatchTopK(Section):
+class BatchTopK(TrainedDictionary):
     """Keeps the k * T largest pre-activations of a batch of T tokens."""
 
     architecture: Literal["batchtopk"]
@@ -87,7 +102,7 @@ class BatchTopK(Section):
     dead_after_tokens: PositiveInt
 
 
-class JumpRelu(Section):
+class JumpRelu(TrainedDictionary):
     """A learnt threshold a concept, under an L0 penalty."""
 
     architecture: Literal["jumprelu"]

@@ -14,6 +14,7 @@ from typing import Any
 from segcompass.study.concepts import Neurons, RandomDictionary
 from segcompass.study.exchange import has_pairs
 from segcompass.study.experiments import EXPERIMENTS, Experiment, Run
+from segcompass.study.repeated import checkpoints, other_seeds
 from segcompass.study.study import Study
 
 ARTEFACTS = {
@@ -275,13 +276,13 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
                 return {"backbone": raw["backbone"]}
             return {key: raw[key] for key in ("backbone", "answer", "threads", "data")}
         case "cache_activations":
-            return {"activations": _activations(raw, int(wildcards["layer"]))} | model
+            return {"activations": raw["activations"] | {"hook_layer": int(wildcards["layer"])}} | model
         case "train_sae":
             swept = study.swept().get(wildcards["sae"])
             dictionary = swept.dictionary.model_dump(mode="json") if swept else raw["saes"][wildcards["sae"]]
             training = raw["sae_training"] | ({"steps": raw["sweep"]["steps"]} if swept else {})
             layer = sae_layer(study, wildcards["sae"])
-            passes = {"activations": _activations(raw, layer), "runtime": raw["runtime"], "answer": raw["answer"]}
+            passes = {"activations": raw["activations"] | {"hook_layer": layer}, "runtime": raw["runtime"], "answer": raw["answer"]}
             keys = {"dictionary": dictionary, "training": training, "threads": raw["threads"], "hook_layer": layer}
             keys |= {"runtime": {"device": raw["runtime"]["device"]}}
             return keys | {"on_the_fly": passes if study.activations.on_the_fly else None}
@@ -340,6 +341,8 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
         case "judge_claims":
             keys = {"claims": raw["claims"], "runs": runs, "splits": split_lists(study, runs), "controls": control_variants(study)}
             keys |= {"order": [*study.claims.stated, *study.claims.untested]}  # frozen sections are sorted
+            repeats = {"seeds": other_seeds(study), "checkpoints": checkpoints(study)}
+            keys |= {"repeats": {name: found for name, found in repeats.items() if len(found["saes"]) > 1}}
             return keys | {"permutations": analysis["correlation"]["permutations"], "seed": analysis["bootstrap"]["seed"]}
         case "make_tables":
             keys = {"runs": runs, "splits": split_lists(study, runs), "bootstrap": {"level": analysis["bootstrap"]["level"]}}
@@ -365,11 +368,6 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
         case "write_summary":
             return {"study": study.study, "runs": runs, "splits": split_lists(study, runs)}
     raise AssertionError(f"no such stage: {job.stage}")
-
-
-def _activations(raw: Mapping[str, Any], layer: int) -> dict[str, Any]:
-    """The section `activations` for a layer; a corpus that a study leaves out is no key of its jobs."""
-    return {key: value for key, value in raw["activations"].items() if key != "corpus" or value is not None} | {"hook_layer": layer}
 
 
 def _evaluation(study: Study, experiment: Experiment, variant: str) -> dict[str, Any]:

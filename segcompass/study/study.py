@@ -9,7 +9,16 @@ from segcompass.datasets.splits import COUNTERFACTUALS, EVALUATION_SPLITS
 from segcompass.study.analysis import AnalysisSettings, EvaluationSettings, ReportSettings
 from segcompass.study.backbone import AnswerSettings, BackboneSettings, EmbeddedBackbone, RuntimeSettings, backbone_contradictions
 from segcompass.study.claims import ClaimsSettings, claims_contradictions
-from segcompass.study.concepts import ActivationSettings, Dictionary, Neurons, Pca, RandomDictionary, SaeTrainingSettings, Trained
+from segcompass.study.concepts import (
+    ActivationSettings,
+    Dictionary,
+    Neurons,
+    Pca,
+    RandomDictionary,
+    SaeTrainingSettings,
+    Trained,
+    TrainedDictionary,
+)
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings, counterfactual_contradictions
 from segcompass.study.exchange import exchange_contradictions
 from segcompass.study.experiments import EXPERIMENTS, Experiment, ExperimentSettings, ExperimentsSettings, Run, changed
@@ -97,6 +106,9 @@ class Study(Section):
                     found.append(f"saes.{name}.like: `{dictionary.like}` is not a trained, sparse dictionary of `saes`")
             elif dictionary.architecture in ("topk", "batchtopk") and dictionary.k >= dictionary.width:
                 found.append(f"saes.{name}.k: must be smaller than width")
+            if isinstance(dictionary, TrainedDictionary) and (dictionary.stop_after or 0) > self.sae_training.steps:
+                steps = self.sae_training.steps
+                found.append(f"saes.{name}.stop_after: is {dictionary.stop_after}, beyond sae_training.steps ({steps}); lower it")
         found += sweep_contradictions(self.sweep, self.saes)
         if self.activations.corpus and self.activations.on_the_fly:
             found.append("activations.on_the_fly: a corpus is read as a stream, from beginning to end, and so is cached; set it to false")
@@ -145,6 +157,13 @@ class Study(Section):
         for name, correlated in self.analysis.correlation.variants.items():
             if missing := [variant for variant in correlated if variant not in self.evaluation.controls.get(name, [])]:
                 found.append(f"analysis.correlation.variants.{name}: `{missing[0]}` has no controls; add it to evaluation.controls.{name}")
+        correlated = [variant for variants in self.analysis.correlation.variants.values() for variant in variants]
+        for index, across in enumerate(self.analysis.correlation.across):
+            place = f"analysis.correlation.across.{index}.variants"
+            if missing := [variant for variant in across.variants if variant not in correlated]:
+                found.append(f"{place}: `{missing[0]}` is not in analysis.correlation.variants; add it there")
+            elif len(set(across.variants)) < len(across.variants):
+                found.append(f"{place}: list each variant once")
         both = set(self.experiments.interface.variants) & set(self.experiments.signals.variants)
         if both:
             found.append(f"experiments: `{min(both)}` is a variant of both; reports tell variants apart by their names, so rename one")

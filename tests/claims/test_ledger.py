@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from segcompass.claims.audit import audited
+from segcompass.claims.audit import audited, failure
 from segcompass.claims.evidence import LedgerRecord, read_record, write_record
 from segcompass.claims.ledger import Entry, false_positives, judged
 from segcompass.claims.sources import Sources
+from segcompass.reporting.metric_audit import audit_table
 from segcompass.study.claims import ClaimsSettings, rule_digests
+from segcompass.study.repeated import Repeats
 
 SEEDS, IMAGES, EACH = 3, 60, 2
 N = IMAGES * EACH
@@ -221,6 +223,46 @@ def test_an_untrained_dictionary_binds_what_is_said_of_learning_not_of_use() -> 
         )
         outcomes[name] = by_name(judged(claims, record))["necessary"].outcome
     assert outcomes == {"learning": "undecided", "use": "supported"}
+
+
+def test_a_metric_must_repeat_over_dictionaries_and_grow_with_training() -> None:
+    """Necessity of 0.05, 0.1 and 0.2 at three checkpoints; of 0.2, 0.1 and 0.3 over seeds, 50 % of their mean; and one that falls."""
+    levels = {"reference": 0.2, "early": 0.05, "late": 0.1, "low": 0.1, "high": 0.3, "better_early": 0.25}
+    measurements = curves({(v, arm): level * (arm == "matched") for v, level in levels.items() for arm in ("matched", "top")})
+    claims = section({"necessary": (battery(), rule(0.05))})
+    stood = {("battery", "reference"): {"results/x/b": rule_digests(claims)}}
+    sources = Sources(records(LEVELS), measurements, BALANCE, pd.DataFrame(), stood, LEVEL, 400, 100, 0)
+
+    def row(**variants: list[str]) -> dict[str, Any]:
+        repeats: dict[str, Repeats] = {name: {"saes": list(names), "variants": [*names]} for name, names in variants.items()}
+        (found,) = audited(claims.stated, sources, {}, 0.4, repeats)
+        return found
+
+    grown = row(checkpoints=["early", "late", "reference"])
+    assert grown["checkpoints"] == pytest.approx([0.05, 0.1, 0.2], abs=0.01) and grown["order"] == 1 and grown["fails"] == ""
+    assert grown["growth"] == pytest.approx(0.15, abs=0.01) and 0 < grown["growth_low"] < grown["growth"] < grown["growth_high"]
+    assert "over_dictionaries" not in grown
+    fallen = row(checkpoints=["better_early", "late", "reference"])
+    assert "is not shown to grow with a dictionary's training (-0.05" in fallen["fails"]
+    assert failure(fallen, 0.4, about_use=True) == "", "masks may rely on what training did not make"
+    spread = row(seeds=["reference", "low", "high"])
+    assert spread["over_dictionaries"] == pytest.approx(0.5, abs=0.03)
+    assert "varies by 5" in spread["fails"] and "over dictionaries that differ by seed alone" in spread["fails"]
+    assert "varies by 5" in failure(spread, 0.4, about_use=True)
+    assert "checkpoints" not in row(checkpoints=["unread", "late", "reference"]), "an unmeasured one leaves the whole unknown"
+    table, shown = audit_table(claims, [grown | spread])  # columns of a study that has both
+    assert shown.loc[0, "over dictionaries"] == f"{100 * spread['over_dictionaries']:.1f} %"
+    assert shown.loc[0, "over training"] == " → ".join(f"{value:.3f}" for value in grown["checkpoints"])
+    assert "checkpoints" not in audit_table(claims, [row()])[0] and table.loc[0, "order"] == 1
+
+
+def test_a_dictionary_s_error_is_better_where_it_is_lower() -> None:
+    own = records(LEVELS)
+    early = own[own["variant"] == "reference"].assign(variant="early", sae_mse=lambda frame: frame["sae_mse"] + 0.5)
+    claims = section({"error": (HEAT | {"quality": "sae_mse", "accuracy": "dice_loss"}, rule(0.1))})
+    sources = Sources(pd.concat([own, early]), curves({}), BALANCE, pd.DataFrame(), {}, LEVEL, 400, 100, 0)
+    (row,) = audited(claims.stated, sources, {}, 10.0, {"checkpoints": {"saes": ["a", "b"], "variants": ["early", "reference"]}})
+    assert row["growth"] == pytest.approx(0.5) and row["growth_low"] == pytest.approx(0.5) and row["order"] == 1
 
 
 def test_the_record_comes_back_and_has_the_same_bytes(record: LedgerRecord, tmp_path: Path) -> None:

@@ -411,6 +411,10 @@ def test_claims_are_drawn_in_units_of_what_matters() -> None:
     assert [label.get_text() for label in claims_figure(drawn).axes[0].get_yticklabels()] == ["better"]
 
 
+ACROSS = pd.DataFrame([{"across": "checkpoints", "quality": "coverage", "accuracy": "iou", "variants": 4, "seeds": 2, "spearman": 0.8}])
+ACROSS["spearman_p"] = math.nan
+
+
 def test_numbers_are_valid_json_without_nan() -> None:
     metrics = {"topk": {"all": {"l0": 16.0, "explained_variance": math.nan}}}
     point = {"variant": "full", "benchmark": "b", "ablation": "zero", "edit": "top", "way": "kept", "fraction": 0.01, "f": 0.5}
@@ -420,8 +424,9 @@ def test_numbers_are_valid_json_without_nan() -> None:
     correlations = pd.DataFrame([row | {"images": 4, "spearman": 0.5, "spearman_p": math.nan, "spearman_starred": False}])
     bounds = comparisons.bounds(over_seeds(run_metrics(ALL)), "full", None).tidy()
     numbers = study_numbers(
-        over_seeds(run_metrics(ALL)), correlations, curves, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}, LEDGER
+        over_seeds(run_metrics(ALL)), correlations, curves, metrics, scores["metrics"], scores["purity"], {"bounds": bounds}, LEDGER, ACROSS
     )
+    assert numbers["across"]["checkpoints"]["coverage / iou"] == {"variants": 4, "seeds": 2, "spearman": 0.8, "spearman_p": None}
     text = json.dumps(numbers, allow_nan=False)
     assert numbers["metrics"]["full"]["grefcoco"]["val"]["gres"]["gIoU"]["seeds"] == 2
     assert numbers["comparisons"]["bounds"]["gR val N-acc"]["full"]["mean"] == 100.0

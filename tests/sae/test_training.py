@@ -66,3 +66,19 @@ def test_folding_the_scale_keeps_the_codes() -> None:
     dictionary.fold_scale(3.0)
     assert same_sums(dictionary.encode(x), codes, terms=4)
     assert same_sums(dictionary.decode(dictionary.encode(x)), reconstruction, terms=9, layers=2)
+
+
+def test_a_checkpoint_is_what_the_whole_training_has_come_to(cache: Path, tmp_path: Path) -> None:
+    """Broken off after 20 of 60 steps: the curve's first 20 rows, and resumed from there, the same end."""
+    curves, ends = {}, {}
+    for name, stop_after in (("whole", None), ("part", 20)):
+        torch.manual_seed(0)
+        dictionary = MAKE["relu_l1"]()
+        (tmp_path / name).mkdir()
+        curves[name] = train(dictionary, CacheReader(cache, 0.2, 0), SETTINGS, tmp_path / name, None, stop_after)
+    assert len(curves["whole"]) == 60 and curves["part"] == curves["whole"][:20]
+    for name in ("whole", "part"):  # its resume point of step 20 goes on to the end
+        dictionary = MAKE["relu_l1"]()
+        train(dictionary, CacheReader(cache, 0.2, 0), SETTINGS, tmp_path / name)
+        ends[name] = dictionary.state_dict()
+    assert all(torch.equal(value, ends["part"][key]) for key, value in ends["whole"].items())

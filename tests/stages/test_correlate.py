@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
+from segcompass.concepts.across import across_rows
 from segcompass.stages import correlate
 from segcompass.stats.families import holm
 
@@ -61,3 +62,20 @@ def test_stars_come_after_correction_within_variant_and_coefficient(tmp_path: Pa
             assert rows[f"{name}_p_holm"].to_numpy() == pytest.approx(holm(rows[f"{name}_p"].to_numpy()))
             assert (rows[f"{name}_starred"] == (rows[f"{name}_p_holm"] <= 0.05)).all()
     assert found.loc[("full", "all", "heat_iou"), "spearman_starred"] and not found.loc["dense", "spearman_starred"].any()
+
+
+def test_across_runs_the_means_are_correlated_seed_by_seed() -> None:
+    """Three variants whose mean quality rises with their accuracy, on levels of each seed that go the other way."""
+    rows = []
+    for seed, level in ((0, 0.0), (1, 5.0), (2, 10.0)):
+        for variant, quality in (("a", 1.0), ("b", 2.0), ("c", 4.0)):
+            for spread in (-0.5, 0.5):
+                rows.append({"variant": variant, "seed": seed, "heat_iou": quality + level + spread, "iou": quality - 3 * level + spread})
+    points = pd.DataFrame(rows).assign(sae_mse=1.0, dice_loss=lambda frame: -frame["iou"], coverage=lambda frame: -frame["heat_iou"])
+    more = points[(points["variant"] == "a") & (points["seed"] == 0)].assign(seed=9)  # a seed that one variant alone has
+    heat, error, coverage = across_rows(pd.concat([points, more]), "set", ["a", "b", "c"], 2000, 0.95, 0)
+    assert (heat["across"], heat["variants"], heat["seeds"]) == ("set", 3, 3)
+    assert heat["spearman"] == pytest.approx(1.0) and heat["pearson"] == pytest.approx(1.0) and coverage["spearman"] == pytest.approx(-1.0)
+    assert heat["spearman_p"] == pytest.approx(2 / 6**3, abs=0.006), "of 6^3 ways to exchange, two are as far from 0"
+    assert error["pearson"] == 0.0 and error["pearson_p"] == 1.0, "what does not vary goes with nothing"
+    assert -1 < heat["spearman_null_low"] < 0 < heat["spearman_null_high"] < 1

@@ -57,7 +57,7 @@ def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claims: ClaimsSettin
     pd.DataFrame([row]).to_csv(given["concepts"][0] / "purity.csv", index=False)
     frozen = json.loads(json.dumps(claims.model_dump(mode="json"), sort_keys=True))
     params = {"claims": frozen, "order": [*claims.stated, *claims.untested], "runs": [], "splits": {}, "permutations": 99, "seed": 0}
-    params |= {"controls": {}}
+    params |= {"controls": {}, "repeats": {}}
     (tmp_path / "out").mkdir()
     stage = SimpleNamespace(collections=given, params=params, folder=tmp_path / "out", rows={})
     judge_claims.work(stage)  # type: ignore[arg-type]
