@@ -82,7 +82,7 @@ def _judged(ledger: Mapping[str, pd.DataFrame]) -> Numbers:
         place |= {"null twin": {key: _number(value) for key, value in twin.items()}}
     for row in _rows(ledger["false_positives"]):
         _nested(found, "false positives")[row["family"]] = {key: _number(row[key]) for key in ("permutations", "rate", "starred")}
-    for row in _rows(ledger["metric_audit"].drop(columns=["claims", "fails"])):
+    for row in _rows(ledger["metric_audit"].drop(columns=["claims", "fails", "decides"], errors="ignore")):
         _nested(found, "audit")[row["metric"]] = {key: _number(value) for key, value in row.items() if key != "metric"}
     return found
 
