@@ -69,7 +69,10 @@ def edit_figure(image: Image, outcome: Outcome, title: str) -> "Figure":
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Writes a figure as PNG of 256 colours, which is a third of the bytes."""
+    """Writes a figure as PNG of 256 colours, which is a third of the bytes; the same figure gives the same bytes."""
+    from segcompass.reporting.figures.save import settle  # whoever has a figure has matplotlib already
+
+    settle(figure)
     stream = BytesIO()
     figure.savefig(stream, dpi=DPI)
     PilImage.open(stream).convert("RGB").quantize(256, method=PilImage.Quantize.FASTOCTREE).save(path, optimize=True)

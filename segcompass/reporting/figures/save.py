@@ -18,14 +18,14 @@ def save_figure(draw: Callable[[], Figure], drawn: pd.DataFrame, folder: Path, n
     mpl.use("agg")
     with pyplot.style.context(str(STYLE)):
         figure = draw()
-        _settle(figure)
+        settle(figure)
         figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
         figure.savefig(folder / f"{name}.png", metadata={"Software": None})
         pyplot.close(figure)
     write_frame(drawn, folder / f"{name}.csv")
 
 
-def _settle(figure: Figure) -> None:
+def settle(figure: Figure) -> None:
     """Lays the figure out once and rounds the places of its axes: the solver's last digits differ from process to process, and where the
     edge of a picture falls between two pixels they decide which of them it fills."""
     figure.canvas.draw()
