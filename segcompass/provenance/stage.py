@@ -8,6 +8,7 @@ orphaned by a killed scheduler and its restarted twin follow each other.
 
 import argparse
 import fcntl
+import gc
 import hashlib
 import json
 import os
@@ -92,6 +93,9 @@ def run_stage(
     Returns:
         Exit code: 0, or 2 with one sentence on standard error for an `InputError`.
     """
+    if not gc.isenabled():  # segcompass/stages/__init__.py: what has been imported stays, and need not be looked through again
+        gc.freeze()
+        gc.enable()
     parser = argparse.ArgumentParser(prog=f"python -m segcompass.stages.{name}", description=doc)
     parser.add_argument("--params", type=Path, required=True, help="frozen keys of this job (results/<study>/frozen/…)")
     for flag, text in flags.items():

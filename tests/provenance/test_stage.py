@@ -1,6 +1,7 @@
 """A stage publishes a whole artefact or nothing, resumes its own work only, and speaks in sentences."""
 
 import errno
+import gc
 import json
 import os
 from pathlib import Path
@@ -35,6 +36,17 @@ def test_publishes_folder_with_run_record(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "number.txt").read_text() == "3"
     assert record["params"] == {"n": 3} and record["rows"] == {"numbers": 1} and "seconds" in record
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "toy.json"]
+
+
+def test_a_stage_collects_garbage_again_whatever_its_imports_did(tmp_path: Path) -> None:
+    collects = []
+    gc.disable()
+    try:
+        assert run(tmp_path, lambda _: collects.append(gc.isenabled())) == 0
+    finally:
+        gc.unfreeze()
+        gc.enable()
+    assert collects == [True]
 
 
 def test_an_artefact_can_be_read_by_whoever_can_read_its_record(tmp_path: Path) -> None:
