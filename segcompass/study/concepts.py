@@ -28,8 +28,8 @@ class ActivationSettings(Section):
     on_the_fly: bool
     """Train dictionaries from the running backbone, without a cache: no disk, but each of them pays the forward passes of its tokens."""
     corpus: CorpusSettings | None = None
-    """Images with text in the place of the benchmarks' training expressions, the first `scenes` usable ones. The one key that a study may
-    leave out: then these expressions are read."""
+    """Images with text in the place of the benchmarks' training expressions, the first `scenes` usable ones. A study may
+    leave the key out: then these expressions are read."""
 
 
 class SoftFrozen(Section):
