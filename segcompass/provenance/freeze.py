@@ -11,7 +11,7 @@ records the same keys, code and inputs, and new when it does not:
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from segcompass.provenance.stage import fingerprint
 from segcompass.study.backbone import given_models
 from segcompass.study.claims import rule_digests
 from segcompass.study.data import RootSettings, annotation_folders
-from segcompass.study.jobs import Job, all_jobs, stage_params
-from segcompass.study.shard_jobs import ShardJob, number_of_shards, shards_of
+from segcompass.study.jobs import ARTEFACTS, Job, all_jobs, stage_params
+from segcompass.study.shard_jobs import ShardJob, number_of_shards, shard_pattern, shards_of
 from segcompass.study.study import Study
 
 LONG_AGO = 946_684_800.0
@@ -35,6 +35,13 @@ def frozen_path(study: str, job: Job) -> Path:
     """Where a job's frozen file lies, relative to the project's root."""
     name = "_".join(value for _, value in job.wildcards)
     return Path("results", study, "frozen", f"{job.stage}{f'.{name}' if name else ''}.json")
+
+
+def benchmark_file(study: str, job: Job) -> Path:
+    """Where Snakemake keeps what a job took, relative to the project's root."""
+    pattern = shard_pattern(job.stage) if isinstance(job, ShardJob) else ARTEFACTS[job.stage]
+    named = [part.format(**dict(job.wildcards)) for part in Path(pattern).parts[2:] if "{" in part]
+    return Path("logs", study, job.stage, f"{'_'.join(named) or job.stage}.tsv")
 
 
 def frozen_contents(study: Study, root: Path) -> dict[Job, dict[str, Any]]:
@@ -87,10 +94,11 @@ def freeze(study: Study, root: Path) -> dict[Job, Path]:
         agree[str(folder)] = stays = agrees and all(agree.get(given, True) for given in record["inputs"])
         shards = shards_of(job, len(record.get("shards", [])) if stays else number_of_shards(study, job))
         for shard in shards:
-            paths[shard] = _freeze_shard(study.study, shard, content | {"wildcards": dict(shard.wildcards)}, root, stays)
+            own = content | {"wildcards": dict(shard.wildcards)}
+            paths[shard] = _freeze_shard(study.study, shard, own, root, record if stays else None)
         paths[job] = _freeze(study.study, job, content, root, agrees)
         if agrees:
-            _date_after(root / folder, [*record["inputs"], *(str(shard.artefact(study.study)) for shard in shards)], root)
+            _date_after(study.study, job, [*record["inputs"], *(str(shard.artefact(study.study)) for shard in shards)], root)
     kept = {root / path for path in paths.values()}
     for path in (root / "results" / study.study / "frozen").glob("*.json"):
         if path not in kept:
@@ -110,23 +118,22 @@ def _freeze(study: str, job: Job, content: dict[str, Any], root: Path, agrees: b
     return path
 
 
-def _freeze_shard(study: str, shard: ShardJob, content: dict[str, Any], root: Path, gathered: bool) -> Path:
-    """The same for a shard; one that was gathered into an artefact that stays is never stale, though it may be deleted."""
-    folder = shard.artefact(study)
-    record = _read(root / folder / "run.json")
-    agrees = not gathered and bool(record) and is_current(record, content, root)
-    path = _freeze(study, shard, content, root, gathered or agrees)
+def _freeze_shard(study: str, shard: ShardJob, content: dict[str, Any], root: Path, gathered: dict[str, Any] | None) -> Path:
+    """The same for a shard; one that was `gathered` into an artefact that stays, of that record, is not stale, though it may be deleted."""
+    record = gathered or _read(root / shard.artefact(study) / "run.json")
+    agrees = gathered is not None or (bool(record) and is_current(record, content, root))
+    path = _freeze(study, shard, content, root, agrees)
     if agrees:
-        _date_after(root / folder, record["inputs"], root)
+        _date_after(study, shard, record["inputs"], root)
     return path
 
 
-def _date_after(artefact: Path, inputs: Sequence[str], root: Path) -> None:
-    """Dates an artefact that agrees no earlier than what it was made from: DVC and git restore files in any order, and shards may be
-    those of another edit of the study."""
+def _date_after(study: str, job: Job, inputs: Iterable[str], root: Path) -> None:
+    """Dates an artefact that agrees no earlier than what it was made from: DVC and git restore files in any order, and shards that lie
+    there may be those of another edit of the study. Snakemake dates a job by its benchmark file too."""
     held = [file for folder in inputs for file in (root / folder / "run.json", root / folder / TIMESTAMP) if file.is_file()]
     newest = max((file.stat().st_mtime_ns for file in held), default=0)
-    for file in artefact.iterdir():
+    for file in [*(root / job.artefact(study)).glob("*"), root / benchmark_file(study, job)]:
         if file.is_file() and file.stat().st_mtime_ns < newest:
             os.utime(file, ns=(newest, newest))
 
