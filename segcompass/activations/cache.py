@@ -6,7 +6,7 @@ knows one flag of each owner and the names of the images. The release pads every
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from segcompass.activations.source import Tokens, TokenSource
-from segcompass.errors import damaged
+from segcompass.errors import InputError, damaged
 from segcompass.numerics.finite import save_finite, unfinite
 
 
@@ -76,33 +76,39 @@ class CacheWriter:
         self.filled = 0
 
 
-class CacheReader(TokenSource):
-    """Reads a cache by chunks."""
+class StoredChunks:
+    """The chunks that lie in the folder of a cache, or of a shard of one, as they were added."""
 
-    def __init__(self, folder: Path, held_out_fraction: float, seed: int) -> None:
+    def __init__(self, folder: Path) -> None:
+        """Raises an InputError where the index is missing or damaged."""
         self.folder = folder
-        names: dict[str, str] = {}
         try:
             self.index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-            with (folder / "owners.jsonl").open(encoding="utf-8") as lines:
-                images = [names.setdefault(image, image) for image in (json.loads(line)["image"] for line in lines)]
+            self._ends = list(accumulate(chunk["tokens"] for chunk in self.index["chunks"]))
+            self._shard_ends = list(accumulate(shard["tokens"] for shard in self.index["shards"]))
+            self.hook_layer, self.width = int(self.index["hook_layer"]), int(self.index["width"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise damaged(folder, "index.json, owners.jsonl", f"are missing or damaged ({error})") from error
-        super().__init__(int(self.index["hook_layer"]), int(self.index["width"]), images, held_out_fraction, seed)
-        self._ends = list(accumulate(chunk["tokens"] for chunk in self.index["chunks"]))
-        self._shard_ends = list(accumulate(shard["tokens"] for shard in self.index["shards"]))
+            raise self._damaged(error) from error
 
-    @property
-    def chunks(self) -> int:
-        """Number of chunks."""
+    def __len__(self) -> int:
         return len(self._ends)
 
-    def owners(self, number: int) -> slice:
-        """See `TokenSource.owners`."""
-        return slice(self.index["chunks"][number - 1]["owners"] if number else 0, self.index["chunks"][number]["owners"])
+    def owners(self) -> Iterator[tuple[str, str]]:
+        """(sample id, image) of each owner.
+
+        Raises:
+            InputError: the list is missing or damaged.
+        """
+        try:
+            with (self.folder / "owners.jsonl").open(encoding="utf-8") as lines:
+                for line in lines:
+                    owner = json.loads(line)
+                    yield owner["sample_id"], owner["image"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._damaged(error) from error
 
     def tokens(self, number: int) -> Tokens:
-        """See `TokenSource.tokens`.
+        """All tokens of a chunk.
 
         Raises:
             InputError: a shard is missing or damaged.
@@ -118,6 +124,9 @@ class CacheReader(TokenSource):
         # `cat` copies, so that no page of the shard's file stays mapped.
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
+    def _damaged(self, error: Exception) -> InputError:
+        return damaged(self.folder, "index.json, owners.jsonl", f"are missing or damaged ({error})")
+
     def _slice(self, path: Path, start: int, end: int) -> dict[str, Tensor]:
         try:
             with safe_open(path, "pt") as file:
@@ -129,3 +138,26 @@ class CacheReader(TokenSource):
             where = f"token {int(tokens['position'][token])} of line {int(tokens['owner'][token]) + 1} of owners.jsonl"
             raise damaged(path.parent, path.name, f"holds {value}, a hidden state of layer {self.hook_layer} at {where}")
         return tokens
+
+
+class CacheReader(TokenSource):
+    """Reads a cache by chunks."""
+
+    def __init__(self, folder: Path, held_out_fraction: float, seed: int) -> None:
+        self._stored, names = StoredChunks(folder), dict[str, str]()
+        images = [names.setdefault(image, image) for _, image in self._stored.owners()]
+        super().__init__(self._stored.hook_layer, self._stored.width, images, held_out_fraction, seed)
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return len(self._stored)
+
+    def owners(self, number: int) -> slice:
+        """See `TokenSource.owners`."""
+        ends = self._stored.index["chunks"]
+        return slice(ends[number - 1]["owners"] if number else 0, ends[number]["owners"])
+
+    def tokens(self, number: int) -> Tokens:
+        """See `TokenSource.tokens` and `StoredChunks.tokens`."""
+        return self._stored.tokens(number)

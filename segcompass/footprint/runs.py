@@ -40,17 +40,19 @@ from segcompass.study.experiments import Experiment
 from segcompass.study.interface import InterfaceSettings
 from segcompass.study.jobs import Job, all_jobs, sae_layer
 from segcompass.study.joint import JointSettings
+from segcompass.study.shard_jobs import number_of_shards
 from segcompass.study.study import Study
 
 
 def stage_works(study: Study, backbone: Backbone, root: Path, gpus: int) -> dict[str, list[Work]]:
-    """Stage that runs a model -> work of each of its jobs, in the order of the pipeline."""
+    """Stage that runs a model -> work of each of its jobs, in the order of the pipeline; a divided job counts as its shards."""
     works: dict[str, list[Work]] = {}
     job_work = JobWorks(study, backbone, root, gpus)
     for job in all_jobs(study):
         work = job_work.of(job)
         if work is not None:
-            works.setdefault(job.stage, []).append(work)
+            shards = number_of_shards(study, job)
+            works.setdefault(job.stage, []).extend([work * (1 / shards)] * shards)
     return works
 
 

@@ -43,6 +43,7 @@ from segcompass.footprint.runs import stage_works
 from segcompass.footprint.sizes import backbone_sizes
 from segcompass.footprint.work import A100, UTILISATION, Work
 from segcompass.study.jobs import Job, all_jobs, answered_layers, sae_layer
+from segcompass.study.shard_jobs import number_of_shards
 from segcompass.study.study import Study
 
 
@@ -173,9 +174,12 @@ def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
     rows = [
         ["activation caches", f"{len(layers)} layers of {kind} {tokens:,} tokens of {each:,} bytes", _bytes(len(layers) * tokens * each)]
     ]
+    divided = [tokens * each for job in layers if number_of_shards(study, job) > 1]
     for job in jobs:
         if job.stage in ("cache_answers", "embed_images"):
-            rows.append(_shared_row(study, backbone, root, job))
+            what, size = _shared(study, backbone, root, job)
+            rows.append([*what, _bytes(size)])
+            divided += [size] if number_of_shards(study, job) > 1 else []
     saes = [dict(job.wildcards)["sae"] for job in jobs if job.stage == "train_sae"]
     rows.append(["dictionaries", f"{len(saes)}", _bytes(sum(dictionary_bytes(study, backbone, name) for name in saes))])
     interfaces = [study.interface_variant(name) for name, _ in study.experiments.interface.runs()]
@@ -190,11 +194,13 @@ def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
         "joint": max(joint_resume_bytes(study, backbone, joint) for joint in joints),
     }
     rows += [[f"resume point, {name}", "of the largest run under way", _bytes(size)] for name, size in resumed.items()]
+    if divided:
+        rows.append(["shards of a cache", "until the largest is gathered", _bytes(max(divided))])
     return Table(f"{study.study}: disk", ["", "of", "bytes"], rows)
 
 
-def _shared_row(study: Study, backbone: Backbone, root: Path, job: Job) -> list[str]:
-    """A cache that the runs share: answers of one part, or images of one part embedded by one SAM."""
+def _shared(study: Study, backbone: Backbone, root: Path, job: Job) -> tuple[list[str], int]:
+    """Name, contents and bytes of a cache that the runs share: answers of one part, or images of one part embedded by one SAM."""
     part = dict(job.wildcards)["part"]
     corpora = {"training": answered_corpus, "pairs": paired_corpus}
     corpus = corpora.get(part, evaluated_corpus)(study, root)
@@ -203,12 +209,12 @@ def _shared_row(study: Study, backbone: Backbone, root: Path, job: Job) -> list[
         layers = answered_layers(study, part)
         each = cached_answer_bytes(study, backbone, len(layers))
         what = f"{kind} {corpus.expressions:,} of {each:,} bytes, layers {', '.join(map(str, layers))}"
-        return [f"answers, {part}", what, _bytes(corpus.expressions * each + corpus.images * token_box_bytes(backbone))]
+        return [f"answers, {part}", what], corpus.expressions * each + corpus.images * token_box_bytes(backbone)
     name = dict(job.wildcards)["segmenter"]
     each = cached_image_bytes(study, backbone.segmenters[name])
     targets = corpus.expressions * cached_target_bytes(study, backbone.segmenters[name], 1) if part == "training" else 0
     what = f"{kind} {corpus.images:,} images of {each:,} bytes" + (", a mask an answer" if targets else "")
-    return [f"embeddings, {name}, {part}", what, _bytes(corpus.images * each + targets)]
+    return [f"embeddings, {name}, {part}", what], corpus.images * each + targets
 
 
 def hours_table(study: Study, backbone: Backbone, root: Path, gpus: int) -> Table:

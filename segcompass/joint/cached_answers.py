@@ -9,8 +9,9 @@ visual tokens of an image.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,31 @@ class AnswersWriter:
 
         row = {f"hidden.{layer}": kept(states, f"a state after layer {layer} at token") for layer, states in hidden.items()}
         references = kept(reference_states, "a state of reference token")
-        self._answers.add(row | {"token_types": token_types, "ids": ids.int(), "reference_states": references})
+        row |= {"token_types": token_types, "ids": ids.int(), "reference_states": references}
+        self._add(owner, row, lambda: torch.from_numpy(boxes).float())
+
+    def add_shard(self, folder: Path) -> dict[str, Any]:
+        """Adds the answers of a folder that another writer filled, as they lie there.
+
+        Returns:
+            The facts that its index was given.
+
+        Raises:
+            InputError: it is no whole cache.
+        """
+        index = read_index(folder)
+        answers, boxes = open_shards(folder, index, "answers"), open_shards(folder, index, "boxes")
+        places = {image: place for place, image in enumerate(index["images"])}
+        for number, owner in enumerate(read_owners(folder)):
+            self._add(owner, answers.row(number), partial(boxes.get, places[owner.image], "boxes"))
+        return {name: value for name, value in index.items() if name not in ("answers", "boxes", "images")}
+
+    def _add(self, owner: Answered, row: dict[str, Tensor], boxes: Callable[[], Tensor]) -> None:
+        self._answers.add(row)
         self._owners.append(owner)
         if owner.image not in self._images:
             self._images[owner.image] = len(self._images)
-            self._boxes.add({"boxes": torch.from_numpy(boxes).float()})
+            self._boxes.add({"boxes": boxes()})
 
     def close(self, facts: dict[str, Any]) -> int:
         """Writes what is left, and the index with `facts`.
@@ -106,6 +127,18 @@ class AnswersWriter:
         return len(self._owners)
 
 
+def read_owners(folder: Path) -> list[Answered]:
+    """Whose the answers of a folder are.
+
+    Raises:
+        InputError: the list is missing or damaged.
+    """
+    try:
+        return [Answered(**json.loads(line)) for line in (folder / "owners.jsonl").read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, TypeError) as error:
+        raise damaged(folder, "index.json, owners.jsonl", f"are no whole cache ({error})") from error
+
+
 class CachedAnswers:
     """Reads a folder that `AnswersWriter` filled; shards are mapped into memory, not loaded."""
 
@@ -119,8 +152,7 @@ class CachedAnswers:
         self._answers = open_shards(folder, index, "answers")
         self._boxes = open_shards(folder, index, "boxes")
         try:
-            lines = (folder / "owners.jsonl").read_text(encoding="utf-8").splitlines()
-            self.owners = [Answered(**json.loads(line)) for line in lines]
+            self.owners = read_owners(folder)
             self._images = {name: place for place, name in enumerate(index["images"])}
             layers = [int(number) for number in index["layers"]]
             self.policy = Policy(**{key: int(index[key]) for key in ("vocabulary", "slots", "longest")})

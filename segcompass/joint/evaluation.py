@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,16 @@ from tqdm import tqdm
 from segcompass.backbone.token_types import OTHER
 from segcompass.concepts.coverage import covered_shares, pixels_under
 from segcompass.concepts.quality import heat_iou, reconstruction, thought_scores
-from segcompass.datasets.artefact import gold_thoughts, manifest
-from segcompass.datasets.masks import Rle, decode, encode
-from segcompass.datasets.samples import Sample, read_samples
+from segcompass.datasets.artefact import gold_thoughts
+from segcompass.datasets.masks import decode, encode
+from segcompass.datasets.samples import Sample
 from segcompass.joint.inference import Prediction, Segmenting, Thoughts, leading_slots
 from segcompass.joint.model import Segmentation
 from segcompass.joint.scores import Row, oracle_slot_columns, oracle_thought_columns, sample_columns, score_columns
-from segcompass.protocols.coco_results import write_predictions, write_truth
-from segcompass.protocols.records import write_records
+from segcompass.joint.split_files import SplitFiles, shares
 from segcompass.sae.dictionary import Dictionary
-from segcompass.study.analysis import KEPT_HEAT_MAPS, EvaluationSettings
+from segcompass.study.analysis import EvaluationSettings
+from segcompass.study.shards import Shard
 from segcompass.world.thoughts import is_considered, thought_is_right
 
 Think = Callable[[str, str, Sequence[Sample]], Thoughts]
@@ -47,25 +48,21 @@ class Evaluator:
         self.segmenting, self.think, self.teach, self.control = segmenting, think, teach, control
         self.settings, self.data, self.run = settings, data, run
 
-    def all_splits(self, folder: Path) -> Iterator[tuple[str, int, float]]:
-        """Evaluates every split into `<folder>/<benchmark>/<split>/`, with records, COCO files and the first heat maps.
+    def splits(self, folder: Path, shard: Shard) -> Iterator[tuple[str, int, float]]:
+        """Evaluates a shard's share of every split into `<folder>/<benchmark>/<split>/`, with records, COCO files and the first heat maps.
 
         Yields:
-            `<benchmark>/<split>`, its number of records, which is that of the manifest, and milliseconds a sample.
+            `<benchmark>/<split>`, its number of records, which is that of the manifest for the whole, and milliseconds a sample.
         """
-        for benchmark, splits in self.settings.splits.items():
-            for split in splits:
-                started = time.perf_counter()
-                count = self._split(benchmark, split, folder / benchmark / split)
-                yield f"{benchmark}/{split}", count, 1000 * (time.perf_counter() - started) / max(1, count)
+        for benchmark, split, samples in shares(self.data, self.settings.splits, self.settings.batch, shard):
+            started = time.perf_counter()
+            files = self._evaluated(benchmark, split, samples)
+            files.write(folder / benchmark / split)
+            yield f"{benchmark}/{split}", len(files), 1000 * (time.perf_counter() - started) / max(1, len(files))
 
-    def _split(self, benchmark: str, split: str, folder: Path) -> int:
-        samples = list(read_samples(manifest(self.data, benchmark, split)))
+    def _evaluated(self, benchmark: str, split: str, samples: list[Sample]) -> SplitFiles:
         gold = gold_thoughts(self.data, split)
-        rows: list[Row] = []
-        masks: list[Rle] = []
-        heat: dict[str, np.ndarray] = {}
-        seen: dict[int, set[str]] = {}
+        files = SplitFiles()
         for start in tqdm(range(0, len(samples), self.settings.batch), desc=f"{benchmark} {split}", disable=None):
             part = samples[start : start + self.settings.batch]
             thoughts = self.think(benchmark, split, part)
@@ -83,18 +80,8 @@ class Evaluator:
                 row |= oracle_slot_columns(benchmark, part[index], None if self.control is None else prediction)
                 row |= oracle_thought_columns(benchmark, part[index], taught[index])
                 row |= self._quality_columns(thoughts, output, index, prediction, part[index])
-                rows.append(row)
-                masks.append(mask)
-                if is_kept(seen, part[index].image, len(part[index].instances)):
-                    joined = output.heat[index, leading_slots(prediction)].amax(0).sigmoid()
-                    heat[part[index].sample_id] = joined.half().cpu().numpy()
-        folder.mkdir(parents=True)
-        write_records(rows, folder / "records.csv")
-        write_truth(samples, folder / "manifest_coco.json")
-        scores = [max(float(value) for value in row["confidences"].split()) for row in rows]
-        write_predictions(samples, masks, scores, folder / "predictions.json")
-        np.savez(folder / "heatmaps.npz", **heat)  # type: ignore[arg-type]
-        return len(rows)
+                files.add(part[index], row, mask, partial(_heat_map, output, index, prediction))
+        return files
 
     def _quality_columns(self, thoughts: Thoughts, output: Segmentation, index: int, prediction: Prediction, sample: Sample) -> Row:
         model, types = self.segmenting.interface_model, thoughts.reading.token_types[index]
@@ -124,19 +111,9 @@ class Evaluator:
         return row
 
 
-def is_kept(seen: dict[int, set[str]], image: str, targets: int) -> bool:
-    """Whether a sample's heat map is kept: that of the first sample of an image that has no target, one, or several, of few images each.
-
-    Args:
-        seen: min(2, targets) -> images of which one was kept; the image is added to it.
-        image: of the sample.
-        targets: how many it has.
-    """
-    images = seen.setdefault(min(2, targets), set())
-    if image in images or len(images) == KEPT_HEAT_MAPS:
-        return False
-    images.add(image)
-    return True
+def _heat_map(output: Segmentation, index: int, prediction: Prediction) -> np.ndarray:
+    """What the leading slots of a sample see together, float16 [m, m]."""
+    return output.heat[index, leading_slots(prediction)].amax(0).sigmoid().half().cpu().numpy()
 
 
 def _answer_columns(text: str, prediction: Prediction, gold: str | None) -> Row:

@@ -76,6 +76,10 @@ class ShardReader:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    def row(self, row: int) -> dict[str, Tensor]:
+        """All tensors of one row, by name, as `ShardWriter.add` was given them."""
+        return {name: self.get(row, name) for name in self._starts[bisect_right(self._ends, row)]}
+
     def get(self, row: int, name: str) -> Tensor:
         """One tensor of one row."""
         shard = bisect_right(self._ends, row)

@@ -11,6 +11,7 @@ records the same keys, code and inputs, and new when it does not:
 import json
 import os
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,27 @@ from segcompass.provenance.stage import fingerprint
 from segcompass.study.backbone import given_models
 from segcompass.study.claims import rule_digests
 from segcompass.study.data import RootSettings, annotation_folders
-from segcompass.study.jobs import Job, all_jobs, stage_params
+from segcompass.study.jobs import ARTEFACTS, Job, all_jobs, stage_params
+from segcompass.study.shard_jobs import ShardJob, number_of_shards, shard_pattern, shards_of
 from segcompass.study.study import Study
 
 LONG_AGO = 946_684_800.0
 """Modification time of a frozen file with which the artefact agrees: the first second of 2000 UTC."""
+TIMESTAMP = ".snakemake_timestamp"
+"""By which file's date Snakemake dates a folder, such as that of a shard."""
 
 
 def frozen_path(study: str, job: Job) -> Path:
     """Where a job's frozen file lies, relative to the project's root."""
     name = "_".join(value for _, value in job.wildcards)
     return Path("results", study, "frozen", f"{job.stage}{f'.{name}' if name else ''}.json")
+
+
+def benchmark_file(study: str, job: Job) -> Path:
+    """Where Snakemake keeps what a job took, relative to the project's root."""
+    pattern = shard_pattern(job.stage) if isinstance(job, ShardJob) else ARTEFACTS[job.stage]
+    named = [part.format(**dict(job.wildcards)) for part in Path(pattern).parts[2:] if "{" in part]
+    return Path("logs", study, job.stage, f"{'_'.join(named) or job.stage}.tsv")
 
 
 def frozen_contents(study: Study, root: Path) -> dict[Job, dict[str, Any]]:
@@ -68,12 +79,26 @@ def identity(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def freeze(study: Study, root: Path) -> dict[Job, Path]:
-    """Freezes every job of a study, and takes away what is frozen of jobs that the study no longer has.
+    """Freezes every job of a study with its shards, and takes away what is frozen of jobs that the study no longer has.
 
     Returns:
-        Job -> its frozen file, relative to `root`.
+        Job -> its frozen file, relative to `root`; a `ShardJob` stands before the job that gathers it.
     """
-    paths = {job: _freeze(study.study, job, content, root) for job, content in frozen_contents(study, root).items()}
+    paths: dict[Job, Path] = {}
+    agree: dict[str, bool] = {}
+    for job, content in frozen_contents(study, root).items():
+        folder = job.artefact(study.study)
+        record = _read(root / folder / "run.json")
+        agrees = bool(record) and is_current(record, content, root)
+        # A job whose inputs are about to be made anew is divided as the study says now.
+        agree[str(folder)] = stays = agrees and all(agree.get(given, True) for given in record["inputs"])
+        shards = shards_of(job, len(record.get("shards", [])) if stays else number_of_shards(study, job))
+        for shard in shards:
+            own = content | {"wildcards": dict(shard.wildcards)}
+            paths[shard] = _freeze_shard(study.study, shard, own, root, record if stays else None)
+        paths[job] = _freeze(study.study, job, content, root, agrees)
+        if agrees:
+            _date_after(study.study, job, [*record["inputs"], *(str(shard.artefact(study.study)) for shard in shards)], root)
     kept = {root / path for path in paths.values()}
     for path in (root / "results" / study.study / "frozen").glob("*.json"):
         if path not in kept:
@@ -81,25 +106,34 @@ def freeze(study: Study, root: Path) -> dict[Job, Path]:
     return paths
 
 
-def _freeze(study: str, job: Job, content: dict[str, Any], root: Path) -> Path:
+def _freeze(study: str, job: Job, content: dict[str, Any], root: Path, agrees: bool) -> Path:
     """Writes a job's frozen file if its content changed, and dates it by whether the artefact agrees; makers come before readers."""
     path = frozen_path(study, job)
-    record_path = root / job.artefact(study) / "run.json"
-    stale = record_path.is_file() and not is_current(_read(record_path), content, root)
-    if stale:
+    if not agrees and (root / job.artefact(study) / "run.json").is_file():
         # Snakemake overlooks a newer file whose bytes it has seen, as after `--touch`: so the bytes are new as well.
         content["stale_when_read"] = time.time_ns()
     _write_if_changed(root / path, json.dumps(content, indent=1, sort_keys=True) + "\n")
-    if record_path.is_file() and not stale:
+    if agrees:
         os.utime(root / path, (LONG_AGO, LONG_AGO))
-        _date_after_inputs(record_path.parent, _read(record_path), root)
     return path
 
 
-def _date_after_inputs(artefact: Path, record: dict[str, Any], root: Path) -> None:
-    """Dates an artefact that agrees no earlier than what it was made from: DVC and git restore files in any order."""
-    newest = max(((root / folder / "run.json").stat().st_mtime_ns for folder in record["inputs"]), default=0)
-    for file in artefact.iterdir():
+def _freeze_shard(study: str, shard: ShardJob, content: dict[str, Any], root: Path, gathered: dict[str, Any] | None) -> Path:
+    """The same for a shard; one that was `gathered` into an artefact that stays, of that record, is not stale, though it may be deleted."""
+    record = gathered or _read(root / shard.artefact(study) / "run.json")
+    agrees = gathered is not None or (bool(record) and is_current(record, content, root))
+    path = _freeze(study, shard, content, root, agrees)
+    if agrees:
+        _date_after(study, shard, record["inputs"], root)
+    return path
+
+
+def _date_after(study: str, job: Job, inputs: Iterable[str], root: Path) -> None:
+    """Dates an artefact that agrees no earlier than what it was made from: DVC and git restore files in any order, and shards that lie
+    there may be those of another edit of the study. Snakemake dates a job by its benchmark file too."""
+    held = [file for folder in inputs for file in (root / folder / "run.json", root / folder / TIMESTAMP) if file.is_file()]
+    newest = max((file.stat().st_mtime_ns for file in held), default=0)
+    for file in [*(root / job.artefact(study)).glob("*"), root / benchmark_file(study, job)]:
         if file.is_file() and file.stat().st_mtime_ns < newest:
             os.utime(file, ns=(newest, newest))
 

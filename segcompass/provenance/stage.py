@@ -29,6 +29,7 @@ from segcompass.errors import FULL, InputError, damaged
 from segcompass.instruction_set import is_pinned
 from segcompass.provenance.new_folder import open_to_readers
 from segcompass.provenance.processor import lacks_avx2, processor
+from segcompass.provenance.shards import FLAG, check_shards, recorded_shards
 
 RECORDED_PACKAGES = (
     "numpy",
@@ -198,9 +199,12 @@ def _published(
     name: str, frozen: dict[str, Any], inputs: dict[str, Path], collections: dict[str, list[Path]], out: Path
 ) -> Iterator[Stage]:
     record = {key: frozen[key] for key in ("stage", "wildcards", "params", "code")}
-    given = [*inputs.values(), *(path for paths in collections.values() for path in paths)]
-    record["inputs"] = {str(path): input_fingerprint(path) for path in given}
+    read = [paths for flag, paths in collections.items() if flag != FLAG]
+    record["inputs"] = {str(path): input_fingerprint(path) for path in [*inputs.values(), *(path for paths in read for path in paths)]}
     record["fingerprint"] = fingerprint(record)
+    gathered = collections.get(FLAG, [])
+    shards = [read_run(folder) for folder in gathered]
+    check_shards(gathered, shards, record)
     partial = _partial(out)
     partial.parent.mkdir(parents=True, exist_ok=True)
     with _locked(partial.with_name(f"{out.name}.lock")):
@@ -214,6 +218,7 @@ def _published(
         finally:
             if not work_ended and not (partial / ".resume").exists():
                 shutil.rmtree(partial, ignore_errors=True)
+        record |= recorded_shards(shards) if shards else {}
         record |= {"seconds": round(time.perf_counter() - started, 2), "rows": stage.rows, "facts": stage.facts} | _environment()
         shutil.rmtree(partial / ".resume", ignore_errors=True)
         (partial / "claim.json").unlink()

@@ -21,11 +21,13 @@ from segcompass.datasets.samples import Sample
 from segcompass.joint.batches import training_prompts
 from segcompass.joint.cached_answers import Answered, AnswersWriter
 from segcompass.joint.rollouts import read_answers, well_formed, with_unreadable
+from segcompass.provenance.shards import FLAG, HELP
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
+from segcompass.study.shards import own_shard
 from segcompass.world.thoughts import without_considering
 
-FLAGS = {"data": "artefact of prepare_data", "backbone": "artefact of train_backbone"}
+FLAGS = {"data": "artefact of prepare_data", "backbone": "artefact of train_backbone", FLAG: HELP}
 
 Asked = tuple[str, str, Sample, str | None]
 """Benchmark, split, sample, and the words that its answer is given; None where the policy answers."""
@@ -36,18 +38,22 @@ def work(stage: Stage) -> None:
     keys = stage.params
     settings = AnswerSettings.model_validate_json(json.dumps(keys["answer"]))
     runtime = RuntimeSettings.model_validate_json(json.dumps(keys["runtime"]))
+    stage.facts["device"] = runtime.device
+    writer = AnswersWriter(stage.folder, getattr(torch, keys["dtype"]))
+    if FLAG in stage.collections:
+        gathered = [writer.add_shard(folder) for folder in tqdm(stage.collections[FLAG], desc="gathering", disable=None)]
+        stage.rows["answers"] = writer.close(gathered[0])
+        return
     layers = [int(layer) for layer in keys["layers"]]
     prepare_torch(keys["threads"], 0)
     vlm = load_vlm(stage.inputs["backbone"] / "vlm", runtime, settings)
     vlm.freeze_up_to(layers[-1])
-    writer = AnswersWriter(stage.folder, getattr(torch, keys["dtype"]))
     asked, size = _asked(stage), int(keys["answers"]["batch"])
-    for start in tqdm(range(0, len(asked), size), desc="answering", disable=None):
-        part = asked[start : start + size]
+    for number in tqdm(own_shard(stage.wildcards).part(-(-len(asked) // size)), desc="answering", disable=None):
+        part = asked[number * size : (number + 1) * size]
         _answer(vlm, writer, part, [sample_image(stage.inputs["data"], sample) for _, _, sample, _ in part], layers, settings.longest)
     facts = {"layers": layers, "vocabulary": vlm.vocabulary, "slots": settings.slots, "longest": settings.max_thought_tokens}
     stage.rows["answers"] = writer.close(facts)
-    stage.facts["device"] = runtime.device
 
 
 def _asked(stage: Stage) -> list[Asked]:

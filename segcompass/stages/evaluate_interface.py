@@ -16,10 +16,13 @@ from segcompass.joint.cached_images import CachedImages
 from segcompass.joint.checkpoint import load_interface
 from segcompass.joint.evaluation import Evaluator, Teach
 from segcompass.joint.inference import CachedThoughts, Prediction, Segmenting, Thoughts
+from segcompass.joint.split_files import gather
+from segcompass.provenance.shards import FLAG, HELP
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.sae.checkpoint import load_dictionary
 from segcompass.study.analysis import EvaluationSettings
 from segcompass.study.backbone import RuntimeSettings
+from segcompass.study.shards import own_shard
 
 FLAGS = {
     "data": "artefact of prepare_data",
@@ -30,12 +33,16 @@ FLAGS = {
     "gold": "optional: artefact of cache_answers, gold thoughts of the evaluated samples",
     "images": "artefact of embed_images, those of the evaluated samples",
     "run": "artefact of train_interface",
+    FLAG: HELP,
 }
 
 
 def work(stage: Stage) -> None:
     """Fills `<benchmark>/<split>/` with records, COCO files and the first heat maps."""
     settings = EvaluationSettings.model_validate_json(json.dumps(stage.params["evaluation"]))
+    if FLAG in stage.collections:
+        stage.rows |= gather(stage.collections[FLAG], stage.inputs["data"], settings.splits, stage.folder)
+        return
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
     device = usable_device(runtime.device)
     prepare_torch(stage.params["threads"], 0)
@@ -50,7 +57,7 @@ def work(stage: Stage) -> None:
     control = load_dictionary(stage.inputs["control-sae"]).to(device) if settings.controls else None
     run = {"experiment": "interface", "variant": stage.wildcards["variant"], "seed": int(stage.wildcards["seed"])}
     evaluator = Evaluator(segmenting, cached("answers").of, teach, control, settings, stage.inputs["data"], run)
-    for place, count, milliseconds in evaluator.all_splits(stage.folder):
+    for place, count, milliseconds in evaluator.splits(stage.folder, own_shard(stage.wildcards)):
         stage.rows[place] = count
         stage.facts[f"milliseconds per sample, {place}"] = round(milliseconds, 1)
 

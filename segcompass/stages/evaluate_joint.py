@@ -16,10 +16,13 @@ from segcompass.datasets.samples import Sample
 from segcompass.joint.checkpoint import load_joint
 from segcompass.joint.evaluation import Evaluator
 from segcompass.joint.inference import Prediction, Predictor, Thoughts
+from segcompass.joint.split_files import gather
+from segcompass.provenance.shards import FLAG, HELP
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.sae.checkpoint import load_dictionary
 from segcompass.study.analysis import EvaluationSettings
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
+from segcompass.study.shards import own_shard
 
 FLAGS = {
     "data": "artefact of prepare_data",
@@ -27,12 +30,16 @@ FLAGS = {
     "sae": "artefact of train_sae, the dictionary that the run was trained with",
     "control-sae": "artefact of train_sae, the untrained dictionary",
     "run": "artefact of train_joint",
+    FLAG: HELP,
 }
 
 
 def work(stage: Stage) -> None:
     """Fills `<benchmark>/<split>/` with records, COCO files and the first heat maps."""
     settings = EvaluationSettings.model_validate_json(json.dumps(stage.params["evaluation"]))
+    if FLAG in stage.collections:
+        stage.rows |= gather(stage.collections[FLAG], stage.inputs["data"], settings.splits, stage.folder)
+        return
     answer = AnswerSettings.model_validate_json(json.dumps(stage.params["answer"]))
     runtime = RuntimeSettings.model_validate_json(json.dumps(stage.params["runtime"]))
     prepare_torch(stage.params["threads"], 0)
@@ -64,7 +71,7 @@ def work(stage: Stage) -> None:
     control = load_dictionary(stage.inputs["control-sae"]).to(runtime.device) if settings.controls else None
     run = {"experiment": "signals", "variant": stage.wildcards["variant"], "seed": int(stage.wildcards["seed"])}
     evaluator = Evaluator(predictor, think, teach if settings.oracle_thoughts else None, control, settings, data, run)
-    for place, count, milliseconds in evaluator.all_splits(stage.folder):
+    for place, count, milliseconds in evaluator.splits(stage.folder, own_shard(stage.wildcards)):
         stage.rows[place] = count
         stage.facts[f"milliseconds per sample, {place}"] = round(milliseconds, 1)
 

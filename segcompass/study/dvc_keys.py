@@ -20,6 +20,7 @@ from segcompass.study.experiments import VariantSettings
 from segcompass.study.jobs import ARTEFACTS, Job, all_jobs, stage_params
 from segcompass.study.load import load_study
 from segcompass.study.section import Section
+from segcompass.study.shard_jobs import RULE
 from segcompass.study.study import Study
 
 DVC_FILE = Path("dvc.yaml")
@@ -61,7 +62,7 @@ def with_current_keys(text: str, found: dict[str, set[Key]]) -> str:
     """The text of `dvc.yaml` with the keys of every stage; a stage's rules are those that its command allows."""
 
     def rewritten(stage: re.Match[str]) -> str:
-        rules = re.findall(r"--allowed-rules ([\w ]+) --", stage[0])[0].split()
+        rules = [rule.removesuffix(RULE) for rule in re.findall(r"--allowed-rules ([\w ]+) --", stage[0])[0].split()]
         names = ", ".join(dvc_keys(set().union(*(found[rule] for rule in rules))))
         line = "" if WHOLE_FILE in rules else f" [{names}]"
         return re.sub(r"(?m)^( *- params/\$\{study\}\.yaml:).*$", lambda place: f"{place[1]}{line}", stage[0])

@@ -24,7 +24,7 @@ def other_seeds(study: Study) -> Repeats:
 def checkpoints(study: Study) -> Repeats:
     """Those that differ from the reference's dictionary by `stop_after` alone, by their steps, and it as the last."""
     alike = _alike(study, "stop_after")
-    return _read(study, sorted(alike, key=lambda name: alike[name].stop_after or study.sae_training.steps))
+    return _read(study, sorted(alike, key=lambda name: int(alike[name].stop_after or study.sae_training.steps)))
 
 
 def _own(study: Study) -> str:

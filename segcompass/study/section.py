@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A group of keys in `params/<study>.yaml`. No field but `activations.corpus` has a default: a study file is complete."""
+    """A group of keys in `params/<study>.yaml`. A study file is complete: a field has a default only where its words say that a study may
+    leave it out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)

@@ -26,6 +26,7 @@ from segcompass.study.interface import AnswersSettings, InterfaceSettings
 from segcompass.study.joint import JointSettings
 from segcompass.study.scoring import ConceptSettings, SweepSettings, SweptDictionary, sweep_contradictions, swept_dictionaries
 from segcompass.study.section import Section
+from segcompass.study.shards import UNDIVIDED, ShardSettings
 
 
 class Study(Section):
@@ -35,6 +36,7 @@ class Study(Section):
     """Name of the study; it must be the file's name, and is part of every path."""
     threads: PositiveInt
     """Threads of every job that runs a model; results are reproducible for a given number."""
+    shards: ShardSettings = UNDIVIDED
     data: DataSettings
     runtime: RuntimeSettings
     answer: AnswerSettings
@@ -112,6 +114,8 @@ class Study(Section):
         found += sweep_contradictions(self.sweep, self.saes)
         if self.activations.corpus and self.activations.on_the_fly:
             found.append("activations.on_the_fly: a corpus is read as a stream, from beginning to end, and so is cached; set it to false")
+        if self.shards.cache_activations > 1 and self.activations.on_the_fly:
+            found.append("shards.cache_activations: nothing is cached where dictionaries are trained on the fly; set it to 1")
         trainable = [benchmark for benchmark in EVALUATION_SPLITS if benchmark != "reasonseg"]
         if untrained := [benchmark for benchmark in self.answers.benchmarks if benchmark not in trainable]:
             found.append(f"answers.benchmarks holds `{untrained[0]}`; train on {', '.join(trainable)} only")

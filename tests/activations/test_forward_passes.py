@@ -3,13 +3,14 @@
 import io
 import json
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from segcompass.activations.cache import CacheReader, CacheWriter
+from segcompass.activations.cache import CacheReader, CacheWriter, StoredChunks
 from segcompass.activations.corpus_passes import cache_corpus
 from segcompass.activations.forward_passes import ForwardPasses, Reading, RunningBackbone, read_tokens
 from segcompass.activations.stream import TokenStream
@@ -23,6 +24,7 @@ from segcompass.sae.metrics import held_out_metrics
 from segcompass.sae.topk import TopKDictionary
 from segcompass.sae.training import train
 from segcompass.study.corpus import CorpusSettings
+from segcompass.study.shards import WHOLE, Shard
 from tests.sae.planted import SETTINGS
 from tests.tiny import micro_study, pictures, tiny_vlm
 
@@ -196,3 +198,28 @@ def test_a_corpus_is_cached_like_expressions_of_the_same_images_and_texts(data: 
         expected = read_tokens(vlm, reading, start, settings, LONGEST)
         assert all(torch.equal(chunk[key], expected[key]) for key in expected)
     assert set(found[0]["token_type"].tolist()) == {VISUAL, INSTRUCTION, THOUGHT}
+
+
+@pytest.mark.parametrize(("scenes", "number"), [(7, 2), (7, 5), (9, 3), (40, 3)])
+def test_the_shards_of_a_corpus_hold_its_chunks_and_count_each_item_that_is_left_out_once(tmp_path: Path, scenes: int, number: int) -> None:
+    """Three copies of four usable items behind one without a text: 12 and 3; of 7 and 9 items the third copy's is never reached or is."""
+    settings = micro_study().activations.model_copy(update={"scenes": scenes, "batch": 2, "dtype": "float32", "hook_layer": 2})
+    held, vlm = corpus_of(tmp_path / "corpus", 3), tiny_vlm()
+
+    def chunks(shard: Shard) -> tuple[list[dict[str, torch.Tensor]], list[tuple[str, str]], dict[str, int], Counter[str]]:
+        corpus, folder = Corpus(held), tmp_path / shard.name
+        folder.mkdir()
+        writer = CacheWriter(folder, 2, vlm.hidden_width, "float32", 150)
+        rows = cache_corpus(corpus, vlm, settings, LONGEST, writer, shard)
+        stored = StoredChunks(folder)
+        return [stored.tokens(place) for place in range(len(stored))], list(stored.owners()), rows, corpus.skipped
+
+    whole, owners, rows, skipped = chunks(WHOLE)
+    parts = [chunks(Shard(place + 1, number)) for place in range(number)]
+    assert rows["expressions"] == min(scenes, 12) and skipped["text missing"] == {7: 2, 9: 3, 40: 3}[scenes]
+    assert [owner for _, part, _, _ in parts for owner in part] == owners
+    assert {name: sum(part[name] for _, _, part, _ in parts) for name in rows} == rows
+    assert sum((part for *_, part in parts), Counter()) == skipped
+    found = [chunk for part, *_ in parts for chunk in part]
+    for chunk, expected in zip(found, whole, strict=True):
+        assert all(torch.equal(chunk[name], expected[name]) for name in expected)

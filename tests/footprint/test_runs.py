@@ -28,6 +28,7 @@ from segcompass.footprint.sizes import backbone_sizes
 from segcompass.footprint.work import Work, blocks_forward, decoding, encoder_forward, mask_forward, vision_forward
 from segcompass.study.jobs import all_jobs
 from segcompass.study.load import load_study
+from segcompass.study.shard_jobs import number_of_shards
 from segcompass.study.study import Study
 from tests.tiny import micro_study
 
@@ -52,7 +53,7 @@ def test_every_job_that_runs_a_model_is_counted_once(study: str) -> None:
     jobs: dict[str, int] = {}
     for job in all_jobs(loaded):
         if job.stage not in MODELLESS:
-            jobs[job.stage] = jobs.get(job.stage, 0) + 1
+            jobs[job.stage] = jobs.get(job.stage, 0) + number_of_shards(loaded, job)
     assert {stage: len(works) for stage, works in found.items()} == jobs
     assert all(sum(works, Work()) != Work() for works in found.values())
 

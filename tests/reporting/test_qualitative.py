@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from segcompass.joint.evaluation import is_kept
+from segcompass.joint.split_files import is_kept
 from segcompass.reporting.qualitative import chosen
 from segcompass.study.analysis import KEPT_HEAT_MAPS
 

@@ -23,6 +23,8 @@ from segcompass.study.jobs import (
     used_segmenters,
 )
 from segcompass.study.load import load_study
+from segcompass.study.shard_jobs import number_of_shards, shards_of
+from segcompass.study.shards import Shard, own_shard
 from segcompass.study.study import Study
 
 PARAMS = Path("params")
@@ -336,3 +338,54 @@ def test_a_corpus_is_a_key_of_the_caches_alone_and_may_be_left_out(tmp_path: Pat
 def test_a_corpus_is_not_read_on_the_fly(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"activations\.on_the_fly: a corpus is read as a stream.*set it to false"):
         load_study(edited(tmp_path, with_corpus(True)))
+
+
+SHARDS = {"cache_activations": 2, "cache_answers": 3, "evaluate_interface": 4, "evaluate_joint": 5}
+
+
+def in_shards(tmp_path: Path, shards: dict, changes: dict | None = None) -> Path:
+    """The smoke study, which has no section of the kind, with one."""
+    path = edited(tmp_path, changes or {})
+    path.write_text(path.read_text() + yaml.safe_dump({"shards": shards}))
+    return path
+
+
+def test_shards_may_be_left_out_and_are_no_key_of_any_job(tmp_path: Path) -> None:
+    plain, divided = smoke(), load_study(in_shards(tmp_path, SHARDS))
+    assert set(plain.shards.model_dump().values()) == {1} and divided.shards.model_dump() == SHARDS
+    assert [stage_params(plain, job) for job in all_jobs(plain)] == [stage_params(divided, job) for job in all_jobs(divided)]
+    job = next(job for job in all_jobs(divided) if job.stage == "evaluate_joint")
+    assert shards_of(job, number_of_shards(plain, job)) == []
+    shards = shards_of(job, number_of_shards(divided, job))
+    assert [shard.wildcards[-1] for shard in shards] == [("shard", f"{number}_of_5") for number in (1, 2, 3, 4, 5)]
+    assert str(shards[1].artefact("s")) == f"results/s/shards/evaluate/signals/{job.wildcards[0][1]}/seed0/2_of_5"
+    assert {shard.whole for shard in shards} == {job} and all(
+        stage_params(divided, shard) == stage_params(divided, job) for shard in shards
+    )
+
+
+@pytest.mark.parametrize("count", range(12))
+def test_shards_share_out_all_batches_in_their_order_and_evenly(count: int) -> None:
+    parts = [Shard(number, 5).part(count) for number in range(1, 6)]
+    assert [batch for part in parts for batch in part] == list(range(count)) and max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert own_shard({"part": "gold", "shard": "2_of_5"}) == Shard(2, 5) and own_shard({"part": "gold"}).part(count) == range(count)
+
+
+@pytest.mark.parametrize(
+    ("shards", "said"),
+    [
+        (SHARDS | {"cache_answers": 0}, r"shards\.cache_answers: input should be greater than or equal to 1, but the file says 0"),
+        (SHARDS | {"cache_answers": 1.5}, r"shards\.cache_answers: input should be a valid integer"),
+        (SHARDS | {"cache_answer": 2}, r"shards\.cache_answer: unknown key; did you mean `cache_answers`"),
+        ({"cache_answers": 2}, r"shards\.cache_activations: missing"),
+    ],
+)
+def test_a_faulty_number_of_shards_is_one_sentence(tmp_path: Path, shards: dict, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        load_study(in_shards(tmp_path, shards))
+
+
+def test_nothing_is_divided_that_is_not_done(tmp_path: Path) -> None:
+    activations = smoke().activations.model_dump(mode="json", exclude={"corpus"}) | {"on_the_fly": True}
+    with pytest.raises(InputError, match=r"shards\.cache_activations: nothing is cached where .* on the fly; set it to 1"):
+        load_study(in_shards(tmp_path, SHARDS, {"activations": activations}))

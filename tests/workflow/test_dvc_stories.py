@@ -1,6 +1,7 @@
 """DVC around Snakemake: the receipt (`dvc.lock`) and the artefacts always agree, and nothing is redone needlessly."""
 
 import json
+import random
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from tests.workflow.project import ROOT, command, copy_project, edit, planned, s
 
 pytestmark = pytest.mark.study
 REPORT_RULES = {"make_figures", "write_summary"}
+SHARDS = "{cache_activations: 3, cache_answers: 1, evaluate_interface: 1, evaluate_joint: 1}"
 
 
 def git(root: Path, *words: str) -> str:
@@ -166,3 +168,51 @@ def test_a_killed_run_is_resumed_by_one_command(project: Path, words: tuple[str,
     resumed = {path.name: path.read_bytes() for path in (project / "results/default/joint/full/seed0").iterdir() if path.name != "run.json"}
     assert resumed == expected
     assert planned(project) == set()
+
+
+def test_shards_of_a_killed_run_are_kept_and_the_number_of_them_changes_nothing(project: Path) -> None:
+    """Killed once a drawn number of three shards have ended and the next is under way; then gathered by DVC's stage."""
+    finished = random.Random(4).choice((1, 2))
+    cache = project / "results/default/activations/layer1"
+    expected = {path.name: path.read_bytes() for path in cache.iterdir() if path.name != "run.json"}
+    rows = run_record(project, "results/default/activations/layer1")["rows"]
+    edit(project, "params/default.yaml", "\nthreads: 1\n", f"\nthreads: 1\nshards: {SHARDS}\n")
+    assert planned(project) == set()
+    shutil.rmtree(cache)
+    process = subprocess.Popen(
+        ("snakemake", "--cores", "1", "--use-conda", "results/default/activations/layer1/run.json"),
+        cwd=project,
+        env={"PATH": search_path(), "HOME": str(project)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    shards = project / "results/default/shards/activations/layer1"
+    deadline = time.monotonic() + 240
+    while len(done := list(shards.glob("*_of_3/run.json"))) < finished or not list(shards.glob(".partial/*_of_3")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = {path.parent.name: json.loads(path.read_text()) for path in done}
+    command(project, "snakemake", "--unlock")
+    command(project, "dvc", "repro", "-s", "cache_activations")
+    record = run_record(project, "results/default/activations/layer1")
+    assert {path.name: path.read_bytes() for path in cache.iterdir() if path.name != "run.json"} == expected
+    assert record["rows"] == rows and len(record["shards"]) == 3
+    for name, shard in kept.items():
+        assert record["shards"][int(name[0]) - 1]["seconds"] == shard["seconds"], "it was not made again"
+    assert not (project / "results/default/shards").exists() and planned(project) == set()
+    edit(project, "params/default.yaml", f"shards: {SHARDS}\n", "")
+    assert planned(project) == set() and "up to date" in command(project, "dvc", "status", "cache_activations").stdout
+
+
+def test_a_clone_that_pulls_what_was_gathered_misses_no_shards(project: Path, tmp_path: Path) -> None:
+    shutil.rmtree(project / "results/default/activations/layer1")
+    edit(project, "params/default.yaml", "\nthreads: 1\n", f"\nthreads: 1\nshards: {SHARDS}\n")
+    command(project, "dvc", "repro")
+    assert len(run_record(project, "results/default/activations/layer1")["shards"]) == 3
+    commit(project, "In shards")
+    command(project, "dvc", "push", "-q")
+    root = clone(project, tmp_path / "clone")
+    assert planned(root) == set() and "up to date" in command(root, "dvc", "status").stdout

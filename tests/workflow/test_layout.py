@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segcompass.study.jobs import ARTEFACTS, all_jobs, stage_params
+from segcompass.provenance.freeze import benchmark_file
+from segcompass.study.jobs import ARTEFACTS, Job, all_jobs, stage_params, wildcard_names
 from segcompass.study.load import load_study
+from segcompass.study.shard_jobs import RULE, ShardJob
+from segcompass.study.shards import SHARDED
 from tests.workflow.project import ROOT, command
 
 RULES = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow" / "rules").glob("*.smk"))}
@@ -30,6 +33,23 @@ def test_rule_stage_module_and_log_folder_share_one_name() -> None:
     for name, body in blocks().items():
         assert re.search(rf'"(python|{{params\.launch}}) -m segcompass\.stages\.{name} ', body)
         assert f'"logs/{{study}}/{name}/' in body
+
+
+def test_the_shards_of_a_stage_run_its_rule_s_command_and_lie_where_its_jobs_say() -> None:
+    texts = "".join(RULES.values())
+    found = dict(re.findall(r"(?m)^use rule (\w+) as (\w+) with:\n(?:    .*\n|\n)+", texts))
+    assert found == {stage: f"{stage}{RULE}" for stage in SHARDED}
+    for stage in SHARDED:
+        assert f'        temp(directory(shard_pattern("{stage}"))),\n' in texts
+        assert "{params.shards} --out {params.out}" in blocks()[stage]
+
+
+def test_snakemake_dates_each_job_by_the_benchmark_file_that_freezing_knows() -> None:
+    """One of a job's own and one of a shard of it, whose wildcards stand for themselves."""
+    patterns = set(re.findall(r'"(logs/{study}/.*\.tsv)"', "".join(RULES.values())))
+    jobs = [Job(stage, tuple((name, f"{{{name}}}") for name in wildcard_names(stage))) for stage in ARTEFACTS]
+    jobs += [ShardJob(job.stage, (*job.wildcards, ("shard", "{shard}"))) for job in jobs if job.stage in SHARDED]
+    assert {str(benchmark_file("{study}", job)) for job in jobs} == patterns
 
 
 def test_every_rule_has_log_benchmark_threads_resources_and_environment() -> None:
@@ -84,10 +104,11 @@ def test_dvc_stages_depend_on_what_their_rules_read() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     makes, reads = {}, {}
     for name, stage in stages.items():
-        for rule in re.findall(r"--allowed-rules ([\w ]+) --", stage["cmd"])[0].split():
-            makes[rule] = name
+        rules = re.findall(r"--allowed-rules ([\w ]+) --", stage["cmd"])[0].split()
+        makes |= dict.fromkeys(rules, name)
         reads[name] = {other for other, made in stages.items() for out in made["outs"] if next(iter(out)) in stage["deps"]}
-    assert set(makes) == set(ARTEFACTS)
+    assert set(makes) == set(ARTEFACTS) | {f"{stage}{RULE}" for stage in SHARDED}
+    assert all(makes[f"{stage}{RULE}"] == makes[stage] for stage in SHARDED)
     wanted = {(makes[one], makes[other]) for one, other in edges if makes[one] != makes[other]}
     direct = {(one, name) for name, found in reads.items() for one in found}
     assert len(wanted) > len(stages)

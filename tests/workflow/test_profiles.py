@@ -15,6 +15,8 @@ from segcompass.footprint.work import A100, UTILISATION
 from segcompass.stages import make_tables
 from segcompass.study.jobs import ARTEFACTS
 from segcompass.study.load import load_study
+from segcompass.study.shard_jobs import RULE
+from segcompass.study.shards import SHARDED
 from tests.workflow.project import ROOT, command
 
 PROFILES = ROOT / "workflow" / "profiles"
@@ -43,8 +45,9 @@ def profile(name: str) -> dict:
 def test_a_gpu_profile_decides_staleness_as_the_default_one_and_sizes_every_rule(name: str) -> None:
     found = profile(name)
     assert profile("default").items() <= found.items()
-    assert set(found["set-resources"]) == set(ARTEFACTS)
-    assert {rule for rule, needs in found["set-resources"].items() if needs.get("gpu")} == MODEL_STAGES
+    shards = {f"{stage}{RULE}" for stage in SHARDED}
+    assert set(found["set-resources"]) == set(ARTEFACTS) | shards
+    assert {rule for rule, needs in found["set-resources"].items() if needs.get("gpu")} == MODEL_STAGES | shards
     assert all("mem_mb" in needs for needs in found["set-resources"].values())
     assert all("runtime" in needs for needs in found["set-resources"].values()) or name == "workstation_gpu"
 
@@ -60,7 +63,8 @@ def test_slurm_gives_each_job_the_time_that_it_is_estimated_to_need_on_one_gpu(s
     counted = stage_works(loaded, backbone_sizes(loaded, ROOT), ROOT, 1)
     assert set(counted) == MODEL_STAGES
     for stage, works in counted.items():
-        minutes = profile("slurm")["set-resources"][stage]["runtime"]
+        divided = stage in SHARDED and getattr(loaded.shards, stage) > 1
+        minutes = profile("slurm")["set-resources"][f"{stage}{RULE}" if divided else stage]["runtime"]
         assert 60 * max(work.hours(A100, UTILISATION) for work in works) < minutes, stage
 
 

@@ -190,6 +190,13 @@ def test_the_last_job_says_what_the_whole_took(progress: ModuleType) -> None:
     assert told.shown[-2].startswith("   6 of 7 (86 %)  fail  120 s, about 1 min left") and told.left[-1] == 0.0
 
 
+def test_a_shard_is_told_by_its_wildcards_and_its_deletion_is_passed_over(progress: ModuleType) -> None:
+    shard = "localrule cache_answers_shard:\n    jobid: 3\n    wildcards: study=default, part=gold, shard=2_of_8\n"
+    text = f"[Fri Nov 27 12:00:00 2026]\n{shard}[Fri Nov 27 12:01:00 2026]\nFinished jobid: 3 (Rule: cache_answers_shard)\n"
+    told = Told(progress, text + "1 of 1 steps (100%) done\nRemoving temporary output results/default/shards/answers/gold/2_of_8.\n")
+    assert told.shown == ["   1 of 1 (100 %)  cache_answers_shard gold 2_of_8  60 s, done in 1 min"]
+
+
 def test_nothing_is_promised_before_anything_has_ended(progress: ModuleType) -> None:
     told = Told(progress, TABLE + DRAWS.partition("Finished")[0])
     assert told.shown == TABLE.splitlines() and told.progress.seconds_left(100.0) == 0.0

@@ -1,5 +1,6 @@
 """What Snakemake plans after an edit: exactly the jobs that the edit reaches, shown on artefacts that agree with the study."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -185,3 +186,49 @@ def test_a_faulty_study_ends_with_code_2_and_one_sentence_before_any_job(built: 
     assert done.returncode == 2
     assert "params/default.yaml: activations.hook_layr: unknown key; did you mean `hook_layer`." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+DIVIDED = "threads: 1\nshards: {cache_activations: 1, cache_answers: 3, evaluate_interface: 1, evaluate_joint: 2}\n"
+ANSWERED = "results/default/answers/training/run.json"
+
+
+def test_work_is_divided_when_it_is_done_anew_and_what_agrees_stays(built: Path) -> None:
+    edit(built, "params/default.yaml", "threads: 1\n", DIVIDED)
+    assert planned(built) == set(), "their number is no part of what an artefact is"
+    edit(built, "params/default.yaml", "prompts: 48", "prompts: 40")
+    jobs = planned(built)
+    shards = {job for job in jobs if job.partition(":")[0].endswith("_shard")}
+    expected = {f"cache_answers_shard:{number}_of_3_training" for number in (1, 2, 3)}
+    expected |= {f"evaluate_joint_shard:{run}_{number}_of_2_0" for run in ("full", "seg_only") for number in (1, 2)}
+    assert shards == expected | {f"evaluate_joint_shard:full_{number}_of_2_1" for number in (1, 2)}
+    images = {"embed_images:sam_training", "embed_images:sam_small_training"}
+    assert jobs - shards == {"cache_answers:training"} | images | RUNS | REPORT | ATLAS
+
+
+def test_deleted_shards_are_not_missed_and_made_again_only_with_what_was_gathered_from_them(built: Path) -> None:
+    """As after `dvc pull` too: the number that an artefact was made in is that of its record, whatever the study says now."""
+    record = json.loads((built / ANSWERED).read_text())
+    (built / ANSWERED).write_text(json.dumps(record | {"shards": [{}, {}]}))
+    command(built, "snakemake", "--cores", "1", "--touch", "--forceall", "reproduce_all")
+    assert planned(built) == set() and not (built / "results/default/shards").exists()
+    shutil.rmtree(built / ".snakemake")
+    assert planned(built) == set(), "without Snakemake's own metadata"
+    with (built / "segcompass/stages/cache_answers.py").open("a") as module:
+        module.write("\nADDED = 1\n")
+    assert not any("_shard" in job for job in planned(built)), "the study divides nothing"
+    edit(built, "params/default.yaml", "threads: 1\n", DIVIDED)
+    assert {f"cache_answers_shard:{number}_of_3_{part}" for number in (1, 2, 3) for part in ("training", "gold")} <= planned(built)
+
+
+def test_shards_of_other_keys_that_lie_there_disturb_nothing(built: Path) -> None:
+    """A study was edited, some of its shards were made, and the edit was taken back."""
+    record = json.loads((built / ANSWERED).read_text())
+    (built / ANSWERED).write_text(json.dumps(record | {"shards": [{}, {}]}))
+    left = built / "results/default/shards/answers/training/1_of_2"
+    left.mkdir(parents=True)
+    (left / "run.json").write_text(json.dumps(record | {"code": "other", "wildcards": {"part": "training", "shard": "1_of_2"}}))
+    (left / ".snakemake_timestamp").touch()
+    assert planned(built) == set()
+    edit(built, "params/default.yaml", "threads: 1\n", DIVIDED.replace("cache_answers: 3", "cache_answers: 2"))
+    edit(built, "params/default.yaml", "prompts: 48", "prompts: 40")
+    assert {f"cache_answers_shard:{number}_of_2_training" for number in (1, 2)} <= planned(built)

@@ -3,6 +3,7 @@ rule cache_activations:
         params=frozen("cache_activations"),
         data=artefact("prepare_data", "run.json"),
         backbone=artefact("train_backbone", "run.json"),
+        shards=shards("cache_activations"),
     output:
         artefact("cache_activations", "run.json"),
     log:
@@ -17,9 +18,21 @@ rule cache_activations:
         runtime=60,
     params:
         out=artefact("cache_activations"),
+        shards=given_shards,
     shell:
         "python -m segcompass.stages.cache_activations --params {input.params} --data {input.data}"
-        " --backbone {input.backbone} --out {params.out} > {log} 2>&1"
+        " --backbone {input.backbone} {params.shards} --out {params.out} > {log} 2>&1"
+
+
+use rule cache_activations as cache_activations_shard with:
+    output:
+        temp(directory(shard_pattern("cache_activations"))),
+    log:
+        "logs/{study}/cache_activations/layer{layer}_{shard}.log",
+    benchmark:
+        "logs/{study}/cache_activations/layer{layer}_{shard}.tsv"
+    params:
+        out=shard_pattern("cache_activations"),
 
 
 rule train_sae:

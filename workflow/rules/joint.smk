@@ -3,6 +3,7 @@ rule cache_answers:
         params=frozen("cache_answers"),
         data=artefact("prepare_data", "run.json"),
         backbone=artefact("train_backbone", "run.json"),
+        shards=shards("cache_answers"),
     output:
         artefact("cache_answers", "run.json"),
     log:
@@ -17,9 +18,21 @@ rule cache_answers:
         runtime=60,
     params:
         out=artefact("cache_answers"),
+        shards=given_shards,
     shell:
         "python -m segcompass.stages.cache_answers --params {input.params} --data {input.data}"
-        " --backbone {input.backbone} --out {params.out} > {log} 2>&1"
+        " --backbone {input.backbone} {params.shards} --out {params.out} > {log} 2>&1"
+
+
+use rule cache_answers as cache_answers_shard with:
+    output:
+        temp(directory(shard_pattern("cache_answers"))),
+    log:
+        "logs/{study}/cache_answers/{part}_{shard}.log",
+    benchmark:
+        "logs/{study}/cache_answers/{part}_{shard}.tsv"
+    params:
+        out=shard_pattern("cache_answers"),
 
 
 rule embed_images:
@@ -84,6 +97,7 @@ rule evaluate_interface:
         gold=gold_answers,
         images=variant_images("interface", "evaluation"),
         run=artefact("train_interface", "run.json"),
+        shards=shards("evaluate_interface"),
     output:
         artefact("evaluate_interface", "run.json"),
     log:
@@ -98,12 +112,24 @@ rule evaluate_interface:
         runtime=60,
     params:
         out=artefact("evaluate_interface"),
+        shards=given_shards,
         gold=lambda wildcards, input: f"--gold {input.gold}" if input.gold else "",
     shell:
         "python -m segcompass.stages.evaluate_interface --params {input.params} --data {input.data}"
         " --backbone {input.backbone} --sae {input.sae} --control-sae {input.control_sae}"
         " --answers {input.answers} {params.gold} --images {input.images} --run {input.run}"
-        " --out {params.out} > {log} 2>&1"
+        " {params.shards} --out {params.out} > {log} 2>&1"
+
+
+use rule evaluate_interface as evaluate_interface_shard with:
+    output:
+        temp(directory(shard_pattern("evaluate_interface"))),
+    log:
+        "logs/{study}/evaluate_interface/{variant}_seed{seed}_{shard}.log",
+    benchmark:
+        "logs/{study}/evaluate_interface/{variant}_seed{seed}_{shard}.tsv"
+    params:
+        out=shard_pattern("evaluate_interface"),
 
 
 rule train_joint:
@@ -143,6 +169,7 @@ rule evaluate_joint:
         sae=variant_sae("signals"),
         control_sae=control_sae,
         run=artefact("train_joint", "run.json"),
+        shards=shards("evaluate_joint"),
     output:
         artefact("evaluate_joint", "run.json"),
     log:
@@ -157,7 +184,19 @@ rule evaluate_joint:
         runtime=60,
     params:
         out=artefact("evaluate_joint"),
+        shards=given_shards,
     shell:
         "python -m segcompass.stages.evaluate_joint --params {input.params} --data {input.data}"
         " --backbone {input.backbone} --sae {input.sae} --control-sae {input.control_sae} --run {input.run}"
-        " --out {params.out} > {log} 2>&1"
+        " {params.shards} --out {params.out} > {log} 2>&1"
+
+
+use rule evaluate_joint as evaluate_joint_shard with:
+    output:
+        temp(directory(shard_pattern("evaluate_joint"))),
+    log:
+        "logs/{study}/evaluate_joint/{variant}_seed{seed}_{shard}.log",
+    benchmark:
+        "logs/{study}/evaluate_joint/{variant}_seed{seed}_{shard}.tsv"
+    params:
+        out=shard_pattern("evaluate_joint"),

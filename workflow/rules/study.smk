@@ -36,6 +36,7 @@ from segcompass.study.jobs import (
     wildcard_names,
 )
 from segcompass.study.load import load_study
+from segcompass.study.shard_jobs import ShardJob, shard_pattern
 
 
 wildcard_constraints:
@@ -46,6 +47,7 @@ wildcard_constraints:
     segmenter=r"[a-z0-9_]+",
     variant=r"[a-z0-9_]+",
     seed=r"\d+",
+    shard=r"\d+_of_\d+",
 
 
 ENVIRONMENT = "../envs/segcompass.yaml"
@@ -96,11 +98,18 @@ def frozen_study(name):
     return {job: str(path) for job, path in files.items()}
 
 
+def named_job(stage, wildcards):
+    """The job, or the shard of one, that the wildcards name."""
+    job = job_of(stage, {key: wildcards[key] for key in wildcard_names(stage)})
+    shard = wildcards.get("shard")
+    return ShardJob(stage, (*job.wildcards, ("shard", shard))) if shard else job
+
+
 def frozen(stage):
     """Input function: the job's frozen keys and code digest."""
 
     def path(wildcards):
-        job = job_of(stage, {key: wildcards[key] for key in wildcard_names(stage)})
+        job = named_job(stage, wildcards)
         files = frozen_study(wildcards.study)
         if job not in files:
             raise WorkflowError(
@@ -109,6 +118,25 @@ def frozen(stage):
         return files[job]
 
     return path
+
+
+def shards(stage):
+    """Input function: the shards that a job's artefact is gathered from; nothing for a shard, and where the job does its work alone."""
+
+    def paths(wildcards):
+        job = named_job(stage, wildcards)
+        return [
+            str(one.artefact(wildcards.study))
+            for one in frozen_study(wildcards.study)
+            if isinstance(one, ShardJob) and one.whole == job
+        ]
+
+    return paths
+
+
+def given_shards(wildcards, input):
+    """The flag by which a stage is given the shards that it gathers."""
+    return f"--shards {input.shards}" if input.shards else ""
 
 
 def done(study, job):

@@ -15,7 +15,7 @@ FIELD = re.compile(r"    (jobid|wildcards): (.+)$")
 ENDED = re.compile(r"Finished jobid: (\d+)")
 DONE = re.compile(r"(\d+) of (\d+) steps \(\d+%\) done$")
 COUNT = re.compile(r"(\w+) +(\d+)$")
-SILENT = re.compile(r"\[\w{3} \w{3} +\d+ |Select jobs to execute|Execute \d+ jobs|$")
+SILENT = re.compile(r"\[\w{3} \w{3} +\d+ |Select jobs to execute|Execute \d+ jobs|Removing temporary output|$")
 
 
 class Progress:
