@@ -25,11 +25,14 @@ from segcompass.footprint.disk import (
     interface_resume_bytes,
     joint_checkpoint_bytes,
     joint_resume_bytes,
+    policy_bytes,
     token_box_bytes,
+    warm_start_resume_bytes,
 )
 from segcompass.footprint.memory import (
     SINGLE,
     active_concepts,
+    answer_lengths,
     dictionary_width,
     interface_bytes,
     model_parts,
@@ -38,12 +41,14 @@ from segcompass.footprint.memory import (
     step_sequences,
     trained_parameters,
     update_bytes,
+    warm_start_bytes,
 )
 from segcompass.footprint.runs import stage_works
 from segcompass.footprint.sizes import backbone_sizes
 from segcompass.footprint.work import A100, UTILISATION, Work
 from segcompass.study.jobs import Job, all_jobs, answered_layers, sae_layer
 from segcompass.study.study import Study
+from segcompass.study.warm_start import WarmStartSettings
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ class Table:
 
 
 def scale_tables(study: Study, root: Path, gpus: int) -> list[Table]:
-    """The six tables of a study; the paths that it names are relative to `root`.
+    """The tables of a study; the paths that it names are relative to `root`.
 
     Raises:
         InputError: sizes of a checkpoint or counts of a benchmark are not known.
@@ -84,6 +89,7 @@ def scale_tables(study: Study, root: Path, gpus: int) -> list[Table]:
         size_table(study, backbone),
         parameter_table(study, backbone),
         memory_table(study, backbone, gpus),
+        *([warm_start_table(study, backbone, study.warm_start, gpus)] if study.warm_start else []),
         interface_table(study, backbone, root),
         disk_table(study, backbone, root),
         hours_table(study, backbone, root, gpus),
@@ -146,7 +152,22 @@ def memory_table(study: Study, backbone: Backbone, gpus: int) -> Table:
     rows += _fitting(peaks)
     batch = f"{study.joint.prompts} prompts x {size.group} rollouts of {size.prompt} + {size.answer} tokens"
     title = f"{study.study}: memory of train_joint a GPU; {batch}"
-    return Table(title, ["", *(f"{count} GPU{'s' if count > 1 else ''}" for count in counts)], rows)
+    return Table(title, ["", *_gpu_counts(counts)], rows)
+
+
+def warm_start_table(study: Study, backbone: Backbone, warm_start: WarmStartSettings, gpus: int) -> Table:
+    """Memory of `warm_start`, on one GPU alone and on each of several."""
+    counts = sorted({1, gpus})
+    found = [warm_start_bytes(study, backbone, warm_start, count) for count in counts]
+    rows = [[name, *(_bytes(parts[name]) for parts in found)] for name in found[0]]
+    rows += _fitting([sum(parts.values()) for parts in found])
+    prompt, answer = answer_lengths(study, backbone)
+    batch = f"{warm_start.prompts} answers of {prompt} + {answer} tokens"
+    return Table(f"{study.study}: memory of warm_start a GPU; {batch}", ["", *_gpu_counts(counts)], rows)
+
+
+def _gpu_counts(counts: list[int]) -> list[str]:
+    return [f"{count} GPU{'s' if count > 1 else ''}" for count in counts]
 
 
 def interface_table(study: Study, backbone: Backbone, root: Path) -> Table:
@@ -176,6 +197,8 @@ def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
     for job in jobs:
         if job.stage in ("cache_answers", "embed_images"):
             rows.append(_shared_row(study, backbone, root, job))
+    if study.warm_start:
+        rows.insert(0, ["warm-started policy", "1", _bytes(policy_bytes(study, backbone))])
     saes = [dict(job.wildcards)["sae"] for job in jobs if job.stage == "train_sae"]
     rows.append(["dictionaries", f"{len(saes)}", _bytes(sum(dictionary_bytes(study, backbone, name) for name in saes))])
     interfaces = [study.interface_variant(name) for name, _ in study.experiments.interface.runs()]
@@ -189,6 +212,7 @@ def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
         "interface": max(interface_resume_bytes(study, backbone, interface) for interface in interfaces),
         "joint": max(joint_resume_bytes(study, backbone, joint) for joint in joints),
     }
+    resumed |= {"warm start": warm_start_resume_bytes(study, backbone)} if study.warm_start else {}
     rows += [[f"resume point, {name}", "of the largest run under way", _bytes(size)] for name, size in resumed.items()]
     return Table(f"{study.study}: disk", ["", "of", "bytes"], rows)
 

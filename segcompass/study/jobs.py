@@ -19,6 +19,7 @@ from segcompass.study.study import Study
 ARTEFACTS = {
     "prepare_data": "results/{study}/data",
     "train_backbone": "results/{study}/backbone",
+    "warm_start": "results/{study}/warm_start",
     "cache_activations": "results/{study}/activations/layer{layer}",
     "train_sae": "results/{study}/sae/{sae}",
     "label_tokens": "results/{study}/labelled",
@@ -47,6 +48,21 @@ TRAIN = {"interface": "train_interface", "signals": "train_joint"}
 INTERVENE = {"interface": "intervene"}
 EXCHANGE = {"interface": "exchange"}
 """Experiment -> the stage that trains its runs, the one that evaluates them, and those that edit them."""
+POLICY_READERS = (
+    "cache_activations",
+    "train_sae",
+    "label_tokens",
+    "cache_answers",
+    "train_interface",
+    "evaluate_interface",
+    "train_joint",
+    "evaluate_joint",
+    "intervene",
+    "exchange",
+    "make_atlas",
+)
+"""Stages that are given the backbone with its policy as it stands when all learn from it: warm-started where the study has a warm start.
+`embed_images` alone takes the SAMs from where they come first; `train_sae` takes a backbone only where there is no cache."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,11 @@ class Job:
     def artefact(self, study: str) -> Path:
         """Folder that the job fills, relative to the project's root."""
         return Path(ARTEFACTS[self.stage].format(study=study, **dict(self.wildcards)))
+
+
+def policy_stage(study: Study) -> str:
+    """The stage whose artefact `POLICY_READERS` take as the backbone."""
+    return "warm_start" if study.warm_start else "train_backbone"
 
 
 def sae_like(study: Study, sae: str) -> str | None:
@@ -236,7 +257,7 @@ def start_job(study: Study, run: Run) -> Job:
 def all_jobs(study: Study) -> list[Job]:
     """Every job of the study, each behind those whose artefacts it reads."""
     saes = [*sorted(study.saes, key=lambda name: sae_like(study, name) is not None), *study.swept()]
-    jobs = [Job("prepare_data"), Job("train_backbone")]
+    jobs = [Job("prepare_data"), Job("train_backbone"), *([Job("warm_start")] if study.warm_start else [])]
     if not study.activations.on_the_fly:
         jobs += [Job("cache_activations", (("layer", str(layer)),)) for layer in sorted({sae_layer(study, name) for name in saes})]
     jobs += [Job("train_sae", (("sae", name),)) for name in saes]
@@ -252,11 +273,15 @@ def all_jobs(study: Study) -> list[Job]:
 def stage_params(study: Study, job: Job, raw: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The keys of the study that a job may read, and no other; every job computes under the study's instruction set.
 
+    What reads a warm-started policy has a key more, so that it is stale once the study has a warm start, or no longer; without one no job
+    has a key of it.
     `raw` is the study as `model_dump(mode="json")` writes it, where the caller has it already.
     """
     keys = _own_keys(study, job, study.model_dump(mode="json") if raw is None else raw)
     runtime = keys.get("runtime", {}) | {"instruction_set": study.runtime.instruction_set}
-    return keys | {"runtime": runtime}
+    reads_policy = job.stage in POLICY_READERS and (job.stage != "train_sae" or study.activations.on_the_fly)
+    started = {"policy": "warm_start"} if study.warm_start and reads_policy else {}
+    return keys | {"runtime": runtime} | started
 
 
 def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,6 +299,9 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
             if raw["backbone"]["source"] == "pretrained":
                 return {"backbone": raw["backbone"]}
             return {key: raw[key] for key in ("backbone", "answer", "threads", "data")}
+        case "warm_start":
+            keys = {"warm_start": raw["warm_start"], "benchmarks": raw["answers"]["benchmarks"]}
+            return keys | {"hook_layer": raw["activations"]["hook_layer"]} | model
         case "cache_activations":
             return {"activations": _activations(raw, int(wildcards["layer"]))} | model
         case "train_sae":

@@ -14,8 +14,8 @@ PAGE = Path("docs/study_keys.md")
 HEAD = """# Every key of a study file
 
 Written by `python -m segcompass.study.reference` from the models in `segcompass/study/`; do not edit it by hand. A study file is
-complete: every key below stands in it, and no other; `activations.corpus` alone may be left out. `<name>` is a name of the study's own
-choice; where a key decides the form of the others, each form has its own table.
+complete: every key below stands in it, and no other; `activations.corpus` and `warm_start` alone may be left out. `<name>` is a name of
+the study's own choice; where a key decides the form of the others, each form has its own table.
 """
 Schema = dict[str, Any]
 BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}

@@ -26,6 +26,7 @@ from segcompass.study.jobs import (
     TRAIN,
     answer_parts,
     job_of,
+    policy_stage,
     run_job,
     sae_layer,
     sae_like,
@@ -171,13 +172,24 @@ def sae_activations(wildcards):
     )
 
 
-def on_the_fly(stage):
-    """Input function: what a dictionary needs to be trained without a cache; nothing where there is one."""
+def policy(wildcards):
+    """The backbone with the policy that all stages read: warm-started where the study has a warm start."""
+    stage = policy_stage(study_named(wildcards.study))
+    return artefact(stage, "run.json").format(study=wildcards.study)
+
+
+def on_the_fly(found):
+    """Input function: what a dictionary needs to be trained without a cache; nothing where there is one.
+
+    `found` is the input's path, or a function of the wildcards that says it.
+    """
 
     def path(wildcards):
         if not study_named(wildcards.study).activations.on_the_fly:
             return []
-        return artefact(stage, "run.json").format(study=wildcards.study)
+        if callable(found):
+            return found(wildcards)
+        return found.format(study=wildcards.study)
 
     return path
 
