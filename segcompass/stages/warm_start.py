@@ -1,7 +1,8 @@
 """Teaches the backbone's policy the form of answers that joint training rewards, and judges it on held-out prompts before and after.
 
-The artefact has the parts of the backbone: `vlm`, written anew with the tokens of the form, and the SAMs as they were. It reads train and val
-alone. A policy that does not keep the form afterwards is not published: every stage behind this one would read its answers for nothing.
+The artefact has the parts of the backbone: `vlm`, written anew with the tokens of the form, and the SAMs as they were. The stage reads
+train and val alone. A policy that does not keep the form afterwards is not published: every stage behind would read its answers for
+nothing.
 """
 
 import json

@@ -1,8 +1,8 @@
 """The thoughts that a warm start teaches: gold ones where the data have them, else plain sentences around the benchmark's own phrase.
 
-The sentences say what the annotation says and no more: the phrase, and whether it asks for nothing, one object or several. What objects look
-like and where they are, no annotation says; a sentence that made it up would teach the policy to make things up. The phrase comes last, so a
-thought that is longer than answers may be loses words of the phrase alone.
+The sentences say what the annotation says and no more: the phrase, and whether it asks for nothing, one object or several. What objects
+look like and where they are, no annotation says; a sentence that made it up would teach the policy to make things up. The phrase comes
+last, so a thought that is longer than one may be loses words of the phrase alone.
 """
 
 import numpy as np

@@ -5,8 +5,8 @@ Departures from the paper, which does not say how its policy comes to answer in 
 1. There is this stage. Its answers are in the form of backbone/prompt.py, their thoughts those of warm_start/thoughts.py; the loss is the
    cross-entropy of the answers' tokens, a mean over all of a step.
 2. It trains what joint training trains of the policy: blocks above the hook, final norm and head. Everything below, the embedding matrix
-   with the rows of new tokens included, stays as it is, so that hidden states at the hook are those of the checkpoint. The new tokens' frozen
-   rows differ from each other (backbone/vocabulary.py), which is all that the blocks above need to tell them apart.
+   with the rows of new tokens included, stays as it is, so that hidden states at the hook are those of the checkpoint. The frozen rows of
+   the new tokens differ from each other (backbone/vocabulary.py), which is all that the blocks above need to tell them apart.
 3. Trained weights are rounded to the study's dtype before the form is judged, because that is how they are stored and loaded.
 
 Several processes share the prompts of every step and divide the weights as in joint training (joint/trainer.py).
@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from segcompass.backbone.interface import VisionLanguageModel
 from segcompass.backbone.prompt import STATUSES, canonical
+from segcompass.backbone.split import SplitModel
 from segcompass.datasets.artefact import LearningData
 from segcompass.datasets.samples import Sample
 from segcompass.errors import InputError
@@ -65,7 +65,7 @@ class WarmStart:
 
     def __init__(
         self,
-        vlm: VisionLanguageModel,
+        vlm: SplitModel,
         data: LearningData,
         benchmarks: list[str],
         settings: WarmStartSettings,
@@ -90,6 +90,7 @@ class WarmStart:
     def run(self, resume: Path) -> WarmStartRecord:
         """Trains from the last resume point on, and leaves the weights in the model as a folder of the study's dtype holds them."""
         settings = self.settings
+        dtype = self.vlm.dtype
         trained = {name: parameter for name, parameter in self.vlm.named_parameters() if parameter.requires_grad}
         optimiser = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=0.0)
         point = StreamedResumePoint(resume, "warm_start", self.processes)
@@ -108,7 +109,7 @@ class WarmStart:
         seconds = spent + time.monotonic() - start
         with torch.no_grad():
             for parameter in trained.values():
-                parameter.copy_(parameter.to(self.vlm.dtype))
+                parameter.copy_(parameter.to(dtype))
         after = self.judged()
         return WarmStartRecord(
             rows, before, shares(after), dict(sum((Counter(statuses) for statuses in after.values()), Counter())), seconds

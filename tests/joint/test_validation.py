@@ -16,7 +16,7 @@ from segcompass.datasets.samples import Sample, write_samples
 from segcompass.joint.validation import KeptWeights, spread_samples
 from segcompass.provenance.freeze import frozen_contents
 from segcompass.study.jobs import Job
-from segcompass.study.joint import JointSettings, ValidationSettings
+from segcompass.study.joint import JointSettings
 from tests.arithmetic import same_training
 from tests.tiny import micro_study, without_key_biases
 from tests.workflow.project import ROOT, command

@@ -17,7 +17,7 @@ from segcompass.joint.rollouts import supervised_loss
 from segcompass.optimisation.division import divide, gathered
 from segcompass.optimisation.processes import Processes
 from segcompass.study.warm_start import WarmStartSettings
-from segcompass.warm_start.training import WarmStart, refuse_unlearnt, shares
+from segcompass.warm_start.training import WarmStart, WarmStartRecord, refuse_unlearnt, shares
 from tests.arithmetic import same_values
 from tests.joint.conftest import in_double as in_double
 from tests.joint.shared_run import divide_weights, one_of_two
@@ -91,7 +91,8 @@ def test_what_is_taught_keeps_the_form_and_is_as_long_as_an_answer_may_be(llava:
 
 def test_a_killed_run_ends_with_the_same_bytes(llava: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed in its fourth step it goes on behind the second; the answers from before it are not asked for again."""
-    ends = {}
+    ends: dict[str, tuple[WarmStartRecord, dict[str, torch.Tensor]]] = {}
+    asked: list[int] = []
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
         run = warm_start(llava, FEW)
@@ -101,7 +102,6 @@ def test_a_killed_run_ends_with_the_same_bytes(llava: Path, tmp_path: Path, monk
             with pytest.raises(KeyboardInterrupt):
                 run.run(tmp_path / name)
             run, before = warm_start(llava, FEW), WarmStart.judged
-            asked: list[int] = []
             monkeypatch.setattr(WarmStart, "judged", lambda self, before=before: asked.append(1) or before(self))
         ends[name] = (run.run(tmp_path / name), dict(run.vlm.named_parameters()))
     (whole, weights), (resumed, again) = ends["whole"], ends["killed"]
