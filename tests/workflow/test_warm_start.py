@@ -45,7 +45,6 @@ def test_every_reader_of_the_policy_is_given_the_warm_started_one(on_the_fly: st
 def test_a_study_that_gains_or_loses_its_warm_start_is_stale_behind_it(tmp_path: Path) -> None:
     root = project(tmp_path / "project")
     pretend_built(root)
-    command(root, "snakemake", "--cores", "1", "--touch", "--forceall", "reproduce_all")
     assert planned(root) == set()
     edit(root, "params/default.yaml", SECTION, "warm_start: null")
     stale = {job.partition(":")[0] for job in planned(root)}
