@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from segcompass.study.concepts import Neurons, RandomDictionary
+from segcompass.study.described import control_variants, described_experiments
 from segcompass.study.exchange import has_pairs
 from segcompass.study.experiments import EXPERIMENTS, Experiment, Run
+from segcompass.study.policy import policy_key
 from segcompass.study.study import Study
 
 ARTEFACTS = {
@@ -48,21 +50,6 @@ TRAIN = {"interface": "train_interface", "signals": "train_joint"}
 INTERVENE = {"interface": "intervene"}
 EXCHANGE = {"interface": "exchange"}
 """Experiment -> the stage that trains its runs, the one that evaluates them, and those that edit them."""
-POLICY_READERS = (
-    "cache_activations",
-    "train_sae",
-    "label_tokens",
-    "cache_answers",
-    "train_interface",
-    "evaluate_interface",
-    "train_joint",
-    "evaluate_joint",
-    "intervene",
-    "exchange",
-    "make_atlas",
-)
-"""Stages that are given the backbone with its policy as it stands when all learn from it: warm-started where the study has a warm start.
-`embed_images` alone takes the SAMs from where they come first; `train_sae` takes a backbone only where there is no cache."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +62,6 @@ class Job:
     def artefact(self, study: str) -> Path:
         """Folder that the job fills, relative to the project's root."""
         return Path(ARTEFACTS[self.stage].format(study=study, **dict(self.wildcards)))
-
-
-def policy_stage(study: Study) -> str:
-    """The stage whose artefact `POLICY_READERS` take as the backbone."""
-    return "warm_start" if study.warm_start else "train_backbone"
 
 
 def sae_like(study: Study, sae: str) -> str | None:
@@ -122,30 +104,6 @@ def described_saes(study: Study) -> dict[str, dict[str, Any]]:
         width = getattr(wide, "width", None)
         line = f"{dictionary.architecture}, layer {layer}, {width} wide" if name in swept else None
         found[name] = {"architecture": dictionary.architecture, "hook_layer": layer, "width": width, "line": line}
-    return found
-
-
-def described_experiments(study: Study) -> dict[str, dict[str, Any]]:
-    """What a report says of each experiment: its reference, and every variant's settings in full."""
-    settings: dict[str, Any] = {"interface": study.interface_variant, "signals": study.joint_variant}
-    return {
-        name: {
-            "reference": study.experiment(name).reference,
-            "variants": {variant: settings[name](variant).model_dump(mode="json") for variant in study.experiment(name).variants},
-        }
-        for name in EXPERIMENTS
-    }
-
-
-def control_variants(study: Study) -> dict[str, str]:
-    """`untrained` and `frozen` -> the first variant that differs from its reference by such a dictionary alone, where there is one."""
-    found: dict[str, str] = {}
-    for name, variant in study.experiments.interface.variants.items():
-        dictionary = study.saes.get(str(variant.changes.get("model.sae")))
-        if len(variant.changes) == 1 and isinstance(dictionary, RandomDictionary):
-            found.setdefault("untrained", name)
-        elif len(variant.changes) == 1 and getattr(dictionary, "decoder", None) == "frozen":
-            found.setdefault("frozen", name)
     return found
 
 
@@ -273,15 +231,11 @@ def all_jobs(study: Study) -> list[Job]:
 def stage_params(study: Study, job: Job, raw: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The keys of the study that a job may read, and no other; every job computes under the study's instruction set.
 
-    What reads a warm-started policy has a key more, so that it is stale once the study has a warm start, or no longer; without one no job
-    has a key of it.
     `raw` is the study as `model_dump(mode="json")` writes it, where the caller has it already.
     """
     keys = _own_keys(study, job, study.model_dump(mode="json") if raw is None else raw)
     runtime = keys.get("runtime", {}) | {"instruction_set": study.runtime.instruction_set}
-    reads_policy = job.stage in POLICY_READERS and (job.stage != "train_sae" or study.activations.on_the_fly)
-    started = {"policy": "warm_start"} if study.warm_start and reads_policy else {}
-    return keys | {"runtime": runtime} | started
+    return keys | {"runtime": runtime} | policy_key(study, job.stage)
 
 
 def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:

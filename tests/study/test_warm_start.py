@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segcompass.study.jobs import POLICY_READERS, Job, all_jobs, policy_stage, stage_params
+from segcompass.study.jobs import Job, all_jobs, stage_params
 from segcompass.study.load import load_study
+from segcompass.study.policy import POLICY_READERS, policy_stage
 from segcompass.study.study import Study
 from tests.warm_start.prompts import SETTINGS
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segcompass.study.jobs import ARTEFACTS, POLICY_READERS, all_jobs, stage_params
+from segcompass.study.jobs import ARTEFACTS, all_jobs, stage_params
 from segcompass.study.load import load_study
+from segcompass.study.policy import POLICY_READERS
 from tests.workflow.project import ROOT, command
 
 RULES = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow" / "rules").glob("*.smk"))}

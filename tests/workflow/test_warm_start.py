@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from segcompass.study.jobs import POLICY_READERS
+from segcompass.study.policy import POLICY_READERS
 from tests.workflow.project import ROOT, command, copy_project, edit, planned, pretend_built
 
 SECTION = (

@@ -26,7 +26,6 @@ from segcompass.study.jobs import (
     TRAIN,
     answer_parts,
     job_of,
-    policy_stage,
     run_job,
     sae_layer,
     sae_like,
@@ -37,6 +36,7 @@ from segcompass.study.jobs import (
     wildcard_names,
 )
 from segcompass.study.load import load_study
+from segcompass.study.policy import policy_stage
 
 
 wildcard_constraints:
