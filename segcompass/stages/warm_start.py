@@ -9,7 +9,6 @@ import json
 from contextlib import nullcontext
 
 from accelerate import Accelerator
-from torch import Tensor
 
 from segcompass.backbone.build import save_vlm
 from segcompass.backbone.load import load_vlm
@@ -17,13 +16,13 @@ from segcompass.backbone.runtime import prepare_torch
 from segcompass.backbone.split import SplitModel
 from segcompass.datasets.artefact import LearningData
 from segcompass.optimisation.curve import write_curve
-from segcompass.optimisation.division import divide, gathered
+from segcompass.optimisation.division import divide
 from segcompass.optimisation.processes import Processes
 from segcompass.provenance.linked_copy import linked_copy
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, RuntimeSettings
 from segcompass.study.warm_start import WarmStartSettings
-from segcompass.warm_start.training import WarmStart, refuse_unlearnt
+from segcompass.warm_start.training import WarmStart, refuse_unlearnt, stored_weights
 
 FLAGS = {"data": "artefact of prepare_data", "backbone": "artefact of train_backbone"}
 
@@ -40,11 +39,10 @@ def work(stage: Stage) -> None:
     run = WarmStart(vlm, LearningData(stage.inputs["data"]), keys["benchmarks"], settings, answer, processes)
     record = run.run(stage.resume_folder())
     refuse_unlearnt(record.after, settings.least_valid)
-    state = vlm.model.state_dict()
-    state = gathered(state, processes) if processes.divided else state
+    weights = stored_weights(vlm, processes)
     if not processes.main:
         return
-    save_vlm(stage.folder / "vlm", vlm.model, vlm.processor, _as_stored(state, vlm))
+    save_vlm(stage.folder / "vlm", vlm.model, vlm.processor, weights)
     for part in sorted(stage.inputs["backbone"].iterdir()):
         if part.is_dir() and part.name != "vlm":
             linked_copy(part, stage.folder / part.name)
@@ -76,11 +74,6 @@ def _policy(stage: Stage, runtime: RuntimeSettings, answer: AnswerSettings, proc
             vlm.anywhere = processes.anywhere
             vlm.to(processes.device)
     return vlm
-
-
-def _as_stored(state: dict[str, Tensor], vlm: SplitModel) -> dict[str, Tensor]:
-    """Weights in the study's dtype, to which training has rounded them."""
-    return {name: value.to(vlm.dtype) if value.is_floating_point() else value for name, value in state.items()}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -33,7 +33,7 @@ from segcompass.joint.batches import training_prompts
 from segcompass.joint.rollouts import supervised_loss, well_formed
 from segcompass.joint.validation import spread_samples
 from segcompass.numerics.finite import check_step
-from segcompass.optimisation.division import forget_passes, whole
+from segcompass.optimisation.division import forget_passes, gathered, whole
 from segcompass.optimisation.order import EpochOrder
 from segcompass.optimisation.processes import Processes
 from segcompass.optimisation.schedule import rate_factor
@@ -111,9 +111,8 @@ class WarmStart:
             for parameter in trained.values():
                 parameter.copy_(parameter.to(dtype))
         after = self.judged()
-        return WarmStartRecord(
-            rows, before, shares(after), dict(sum((Counter(statuses) for statuses in after.values()), Counter())), seconds
-        )
+        statuses = Counter(status for found in after.values() for status in found)
+        return WarmStartRecord(rows, before, shares(after), dict(statuses), seconds)
 
     def _step(self, step: int, trained: list[nn.Parameter], optimiser: torch.optim.Optimizer) -> dict[str, float]:
         loss = self.loss(step)
@@ -162,6 +161,14 @@ class WarmStart:
         for (benchmark, _), status in zip(self.held_out, numbers, strict=True):
             judged.setdefault(benchmark, []).append(STATUSES[status])
         return judged
+
+
+def stored_weights(vlm: SplitModel, processes: Processes) -> dict[str, Tensor]:
+    """Every weight as a folder of the study's dtype holds it, by transformers' own names; where they are divided, all processes ask for
+    them together and the main one alone gets them."""
+    held = vlm.model.state_dict()
+    whole_ones = gathered(held, processes) if processes.divided else held
+    return {name: value.to(vlm.dtype) if value.is_floating_point() else value for name, value in whole_ones.items()}
 
 
 def shares(judged: Mapping[str, Sequence[str]]) -> Shares:

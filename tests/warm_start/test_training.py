@@ -14,10 +14,10 @@ from segcompass.datasets.masks import empty
 from segcompass.datasets.samples import Sample
 from segcompass.errors import InputError
 from segcompass.joint.rollouts import supervised_loss
-from segcompass.optimisation.division import divide, gathered
+from segcompass.optimisation.division import divide
 from segcompass.optimisation.processes import Processes
 from segcompass.study.warm_start import WarmStartSettings
-from segcompass.warm_start.training import WarmStart, WarmStartRecord, refuse_unlearnt, shares
+from segcompass.warm_start.training import WarmStart, WarmStartRecord, refuse_unlearnt, shares, stored_weights
 from tests.arithmetic import same_values
 from tests.joint.conftest import in_double as in_double
 from tests.joint.shared_run import divide_weights, one_of_two
@@ -47,7 +47,7 @@ def test_the_form_is_learnt_from_random_weights(family: str, tied: bool, padded:
     assert record.curve[-1]["cross_entropy"] < 0.2 * record.curve[0]["cross_entropy"] and len(record.curve) == SETTINGS.steps
     now = dict(run.vlm.named_parameters())
     assert all(torch.equal(value, now[name]) for name, value in frozen.items())
-    save_vlm(tmp_path / "warm", run.vlm.model, run.vlm.processor, run.vlm.model.state_dict())
+    save_vlm(tmp_path / "warm", run.vlm.model, run.vlm.processor, stored_weights(run.vlm, run.processes))
     again = WarmStart(load(tmp_path / "warm"), MadePrompts(), BENCHMARKS, SETTINGS, ANSWER)  # type: ignore[arg-type]
     assert shares(again.judged()) == record.after
     assert all(torch.equal(value, now[name]) for name, value in again.vlm.named_parameters())
@@ -145,7 +145,7 @@ def test_prompts_that_the_processes_cannot_share_are_one_sentence(llava: Path) -
 
 
 def train(folder: Path, processes: Processes) -> None:
-    """Leaves curve, shares and whole trained weights behind, by the first process alone."""
+    """Leaves curve, shares and the folder of the policy behind, by the first process alone."""
     torch.set_num_threads(1)
     vlm = tiny_vlm().double()
     vlm.freeze_up_to(HOOK)
@@ -153,12 +153,12 @@ def train(folder: Path, processes: Processes) -> None:
         divide(vlm.units(), processes)
         vlm.anywhere = processes.anywhere
     record = WarmStart(vlm, MadePrompts(), BENCHMARKS, FEW, micro_study().answer, processes).run(folder)  # type: ignore[arg-type]
-    state = {name: value for name, value in vlm.named_parameters() if value.requires_grad}
-    state = gathered(state, processes) if processes.divided else {name: value.detach() for name, value in state.items()}
+    weights = stored_weights(vlm, processes)
     if processes.main:
         curve = torch.tensor([[row["cross_entropy"], row["norm"]] for row in record.curve], dtype=torch.float64)
         kept = torch.tensor([[record.before[name], record.after[name]] for name in record.after])
-        save_file(state | {"curve": curve, "kept": kept}, folder / "end.safetensors")
+        save_file({"curve": curve, "kept": kept}, folder / "end.safetensors")
+        save_vlm(folder, vlm.model, vlm.processor, weights)
 
 
 def train_in_one_of_two(folder: Path) -> None:
@@ -176,7 +176,7 @@ def test_two_processes_train_as_one_with_all_prompts(divided: bool, tmp_path: Pa
     if divided:
         divide_weights(monkeypatch)
     debug_launcher(train_in_one_of_two, (two,), num_processes=2)
-    expected, found = load_file(one / "end.safetensors"), load_file(two / "end.safetensors")
-    assert set(expected) == set(found) and len(expected["curve"]) == FEW.steps
+    expected, found = (load_file(folder / "end.safetensors") | load_file(folder / "model.safetensors") for folder in (one, two))
+    assert set(expected) == set(found) and len(expected["curve"]) == FEW.steps and len(expected) > 50
     for name, value in expected.items():
         assert same_values(found[name], value), name
