@@ -3,6 +3,7 @@
 A byte-level tokenizer that knows no token of our answers, padded vocabularies, a chat template, the families' own image processors.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from tokenizers.decoders import ByteLevel as ByteDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
+from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 from transformers.models.clip.configuration_clip import CLIPVisionConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -24,8 +26,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from segcompass.backbone.qwen import ImageTextProcessor
 
-PADDED_ROWS = 320
-"""Rows of the embedding matrices; the tokenizers know fewer tokens."""
+PADDED_ROWS, ROWS_WITH_WORDS = 320, 768
+"""Rows of the embedding matrices, of tokenizers of bytes alone and of such with words; the tokenizers know fewer tokens."""
 LLAVA_TEMPLATE = (
     "{% for message in messages %}{{ message['role'].upper() + ': ' }}"
     "{% for part in message['content'] if part['type'] == 'image' %}{{ '<image>\n' }}{% endfor %}"
@@ -40,25 +42,31 @@ QWEN_TEMPLATE = (
 )
 
 
-def byte_tokenizer(special: list[str], **roles: str) -> PreTrainedTokenizerFast:
-    """One token a byte, then the special ones; a beginning-of-sequence token, where there is one, is put before every text."""
+def byte_tokenizer(special: list[str], texts: Sequence[str] = (), **roles: str) -> PreTrainedTokenizerFast:
+    """One token a byte and, as published tokenizers have, one for each common word of some texts; then the special ones.
+
+    A beginning-of-sequence token, where there is one, is put before every text.
+    """
     alphabet = sorted(ByteLevel.alphabet())
     backend = Tokenizer(BPE({symbol: index for index, symbol in enumerate(alphabet)}, []))
     backend.pre_tokenizer, backend.decoder = ByteLevel(add_prefix_space=False), ByteDecoder()
+    if texts:
+        size = ROWS_WITH_WORDS - 16  # room for special tokens
+        backend.train_from_iterator(texts, BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False))
     backend.add_special_tokens(special)
     if begin := roles.get("bos_token"):
         backend.post_processor = TemplateProcessing(f"{begin} $A", special_tokens=[(begin, backend.token_to_id(begin))])
     return PreTrainedTokenizerFast(tokenizer_object=backend, padding_side="right", **roles)
 
 
-def save_llava(folder: Path, seed: int = 0, layers: int = 3, padded: bool = True, tied: bool = False) -> None:
+def save_llava(folder: Path, seed: int = 0, layers: int = 3, padded: bool = True, tied: bool = False, texts: Sequence[str] = ()) -> None:
     """A folder in the form of `llava-hf/llava-1.5-7b-hf`: centre crop, class token dropped, second to last vision layer."""
-    tokenizer = byte_tokenizer(["<unk>", "<s>", "</s>", "<image>", "<pad>"], bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    tokenizer = byte_tokenizer(["<unk>", "<s>", "</s>", "<image>", "<pad>"], texts, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
     vision = CLIPVisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, image_size=56, patch_size=14
     )
     text = LlamaConfig(
-        vocab_size=PADDED_ROWS if padded else len(tokenizer),
+        vocab_size=_rows(texts) if padded else len(tokenizer),
         hidden_size=48,
         intermediate_size=96,
         num_hidden_layers=layers,
@@ -85,10 +93,10 @@ def save_llava(folder: Path, seed: int = 0, layers: int = 3, padded: bool = True
     LlavaProcessor(images, tokenizer, 14, "default", chat_template=LLAVA_TEMPLATE, num_additional_image_tokens=1).save_pretrained(folder)
 
 
-def save_qwen(folder: Path, seed: int = 0, layers: int = 3, padded: bool = True, tied: bool = False) -> None:
+def save_qwen(folder: Path, seed: int = 0, layers: int = 3, padded: bool = True, tied: bool = False, texts: Sequence[str] = ()) -> None:
     """A folder in the form of `Qwen/Qwen2.5-VL-7B-Instruct`: grouped key heads, window attention, at most 64 visual tokens an image."""
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    tokenizer = byte_tokenizer(special, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    tokenizer = byte_tokenizer(special, texts, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     ids = tokenizer.convert_tokens_to_ids
     config = Qwen2_5_VLConfig(
         vision_config={
@@ -101,7 +109,7 @@ def save_qwen(folder: Path, seed: int = 0, layers: int = 3, padded: bool = True,
             "fullatt_block_indexes": [1],
         },
         text_config={
-            "vocab_size": PADDED_ROWS if padded else len(tokenizer),
+            "vocab_size": _rows(texts) if padded else len(tokenizer),
             "hidden_size": 64,
             "intermediate_size": 96,
             "num_hidden_layers": layers,
@@ -123,6 +131,10 @@ def save_qwen(folder: Path, seed: int = 0, layers: int = 3, padded: bool = True,
     Qwen2_5_VLForConditionalGeneration(config).save_pretrained(folder)
     images = Qwen2VLImageProcessorPil(size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 64})
     ImageTextProcessor(images, tokenizer, chat_template=QWEN_TEMPLATE).save_pretrained(folder)
+
+
+def _rows(texts: Sequence[str]) -> int:
+    return ROWS_WITH_WORDS if texts else PADDED_ROWS
 
 
 SAVE = {"llava": save_llava, "qwen": save_qwen}

@@ -6,7 +6,8 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from transformers.models.clip.configuration_clip import CLIPVisionConfig
 from transformers.models.llama.configuration_llama import LlamaConfig
 from transformers.models.llava.configuration_llava import LlavaConfig
@@ -15,6 +16,7 @@ from transformers.models.llava.modeling_llava import LlavaForConditionalGenerati
 from transformers.models.llava.processing_llava import LlavaProcessor
 from transformers.models.sam.configuration_sam import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamModel
+from transformers.processing_utils import ProcessorMixin
 
 from segcompass.backbone.prompt import DESCRIBE, REFERENCE, THINK_CLOSE, THINK_OPEN, prompt_parts
 from segcompass.numerics.finite import refuse_unfinite
@@ -127,9 +129,16 @@ def save_embedded(folder: Path, vlm: LlavaForConditionalGeneration, processor: L
     save_sam(folder / "sam", sam)
 
 
-def save_vlm(folder: Path, vlm: LlavaForConditionalGeneration, processor: LlavaProcessor) -> None:
-    """Writes model and processor as one folder that `from_pretrained` loads; see `save_embedded` for what it raises."""
-    _save(folder, vlm)
+def save_vlm(folder: Path, vlm: PreTrainedModel, processor: ProcessorMixin, state: dict[str, Tensor] | None = None) -> None:
+    """Writes model and processor as one folder that `from_pretrained` loads; see `save_embedded` for what it raises.
+
+    Args:
+        folder: to write into.
+        vlm: a model of either family.
+        processor: its own.
+        state: tensors of its `state_dict` in the place of those that it holds, as where these are divided among processes.
+    """
+    _save(folder, vlm, state)
     processor.save_pretrained(folder)
 
 
@@ -139,6 +148,7 @@ def save_sam(folder: Path, sam: SamModel) -> None:
 
 
 @torch.no_grad()
-def _save(folder: Path, model: LlavaForConditionalGeneration | SamModel) -> None:
-    refuse_unfinite(dict(model.named_parameters()), folder, "nothing of that kind is published; lower the learning rates")
-    model.save_pretrained(folder)
+def _save(folder: Path, model: PreTrainedModel, state: dict[str, Tensor] | None = None) -> None:
+    held = dict(model.named_parameters()) if state is None else state
+    refuse_unfinite(held, folder, "nothing of that kind is published; lower the learning rates")
+    model.save_pretrained(folder, state_dict=state)

@@ -44,11 +44,15 @@ class SpecialIds:
     slots: int
 
 
+STATUSES = ("ok", "no thought", "open thought", "reference count", "no end")
+"""How an answer keeps the form, or what breaks it."""
+
+
 def status_of(ids: Sequence[int], special: SpecialIds) -> str:
     """`ok`, or why an answer's ids (up to and including the end of the sequence) break the form.
 
     Returns:
-        `ok`, `no thought`, `open thought`, `reference count` or `no end`.
+        One of `STATUSES`.
     """
     answer = list(ids)
     if not answer or answer[0] != special.open or answer.count(special.open) != 1:

@@ -10,9 +10,11 @@ from segcompass.footprint.memory import (
     answer_lengths,
     dictionary_parameters,
     dictionary_width,
+    dtype_bytes,
     interface_parts,
     interface_size,
     model_parts,
+    policy_parts,
     trained_parameters,
 )
 from segcompass.study.concepts import ActivationSettings
@@ -56,6 +58,16 @@ def cached_target_bytes(study: Study, segmenter: SegmenterSize, objects: int) ->
 def dictionary_bytes(study: Study, backbone: Backbone, name: str) -> int:
     """A dictionary."""
     return dictionary_parameters(backbone.language.width, dictionary_width(study, name, backbone.language.width)) * SINGLE
+
+
+def policy_bytes(study: Study, backbone: Backbone) -> int:
+    """A policy that is written anew, in the study's dtype; the SAMs beside it are links."""
+    return sum(part.parameters for part in policy_parts(study, backbone, study.activations.hook_layer)) * dtype_bytes(study.runtime)
+
+
+def warm_start_resume_bytes(study: Study, backbone: Backbone) -> int:
+    """Resume point of a warm start."""
+    return STATES * trained_parameters(policy_parts(study, backbone, study.activations.hook_layer)) * SINGLE
 
 
 def interface_checkpoint_bytes(study: Study, backbone: Backbone, interface: InterfaceSettings) -> int:

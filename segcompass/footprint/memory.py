@@ -1,4 +1,4 @@
-"""Memory of joint training on one of n GPUs, and of the training of one interface, which runs on one.
+"""Memory of joint training and of the warm start on one of n GPUs, and of the training of one interface, which runs on one.
 
 The policy's weights, their gradients and moments, and the reference policy are divided among the GPUs (FSDP); dictionary, interface and SAM
 are whole on each.
@@ -21,6 +21,7 @@ from segcompass.study.interface import InterfaceSettings
 from segcompass.study.jobs import sae_layer
 from segcompass.study.joint import JointSettings
 from segcompass.study.study import Study
+from segcompass.study.warm_start import WarmStartSettings
 
 SINGLE, HALF = 4, 2
 """Bytes of a float32 and of a bfloat16 number."""
@@ -50,9 +51,13 @@ class Part:
 
 def model_parts(study: Study, backbone: Backbone, joint: JointSettings) -> list[Part]:
     """Every part of one variant of the joint model, in the order in which data passes it."""
-    language, vision, frozen = backbone.language, backbone.vision, dtype_bytes(study.runtime)
     interface = study.interface_variant(joint.interface)
-    hook = sae_layer(study, interface.model.sae)
+    return [*policy_parts(study, backbone, joint_hook(study, joint)), *interface_parts(study, backbone, interface)]
+
+
+def policy_parts(study: Study, backbone: Backbone, hook: int) -> list[Part]:
+    """The parts of the policy, which is trained above a hook."""
+    language, vision, frozen = backbone.language, backbone.vision, dtype_bytes(study.runtime)
     return [
         Part("vision tower", vision.parameters, False, frozen, True),
         Part("projector", vision.projector, False, frozen, True),
@@ -60,7 +65,6 @@ def model_parts(study: Study, backbone: Backbone, joint: JointSettings) -> list[
         Part(f"blocks 1 to {hook}", hook * language.block, False, frozen, True),
         Part(f"blocks {hook + 1} to {language.layers}", (language.layers - hook) * language.block, True, SINGLE, True),
         Part("final norm and head", language.width + language.head, True, SINGLE, True),
-        *interface_parts(study, backbone, interface),
     ]
 
 
@@ -184,10 +188,9 @@ def step_sequences(study: Study, joint: JointSettings, backbone: Backbone, gpus:
     return Sequences(math.ceil(joint.prompts / gpus), joint.policy.group, *answer_lengths(study, backbone), packed)
 
 
-def policy_parameters(study: Study, backbone: Backbone, joint: JointSettings) -> int:
-    """Trained parameters of the policy: blocks above the hook, norm and head."""
-    language, hook = backbone.language, sae_layer(study, study.interface_variant(joint.interface).model.sae)
-    return (language.layers - hook) * language.block + language.width + language.head
+def joint_hook(study: Study, joint: JointSettings) -> int:
+    """The hook of the policy of one variant of joint training: the layer of its dictionary."""
+    return sae_layer(study, study.interface_variant(joint.interface).model.sae)
 
 
 def learns_from_masks(joint: JointSettings) -> bool:
@@ -199,7 +202,8 @@ def state_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
     """What stays in a GPU's memory between steps, of the reference of joint training."""
     parts = model_parts(study, backbone, study.joint)
     states = _states(parts, gpus)
-    reference = math.ceil(policy_parameters(study, backbone, study.joint) * dtype_bytes(study.runtime) / gpus)
+    trained = trained_parameters(policy_parts(study, backbone, joint_hook(study, study.joint)))
+    reference = math.ceil(trained * dtype_bytes(study.runtime) / gpus)
     return states | {"AdamW moments": 2 * states["trained weights"], "reference policy": reference}
 
 
@@ -217,24 +221,19 @@ def sampling_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int
     """What sampling the rollouts adds: the prompt's keys and values are stored once, for all its rollouts."""
     language, size = backbone.language, step_sequences(study, study.joint, backbone, gpus)
     stored = size.prompts * (size.prompt + size.group * size.answer)
-    half = {"weights at work": working_bytes(study, backbone, gpus)}
+    half = {"weights at work": working_bytes(study, backbone, joint_hook(study, study.joint), gpus)}
     return half | {"keys and values": 2 * language.layers * language.key_value_width * stored * dtype_bytes(study.runtime)}
 
 
 def update_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
     """What the losses and their gradient add."""
-    language, runtime, joint = backbone.language, study.runtime, study.joint
+    language, joint, hook = backbone.language, study.joint, joint_hook(study, study.joint)
     interface = study.interface_variant(joint.interface).model
-    segmenter, size, number = backbone.segmenters[interface.segmenter], step_sequences(study, joint, backbone, gpus), dtype_bytes(runtime)
-    upper, passes = language.layers - sae_layer(study, interface.sae), 2 if learns_from_masks(joint) else 1
-    rows, length = size.rows
-    block = size.places * block_activation_bytes(language, runtime.dtype != "float32")
-    block += 2 * rows * language.heads * length**2 * number if runtime.attention == "eager" else 0
-    kept = passes * upper * size.places * language.width * number + block
-    grid = segmenter.grid**2 * segmenter.channels
+    segmenter, size = backbone.segmenters[interface.segmenter], step_sequences(study, joint, backbone, gpus)
+    number, grid = dtype_bytes(study.runtime), segmenter.grid**2 * segmenter.channels
     return {
-        "weights at work": working_bytes(study, backbone, gpus),
-        "language blocks": kept if runtime.gradient_checkpointing else passes * upper * block,
+        "weights at work": working_bytes(study, backbone, hook, gpus),
+        "language blocks": kept_block_bytes(study, language, size, (2 if learns_from_masks(joint) else 1) * (language.layers - hook)),
         "sequences": size.count * size.length * language.width * (2 * number + 2 * SINGLE),
         "logits": 3 * size.count * size.answer * language.vocabulary * SINGLE,
         "codes": size.count * size.length * dictionary_width(study, interface.sae, language.width) * CODE_BYTES,
@@ -243,12 +242,37 @@ def update_bytes(study: Study, backbone: Backbone, gpus: int) -> dict[str, int]:
     }
 
 
-def working_bytes(study: Study, backbone: Backbone, gpus: int) -> int:
+def kept_block_bytes(study: Study, language: LanguageModel, size: Sequences, blocks: int) -> int:
+    """What the passes of some trained blocks keep for the backward pass: all of it, or their inputs and all of the one that runs again."""
+    runtime, number, (rows, length) = study.runtime, dtype_bytes(study.runtime), size.rows
+    block = size.places * block_activation_bytes(language, runtime.dtype != "float32")
+    block += 2 * rows * language.heads * length**2 * number if runtime.attention == "eager" else 0
+    return blocks * size.places * language.width * number + block if runtime.gradient_checkpointing else blocks * block
+
+
+def warm_start_bytes(study: Study, backbone: Backbone, warm_start: WarmStartSettings, gpus: int) -> dict[str, int]:
+    """Memory of the warm start on one of n GPUs, which divide weights and prompts as in joint training; it has no reference policy.
+
+    Its greedy answers, drawn as many at a time as a step has prompts, need less than a step.
+    """
+    language, hook, number = backbone.language, study.activations.hook_layer, dtype_bytes(study.runtime)
+    size = Sequences(math.ceil(warm_start.prompts / gpus), 1, *answer_lengths(study, backbone), False)
+    states = _states(policy_parts(study, backbone, hook), gpus)
+    return states | {
+        "AdamW moments": 2 * states["trained weights"],
+        "weights at work": working_bytes(study, backbone, hook, gpus),
+        "language blocks": kept_block_bytes(study, language, size, language.layers - hook),
+        "sequences": size.count * size.length * language.width * (number + SINGLE),
+        "logits": 3 * size.count * size.answer * language.vocabulary * SINGLE,
+    }
+
+
+def working_bytes(study: Study, backbone: Backbone, hook: int, gpus: int) -> int:
     """Weights in the arithmetic's dtype: autocast's copy of the policy on one GPU; on several a unit and the buffer that it came in."""
     language, number = backbone.language, dtype_bytes(study.runtime)
     if gpus > 1:
         return 2 * max(language.block, language.head) * number
-    return policy_parameters(study, backbone, study.joint) * number if study.runtime.dtype != "float32" else 0
+    return trained_parameters(policy_parts(study, backbone, hook)) * number if study.runtime.dtype != "float32" else 0
 
 
 def interface_bytes(study: Study, backbone: Backbone, interface: InterfaceSettings, answers: int) -> dict[str, int]:

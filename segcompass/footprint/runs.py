@@ -42,6 +42,7 @@ from segcompass.study.jobs import Job, all_jobs, sae_layer
 from segcompass.study.joint import JointSettings
 from segcompass.study.shard_jobs import number_of_shards
 from segcompass.study.study import Study
+from segcompass.study.warm_start import WarmStartSettings
 
 
 def stage_works(study: Study, backbone: Backbone, root: Path, gpus: int) -> dict[str, list[Work]]:
@@ -70,6 +71,8 @@ class JobWorks:
         study, backbone, known = self.study, self.backbone, dict(job.wildcards)
         expressions, variant = self.training.expressions, known.get("variant", "")
         match job.stage:
+            case "warm_start" if study.warm_start:
+                return warm_start_work(study, backbone, study.warm_start)
             case "cache_activations":
                 return cache_work(study, backbone, expressions, int(known["layer"]))
             case "train_sae" if study.activations.on_the_fly:
@@ -117,13 +120,27 @@ class Evaluated:
 
 def answer_work(study: Study, backbone: Backbone, batch: int, generated: bool = True) -> Work:
     """One answer, drawn greedily or given, and the pass through all blocks that reads it."""
+    language, length = backbone.language, sum(answer_lengths(study, backbone))
+    read = arithmetic(study, vision_forward(backbone) + blocks_forward(language, language.layers, length))
+    return drawn_work(study, backbone, batch) + read if generated else read
+
+
+def drawn_work(study: Study, backbone: Backbone, batch: int) -> Work:
+    """One answer that is drawn greedily, in a batch."""
     language, (prompt, answer) = backbone.language, answer_lengths(study, backbone)
-    read = vision_forward(backbone) + blocks_forward(language, language.layers, prompt + answer)
-    if not generated:
-        return arithmetic(study, read)
     drawn = vision_forward(backbone) + blocks_forward(language, language.layers, prompt) + decoding(language, prompt, answer, 1)
     reads = decoding_reads(language, batch, 1, prompt, answer, dtype_bytes(study.runtime)) / batch
-    return arithmetic(study, drawn + read) + Work(read=reads)
+    return arithmetic(study, drawn) + Work(read=reads)
+
+
+def warm_start_work(study: Study, backbone: Backbone, warm_start: WarmStartSettings) -> Work:
+    """`warm_start`: the answers of every step through all blocks, forward and, above the hook, back; answers drawn before and after."""
+    language, hook, (prompt, answer) = backbone.language, study.activations.hook_layer, answer_lengths(study, backbone)
+    trained = 4 if study.runtime.gradient_checkpointing else 3
+    each = vision_forward(backbone) + blocks_forward(language, hook, prompt + answer)
+    each += trained * blocks_forward(language, language.layers - hook, prompt + answer) + 3 * 2.0 * language.head * answer
+    taught = arithmetic(study, each) * (warm_start.steps * warm_start.prompts)
+    return taught + drawn_work(study, backbone, warm_start.prompts) * (2 * warm_start.samples)
 
 
 def cached_answers_work(study: Study, backbone: Backbone, part: str, answers: int) -> Work:

@@ -25,11 +25,14 @@ from segcompass.footprint.disk import (
     interface_resume_bytes,
     joint_checkpoint_bytes,
     joint_resume_bytes,
+    policy_bytes,
     token_box_bytes,
+    warm_start_resume_bytes,
 )
 from segcompass.footprint.memory import (
     SINGLE,
     active_concepts,
+    answer_lengths,
     dictionary_width,
     interface_bytes,
     model_parts,
@@ -38,6 +41,7 @@ from segcompass.footprint.memory import (
     step_sequences,
     trained_parameters,
     update_bytes,
+    warm_start_bytes,
 )
 from segcompass.footprint.runs import stage_works
 from segcompass.footprint.sizes import backbone_sizes
@@ -45,6 +49,7 @@ from segcompass.footprint.work import A100, UTILISATION, Work
 from segcompass.study.jobs import Job, all_jobs, answered_layers, sae_layer
 from segcompass.study.shard_jobs import number_of_shards
 from segcompass.study.study import Study
+from segcompass.study.warm_start import WarmStartSettings
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Table:
 
 
 def scale_tables(study: Study, root: Path, gpus: int) -> list[Table]:
-    """The six tables of a study; the paths that it names are relative to `root`.
+    """The tables of a study; the paths that it names are relative to `root`.
 
     Raises:
         InputError: sizes of a checkpoint or counts of a benchmark are not known.
@@ -85,6 +90,7 @@ def scale_tables(study: Study, root: Path, gpus: int) -> list[Table]:
         size_table(study, backbone),
         parameter_table(study, backbone),
         memory_table(study, backbone, gpus),
+        *([warm_start_table(study, backbone, study.warm_start, gpus)] if study.warm_start else []),
         interface_table(study, backbone, root),
         disk_table(study, backbone, root),
         hours_table(study, backbone, root, gpus),
@@ -147,7 +153,22 @@ def memory_table(study: Study, backbone: Backbone, gpus: int) -> Table:
     rows += _fitting(peaks)
     batch = f"{study.joint.prompts} prompts x {size.group} rollouts of {size.prompt} + {size.answer} tokens"
     title = f"{study.study}: memory of train_joint a GPU; {batch}"
-    return Table(title, ["", *(f"{count} GPU{'s' if count > 1 else ''}" for count in counts)], rows)
+    return Table(title, ["", *_gpu_counts(counts)], rows)
+
+
+def warm_start_table(study: Study, backbone: Backbone, warm_start: WarmStartSettings, gpus: int) -> Table:
+    """Memory of `warm_start`, on one GPU alone and on each of several."""
+    counts = sorted({1, gpus})
+    found = [warm_start_bytes(study, backbone, warm_start, count) for count in counts]
+    rows = [[name, *(_bytes(parts[name]) for parts in found)] for name in found[0]]
+    rows += _fitting([sum(parts.values()) for parts in found])
+    prompt, answer = answer_lengths(study, backbone)
+    batch = f"{warm_start.prompts} answers of {prompt} + {answer} tokens"
+    return Table(f"{study.study}: memory of warm_start a GPU; {batch}", ["", *_gpu_counts(counts)], rows)
+
+
+def _gpu_counts(counts: list[int]) -> list[str]:
+    return [f"{count} GPU{'s' if count > 1 else ''}" for count in counts]
 
 
 def interface_table(study: Study, backbone: Backbone, root: Path) -> Table:
@@ -180,6 +201,8 @@ def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
             what, size = _shared(study, backbone, root, job)
             rows.append([*what, _bytes(size)])
             divided += [size] if number_of_shards(study, job) > 1 else []
+    if study.warm_start:
+        rows.insert(0, ["warm-started policy", "1", _bytes(policy_bytes(study, backbone))])
     saes = [dict(job.wildcards)["sae"] for job in jobs if job.stage == "train_sae"]
     rows.append(["dictionaries", f"{len(saes)}", _bytes(sum(dictionary_bytes(study, backbone, name) for name in saes))])
     interfaces = [study.interface_variant(name) for name, _ in study.experiments.interface.runs()]
@@ -193,6 +216,7 @@ def disk_table(study: Study, backbone: Backbone, root: Path) -> Table:
         "interface": max(interface_resume_bytes(study, backbone, interface) for interface in interfaces),
         "joint": max(joint_resume_bytes(study, backbone, joint) for joint in joints),
     }
+    resumed |= {"warm start": warm_start_resume_bytes(study, backbone)} if study.warm_start else {}
     rows += [[f"resume point, {name}", "of the largest run under way", _bytes(size)] for name, size in resumed.items()]
     if divided:
         rows.append(["shards of a cache", "until the largest is gathered", _bytes(max(divided))])

@@ -19,7 +19,7 @@ from segcompass.datasets.samples import Sample
 from segcompass.joint.batches import low_resolution_targets
 from segcompass.joint.inference import Prediction, Predictor
 from segcompass.joint.rewards import mask_reward
-from segcompass.joint.rollouts import read_answers, well_formed
+from segcompass.joint.rollouts import supervised_loss, well_formed
 from segcompass.joint.scores import headline_score
 from segcompass.world.thoughts import is_considered, thought_is_right
 
@@ -86,10 +86,7 @@ def learnable(
     for _ in tqdm(range(int(FINE_TUNING["steps"])), desc="fine-tuning", disable=None):
         part = [taught[place] for place in generator.integers(len(taught), size=size)]
         prompts = vlm.prompts([data.image(sample) for _, sample, _ in part], [sample.text for _, sample, _ in part])
-        (states,) = read_answers(vlm, prompts, [vlm.answer_ids(gold) for *_, gold in part])
-        log_probs = vlm.answer_log_probs(vlm.upper(states), states, 1.0)
-        mask = states.mask[:, states.prompt_length :]
-        loss = -(log_probs * mask).sum() / mask.sum()
+        loss = supervised_loss(vlm, prompts, [vlm.answer_ids(gold) for *_, gold in part])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from segcompass.backbone.interface import HookStates, Prompts, Randomness, Rollouts, VisionLanguageModel
 from segcompass.backbone.prompt import canonical, status_of
+from segcompass.optimisation.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,16 @@ def read_answers(
     padded = torch.tensor([ids + [vlm.pad_id] * (length - len(ids)) for ids in answers])
     mask = torch.arange(length)[None] < torch.tensor([len(ids) for ids in answers])[:, None]
     return vlm.passes(prompts, padded.to(vlm.device), mask.to(vlm.device), [vlm.hook_layer] if layers is None else layers)
+
+
+def supervised_loss(vlm: VisionLanguageModel, prompts: Prompts, answers: Sequence[list[int]], processes: Processes | None = None) -> Tensor:
+    """Cross-entropy a token of B answers that are given by their ids, in nats, with gradient above the hook.
+
+    With several processes it is scaled so that its mean over them counts all tokens of all answers alike.
+    """
+    (states,) = read_answers(vlm, prompts, answers)
+    log_probs = vlm.answer_log_probs(vlm.upper(states), states, 1.0)
+    mask = states.mask[:, states.prompt_length :]
+    tokens = mask.sum().float()
+    share = 1.0 if processes is None else processes.count / float(processes.total(tokens.clone())) * float(tokens)
+    return -share * (log_probs * mask).sum() / tokens

@@ -82,7 +82,9 @@ def stored_run(model: Path | None) -> StoredRun:
     if (run / CARD).is_file():
         return _shipped(run, record)
     study = study_folder(run)
-    backbone, sae = study / "backbone", study / "sae" / described_run(run)[0].sae
+    # A study with a warm start has two backbones; what the run was made from says which is its own.
+    started = any(Path(name).name == "warm_start" for name in record["inputs"])
+    backbone, sae = study / ("warm_start" if started else "backbone"), study / "sae" / described_run(run)[0].sae
     for part in (backbone, sae):
         if input_fingerprint(part) not in record["inputs"].values():
             raise InputError(part / "run.json", "fingerprint", f"is not the one that {run} was trained with; restore it or train again")

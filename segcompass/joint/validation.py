@@ -22,13 +22,13 @@ Row = dict[str, Any]
 MEASURES = ("gIoU", "thought_accuracy", "considered", "valid_answers", "N-acc")
 
 
-def spread_samples(data: LearningData, benchmarks: list[str], settings: ValidationSettings) -> list[tuple[str, Sample]]:
-    """Samples of val with their benchmark: as many of each as of any other, a seeded choice in the manifest's order."""
+def spread_samples(data: LearningData, benchmarks: list[str], count: int, seed: int) -> list[tuple[str, Sample]]:
+    """At most `count` samples of val with their benchmark: as many of each as of any other, a seeded choice in the manifest's order."""
     found = []
     for index, benchmark in enumerate(benchmarks):
         samples = data.samples(benchmark, "val")
-        wanted = settings.samples * (index + 1) // len(benchmarks) - settings.samples * index // len(benchmarks)
-        order = np.random.default_rng([settings.seed, index]).permutation(len(samples))[:wanted]
+        wanted = count * (index + 1) // len(benchmarks) - count * index // len(benchmarks)
+        order = np.random.default_rng([seed, index]).permutation(len(samples))[:wanted]
         found += [(benchmark, samples[place]) for place in sorted(order)]
     return found
 
@@ -46,17 +46,15 @@ class Validation:
         processes: Processes,
     ) -> None:
         self.data, self.predictor, self.processes = data, predictor, processes
-        samples = spread_samples(data, benchmarks, settings)
+        samples = spread_samples(data, benchmarks, settings.samples, settings.seed)
         self.batches = [samples[start : start + batch] for start in range(0, len(samples), batch)]
         self.gold = data.gold_thoughts("val")
 
     def row(self, step: int) -> Row:
         """The row of `validation.csv` after `step` steps; a measure that no sample counts for is blank."""
         terms = np.zeros((2, len(MEASURES)))
-        for batch in self.batches[self.processes.rank :: self.processes.count]:
-            terms += self._terms(batch)
-        if self.processes.divided and self.processes.rank >= (len(self.batches) % self.processes.count or self.processes.count):
-            self._terms(self.batches[-1])  # passes gather the weights from all processes, those that have no batch left too
+        for number, counted in self.processes.dealt(len(self.batches)):
+            terms += counted * self._terms(self.batches[number])
         device = self.predictor.model.vlm.device
         sums, counts = self.processes.total(torch.from_numpy(terms).to(device)).tolist()
         return {"step": step} | {name: total / count if count else "" for name, total, count in zip(MEASURES, sums, counts, strict=True)}

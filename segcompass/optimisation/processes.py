@@ -88,6 +88,16 @@ class Processes:
         size //= self.count
         return range(self.rank * size, (self.rank + 1) * size)
 
+    def dealt(self, batches: int) -> Iterator[tuple[int, bool]]:
+        """This process's numbers of some batches that are dealt out in turn, and whether what comes of each counts.
+
+        Where weights are divided, passes gather them from all processes: one that has no batch left when others have passes through the
+        last one with them, and that does not count.
+        """
+        yield from ((number, True) for number in range(self.rank, batches, self.count))
+        if self.divided and self.rank >= (batches % self.count or self.count):
+            yield batches - 1, False
+
     @torch.no_grad()
     def average(self, tensors: Iterable[Tensor]) -> None:
         """Gives each tensor, in place, its mean over the processes."""

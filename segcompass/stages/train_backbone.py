@@ -6,8 +6,6 @@ Parts that the study names, and a pretrained backbone, are taken from their fold
 """
 
 import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from segcompass.errors import InputError
 from segcompass.optimisation.curve import write_curve
 from segcompass.optimisation.phase import PhaseRecord
 from segcompass.provenance.folder_digest import folder_digest
+from segcompass.provenance.linked_copy import linked_copy
 from segcompass.provenance.stage import Stage, run_stage
 from segcompass.study.backbone import AnswerSettings, EmbeddedBackbone
 from segcompass.study.data import WorldSettings
@@ -141,14 +140,7 @@ def _take(stage: Stage) -> None:
         folder = Path(given["folder"])
         if folder_digest(folder) != given["digest"]:
             raise InputError(folder, "", "has changed since the study was read; start the pipeline again")
-        shutil.copytree(folder, stage.folder / part, copy_function=_link)
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+        linked_copy(folder, stage.folder / part)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from segcompass.study.concepts import Neurons, RandomDictionary
+from segcompass.study.described import control_variants, described_experiments
 from segcompass.study.exchange import has_pairs
 from segcompass.study.experiments import EXPERIMENTS, Experiment, Run
+from segcompass.study.policy import policy_key
 from segcompass.study.repeated import checkpoints, other_seeds
 from segcompass.study.study import Study
 
 ARTEFACTS = {
     "prepare_data": "results/{study}/data",
     "train_backbone": "results/{study}/backbone",
+    "warm_start": "results/{study}/warm_start",
     "cache_activations": "results/{study}/activations/layer{layer}",
     "train_sae": "results/{study}/sae/{sae}",
     "label_tokens": "results/{study}/labelled",
@@ -102,30 +105,6 @@ def described_saes(study: Study) -> dict[str, dict[str, Any]]:
         width = getattr(wide, "width", None)
         line = f"{dictionary.architecture}, layer {layer}, {width} wide" if name in swept else None
         found[name] = {"architecture": dictionary.architecture, "hook_layer": layer, "width": width, "line": line}
-    return found
-
-
-def described_experiments(study: Study) -> dict[str, dict[str, Any]]:
-    """What a report says of each experiment: its reference, and every variant's settings in full."""
-    settings: dict[str, Any] = {"interface": study.interface_variant, "signals": study.joint_variant}
-    return {
-        name: {
-            "reference": study.experiment(name).reference,
-            "variants": {variant: settings[name](variant).model_dump(mode="json") for variant in study.experiment(name).variants},
-        }
-        for name in EXPERIMENTS
-    }
-
-
-def control_variants(study: Study) -> dict[str, str]:
-    """`untrained` and `frozen` -> the first variant that differs from its reference by such a dictionary alone, where there is one."""
-    found: dict[str, str] = {}
-    for name, variant in study.experiments.interface.variants.items():
-        dictionary = study.saes.get(str(variant.changes.get("model.sae")))
-        if len(variant.changes) == 1 and isinstance(dictionary, RandomDictionary):
-            found.setdefault("untrained", name)
-        elif len(variant.changes) == 1 and getattr(dictionary, "decoder", None) == "frozen":
-            found.setdefault("frozen", name)
     return found
 
 
@@ -237,7 +216,7 @@ def start_job(study: Study, run: Run) -> Job:
 def all_jobs(study: Study) -> list[Job]:
     """Every job of the study, each behind those whose artefacts it reads."""
     saes = [*sorted(study.saes, key=lambda name: sae_like(study, name) is not None), *study.swept()]
-    jobs = [Job("prepare_data"), Job("train_backbone")]
+    jobs = [Job("prepare_data"), Job("train_backbone"), *([Job("warm_start")] if study.warm_start else [])]
     if not study.activations.on_the_fly:
         jobs += [Job("cache_activations", (("layer", str(layer)),)) for layer in sorted({sae_layer(study, name) for name in saes})]
     jobs += [Job("train_sae", (("sae", name),)) for name in saes]
@@ -257,7 +236,7 @@ def stage_params(study: Study, job: Job, raw: Mapping[str, Any] | None = None) -
     """
     keys = _own_keys(study, job, study.model_dump(mode="json") if raw is None else raw)
     runtime = keys.get("runtime", {}) | {"instruction_set": study.runtime.instruction_set}
-    return keys | {"runtime": runtime}
+    return keys | {"runtime": runtime} | policy_key(study, job.stage)
 
 
 def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,6 +254,9 @@ def _own_keys(study: Study, job: Job, raw: Mapping[str, Any]) -> dict[str, Any]:
             if raw["backbone"]["source"] == "pretrained":
                 return {"backbone": raw["backbone"]}
             return {key: raw[key] for key in ("backbone", "answer", "threads", "data")}
+        case "warm_start":
+            keys = {"warm_start": raw["warm_start"], "benchmarks": raw["answers"]["benchmarks"]}
+            return keys | {"hook_layer": raw["activations"]["hook_layer"]} | model
         case "cache_activations":
             return {"activations": raw["activations"] | {"hook_layer": int(wildcards["layer"])}} | model
         case "train_sae":

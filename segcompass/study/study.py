@@ -27,6 +27,7 @@ from segcompass.study.joint import JointSettings
 from segcompass.study.scoring import ConceptSettings, SweepSettings, SweptDictionary, sweep_contradictions, swept_dictionaries
 from segcompass.study.section import Section
 from segcompass.study.shards import UNDIVIDED, ShardSettings
+from segcompass.study.warm_start import WarmStartSettings
 
 
 class Study(Section):
@@ -41,6 +42,8 @@ class Study(Section):
     runtime: RuntimeSettings
     answer: AnswerSettings
     backbone: BackboneSettings
+    warm_start: WarmStartSettings | None = None
+    """Supervised answers that teach the policy the form, before anything reads it; null, or left out, where it knows the form."""
     activations: ActivationSettings
     saes: dict[str, Dictionary]
     """Dictionaries by name."""

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from segcompass.backbone.build import save_embedded
 from segcompass.cli import main
 from segcompass.datasets.masks import decode
+from segcompass.errors import InputError
 from segcompass.joint.checkpoint import save_run
 from segcompass.joint.stored_run import load_predictor, on_device, stored_run
 from segcompass.sae.checkpoint import save_dictionary
@@ -134,6 +135,20 @@ def test_another_backbone_is_refused(run: Path, image: Path, tmp_path: Path, cap
     (run.parents[2] / "backbone" / "run.json").write_text(json.dumps({"fingerprint": "other"}))
     assert main(["predict", str(image), "ring", "--model", str(run), "--out", str(tmp_path / "out")]) == 2
     assert "is not the one that" in capsys.readouterr().err
+
+
+def test_a_run_behind_a_warm_start_has_the_policy_that_came_out_of_it(run: Path) -> None:
+    """The raw backbone lies beside it, and a run that was made from that one keeps it."""
+    study, record = run.parents[2], json.loads((run / "run.json").read_text())
+    (study / "warm_start").mkdir()
+    (study / "warm_start" / "run.json").write_text(json.dumps({"fingerprint": "warm"}))
+    assert stored_run(run).backbone == study / "backbone"
+    inputs = {"results/study/warm_start": "warm", "results/study/sae/topk": "sae/topk"}
+    (run / "run.json").write_text(json.dumps(record | {"inputs": inputs}))
+    assert stored_run(run).backbone == study / "warm_start"
+    (study / "warm_start" / "run.json").write_text(json.dumps({"fingerprint": "another"}))
+    with pytest.raises(InputError, match=r"warm_start/run\.json: fingerprint: is not the one that"):
+        stored_run(run)
 
 
 def predict(run: Path, image: Path, out: Path, *words: str) -> int:

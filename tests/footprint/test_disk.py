@@ -1,4 +1,4 @@
-"""Bytes of the caches, against the files that their writers leave."""
+"""Bytes of caches and of a policy, against the files that their writers leave."""
 
 from pathlib import Path
 
@@ -6,11 +6,19 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from segcompass.footprint.disk import cached_answer_bytes, cached_image_bytes, cached_target_bytes, token_box_bytes
+from segcompass.backbone.build import save_vlm
+from segcompass.footprint.disk import (
+    cached_answer_bytes,
+    cached_image_bytes,
+    cached_target_bytes,
+    policy_bytes,
+    token_box_bytes,
+    warm_start_resume_bytes,
+)
 from segcompass.footprint.sizes import backbone_sizes
 from segcompass.joint.cached_answers import Answered, AnswersWriter
 from segcompass.joint.cached_images import ImagesWriter
-from tests.tiny import micro_study
+from tests.tiny import micro_study, tiny_vlm
 
 STUDY = micro_study()
 BACKBONE = backbone_sizes(STUDY, Path.cwd())
@@ -47,3 +55,13 @@ def test_embeddings_and_targets(tmp_path: Path) -> None:
     writer.close({"segmenter": "sam"})
     assert held(tmp_path, "images") == 2 * cached_image_bytes(STUDY, sam)
     assert held(tmp_path, "targets") == cached_target_bytes(STUDY, sam, 2)
+
+
+def test_a_policy_that_is_written_anew_and_the_resume_point_before_it(tmp_path: Path) -> None:
+    """All weights in the study's dtype, here float32; what is trained above the hook with two moments of it."""
+    vlm = tiny_vlm()
+    save_vlm(tmp_path, vlm.model, vlm.processor)
+    assert policy_bytes(STUDY, BACKBONE) == sum(value.nbytes for value in load_file(tmp_path / "model.safetensors").values())
+    vlm.freeze_up_to(STUDY.activations.hook_layer)
+    trained = sum(value.numel() for value in vlm.parameters() if value.requires_grad)
+    assert warm_start_resume_bytes(STUDY, BACKBONE) == 3 * 4 * trained

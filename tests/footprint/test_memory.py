@@ -24,6 +24,7 @@ from segcompass.footprint.memory import (
     sampling_bytes,
     state_bytes,
     update_bytes,
+    warm_start_bytes,
 )
 from segcompass.footprint.sizes import backbone_sizes
 from segcompass.study.load import load_study
@@ -175,3 +176,15 @@ def test_swept_and_copied_dictionaries_have_their_own_width_and_their_twins_spar
     wide = PAPER.interface_variant("width_131072").model.sae
     assert (dictionary_width(PAPER, wide, 5120), dictionary_width(PAPER, "random", 5120)) == (131072, 65536)
     assert [active_concepts(PAPER, name) for name in ("topk", "dense", "random")] == [64, 65536, active_concepts(PAPER, "relu_l1")]
+
+
+def test_a_warm_start_trains_the_policy_alone_on_one_answer_a_prompt() -> None:
+    """8 GPUs share blocks 17 to 32, norm and head (16 x 202,383,360 + 4,096 + 131,334,144 weights) and 32 answers of 656 + 135 tokens."""
+    backbone, (trained, places) = backbone_sizes(PAPER, Path.cwd()), ((16 * 202_383_360 + 4_096 + 131_334_144) // 8, 4 * 791)
+    assert PAPER.warm_start is not None and PAPER.warm_start.prompts == 32
+    found = warm_start_bytes(PAPER, backbone, PAPER.warm_start, 8)
+    assert found["trained weights"] == found["gradients"] == 4 * trained and found["AdamW moments"] == 8 * trained
+    assert found["language blocks"] == places * (16 * 4096 * 2 + 27 * 4096 + 4 * 4096 + 8 * 11008)
+    assert found["sequences"] == places * 4096 * (2 + 4) and found["logits"] == 3 * 4 * 135 * 32064 * 4
+    joint = state_bytes(PAPER, backbone, 8)
+    assert "reference policy" not in found and found["frozen weights"] < joint["frozen weights"], "no reference, dictionary or SAM"

@@ -10,6 +10,7 @@ from segcompass.footprint.runs import (
     Evaluated,
     answer_work,
     cached_answers_work,
+    drawn_work,
     edited_slots,
     embedding_work,
     evaluated_work,
@@ -23,6 +24,7 @@ from segcompass.footprint.runs import (
     segmented_work,
     stage_works,
     validation_work,
+    warm_start_work,
 )
 from segcompass.footprint.sizes import backbone_sizes
 from segcompass.footprint.work import Work, blocks_forward, decoding, encoder_forward, mask_forward, vision_forward
@@ -191,3 +193,14 @@ def test_pairs_of_a_world_are_counted_for_an_exchange() -> None:
     corpus = paired_corpus(world, Path("nowhere"))
     assert (corpus.images, corpus.expressions, corpus.counted) == (2 * 20, 6 * 20, False)
     assert paired_corpus(PAPER, Path("nowhere")).expressions == 0
+
+
+def test_a_warm_start_passes_its_answers_through_all_blocks_and_draws_the_held_out_ones_twice() -> None:
+    """Above the hook a pass, its repetition and two for the gradient; the head three times; 5 samples drawn before and after."""
+    assert PAPER.warm_start is not None and PAPER.runtime.gradient_checkpointing
+    few = PAPER.warm_start.model_copy(update={"steps": 3, "prompts": 2, "samples": 5})
+    language = BACKBONE.language
+    taught = vision_forward(BACKBONE) + (16 + 4 * 16) * blocks_forward(language, 1, ANSWER) + 3 * 2 * 4096 * 32064 * 135
+    found, drawn = warm_start_work(PAPER, BACKBONE, few), drawn_work(PAPER, BACKBONE, 2)
+    assert found.half == pytest.approx(3 * 2 * taught + 10 * drawn.half, rel=1e-9)
+    assert (found.read, found.single) == (10 * drawn.read, 0.0)

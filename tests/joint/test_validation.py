@@ -16,7 +16,7 @@ from segcompass.datasets.samples import Sample, write_samples
 from segcompass.joint.validation import KeptWeights, spread_samples
 from segcompass.provenance.freeze import frozen_contents
 from segcompass.study.jobs import Job
-from segcompass.study.joint import JointSettings, ValidationSettings
+from segcompass.study.joint import JointSettings
 from tests.arithmetic import same_training
 from tests.tiny import micro_study, without_key_biases
 from tests.workflow.project import ROOT, command
@@ -45,8 +45,7 @@ def test_samples_are_spread_evenly_and_are_the_same_every_time(tmp_path: Path) -
         write_samples([Sample(f"{benchmark}{n:02}", "i.jpg", 4, 4, "x", True, empty(4, 4), None, ()) for n in range(20)], path)
 
     def chosen(count: int, seed: int) -> list[str]:
-        settings = ValidationSettings(every=1, samples=count, seed=seed)
-        return [sample.sample_id for _, sample in spread_samples(LearningData(tmp_path), ["refcoco", "grefcoco"], settings)]
+        return [sample.sample_id for _, sample in spread_samples(LearningData(tmp_path), ["refcoco", "grefcoco"], count, seed)]
 
     names = chosen(7, 0)
     assert names == chosen(7, 0) != chosen(7, 1)

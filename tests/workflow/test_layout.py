@@ -10,6 +10,7 @@ import yaml
 from segcompass.provenance.freeze import benchmark_file
 from segcompass.study.jobs import ARTEFACTS, Job, all_jobs, stage_params, wildcard_names
 from segcompass.study.load import load_study
+from segcompass.study.policy import POLICY_READERS
 from segcompass.study.shard_jobs import RULE, ShardJob
 from segcompass.study.shards import SHARDED
 from tests.workflow.project import ROOT, command
@@ -62,7 +63,7 @@ def test_every_rule_has_log_benchmark_threads_resources_and_environment() -> Non
 @pytest.mark.parametrize("stage", list(ARTEFACTS))
 def test_a_stage_receives_exactly_the_keys_that_it_reads(stage: str) -> None:
     """Of all its jobs together: those of one part of a cache read keys that those of another do not have."""
-    study = load_study(ROOT / "params" / "smoke.yaml")
+    study = load_study(ROOT / "params" / ("paper_llava7b.yaml" if stage == "warm_start" else "smoke.yaml"))
     given = [stage_params(study, job) for job in all_jobs(study) if job.stage == stage]
     declared = {key for params in given for key in params}
     # The instruction set is read before the stage is imported, and checked by `run_stage`.
@@ -114,8 +115,11 @@ def test_dvc_stages_depend_on_what_their_rules_read() -> None:
     assert len(wanted) > len(stages)
     reached = direct | {(one, last) for one, middle in direct for first, last in direct if middle == first}
     assert wanted - {edge for edge in wanted if edge[1] == "report"} <= direct and wanted <= reached
-    # With a cache, dictionaries do not read the backbone itself; a study that trains on the fly does.
-    assert direct - wanted <= {("prepare_data", "train_sae"), ("train_backbone", "train_sae")}
+    # With a cache, dictionaries do not read the backbone itself; a study that trains on the fly does. This one has no warm start.
+    started = {("prepare_data", "warm_start"), ("train_backbone", "warm_start"), *(("warm_start", reader) for reader in POLICY_READERS)}
+    assert {edge for edge in started if edge[1] != "make_atlas"} <= direct
+    started.add(("warm_start", "report"))
+    assert direct - wanted - started <= {("prepare_data", "train_sae"), ("train_backbone", "train_sae")}
 
 
 def test_dvc_reruns_what_all_runs_share_only_for_the_keys_that_it_is_made_from() -> None:

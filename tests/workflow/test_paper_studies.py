@@ -31,6 +31,10 @@ PATHS = {
 MACHINE = {"runtime.device": "cpu", "threads": 1}
 SIZES = {
     "answer.max_thought_tokens": 8,
+    "warm_start.steps": 2,
+    "warm_start.prompts": 2,
+    "warm_start.samples": 4,
+    "warm_start.least_valid": 0.0,
     "activations.hook_layer": 2,
     "activations.scenes": 6,
     "saes.relu_l1.width": 64,
@@ -131,6 +135,8 @@ def test_every_stage_runs_from_pretrained_folders(
     results = root / "results/default"
     index = json.loads((results / "activations/layer2/index.json").read_text())
     assert (index["width"], index["hook_layer"], index["dtype"]) == (width, 2, "float16") and index["tokens"] > 0
+    record = json.loads((results / "answers/training/run.json").read_text())
+    assert {"results/default/warm_start", "results/default/data"} == set(record["inputs"])
     answers = json.loads((results / "answers/training/index.json").read_text())
     assert answers["layers"] == [1, 2] and sum(shard["rows"] for shard in answers["answers"]) == 8
     for variant in RUNS["interface"]:

@@ -22,6 +22,7 @@ from tests.workflow.project import ROOT, command
 PROFILES = ROOT / "workflow" / "profiles"
 ACCELERATE = ROOT / "workflow" / "accelerate"
 MODEL_STAGES = {
+    "warm_start",
     "cache_activations",
     "train_sae",
     "label_tokens",
@@ -83,12 +84,13 @@ def test_accelerate_reads_the_fsdp_files_and_they_say_nothing_that_is_not_read(f
 
 
 @pytest.mark.parametrize("family", ["llava", "qwen"])
-def test_a_launch_file_starts_its_stage_through_accelerate_and_no_other(family: str) -> None:
+def test_a_launch_file_starts_its_stages_through_accelerate_and_no_other(family: str) -> None:
     file = f"workflow/accelerate/launch_{family}.yaml"
     text = command(ROOT, "snakemake", "--configfile", file, "--cores", "1", "-n", "-p", "--forceall", "smoke").stdout
     starts = {line.split("segcompass.stages.")[1].split()[0]: line for line in text.splitlines() if "-m segcompass.stages." in line}
-    expected = f"accelerate launch --config_file workflow/accelerate/fsdp_8gpu_{family}.yaml -m segcompass.stages.train_joint"
-    assert expected in starts.pop("train_joint")
+    start = f"accelerate launch --config_file workflow/accelerate/fsdp_8gpu_{family}.yaml"
+    assert f"{start} -m segcompass.stages.train_joint" in starts.pop("train_joint")
+    assert yaml.safe_load((ROOT / file).read_text())["launch"] == {"warm_start": start, "train_joint": start}, "smoke has no warm start"
     assert (ROOT / f"workflow/accelerate/fsdp_8gpu_{family}.yaml").is_file()
     assert all("accelerate" not in line for line in starts.values())
 

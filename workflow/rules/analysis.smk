@@ -25,7 +25,7 @@ rule intervene:
     input:
         params=frozen("intervene"),
         data=artefact("prepare_data", "run.json"),
-        backbone=artefact("train_backbone", "run.json"),
+        backbone=policy,
         sae=variant_sae("interface"),
         answers=artefact("cache_answers", "run.json").replace("{part}", "evaluation"),
         images=variant_images("interface", "evaluation"),
@@ -54,7 +54,7 @@ rule exchange:
     input:
         params=frozen("exchange"),
         data=artefact("prepare_data", "run.json"),
-        backbone=artefact("train_backbone", "run.json"),
+        backbone=policy,
         sae=variant_sae("interface"),
         answers=artefact("cache_answers", "run.json").replace("{part}", "evaluation"),
         images=variant_images("interface", "evaluation"),

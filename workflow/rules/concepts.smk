@@ -2,7 +2,7 @@ rule cache_activations:
     input:
         params=frozen("cache_activations"),
         data=artefact("prepare_data", "run.json"),
-        backbone=artefact("train_backbone", "run.json"),
+        backbone=policy,
         shards=shards("cache_activations"),
     output:
         artefact("cache_activations", "run.json"),
@@ -39,8 +39,8 @@ rule train_sae:
     input:
         params=frozen("train_sae"),
         activations=sae_activations,
-        data=on_the_fly("prepare_data"),
-        backbone=on_the_fly("train_backbone"),
+        data=on_the_fly(artefact("prepare_data", "run.json")),
+        backbone=on_the_fly(policy),
         like=trained_twin,
     output:
         artefact("train_sae", "run.json"),
@@ -71,7 +71,7 @@ rule label_tokens:
     input:
         params=frozen("label_tokens"),
         data=artefact("prepare_data", "run.json"),
-        backbone=artefact("train_backbone", "run.json"),
+        backbone=policy,
     output:
         artefact("label_tokens", "run.json"),
     log:

@@ -2,7 +2,7 @@ rule cache_answers:
     input:
         params=frozen("cache_answers"),
         data=artefact("prepare_data", "run.json"),
-        backbone=artefact("train_backbone", "run.json"),
+        backbone=policy,
         shards=shards("cache_answers"),
     output:
         artefact("cache_answers", "run.json"),
@@ -62,7 +62,7 @@ rule embed_images:
 rule train_interface:
     input:
         params=frozen("train_interface"),
-        backbone=artefact("train_backbone", "run.json"),
+        backbone=policy,
         sae=variant_sae("interface"),
         answers=artefact("cache_answers", "run.json").replace("{part}", "training"),
         images=variant_images("interface", "training"),
@@ -90,7 +90,7 @@ rule evaluate_interface:
     input:
         params=frozen("evaluate_interface"),
         data=artefact("prepare_data", "run.json"),
-        backbone=artefact("train_backbone", "run.json"),
+        backbone=policy,
         sae=variant_sae("interface"),
         control_sae=control_sae,
         answers=artefact("cache_answers", "run.json").replace("{part}", "evaluation"),
@@ -136,7 +136,7 @@ rule train_joint:
     input:
         params=frozen("train_joint"),
         data=artefact("prepare_data", "run.json"),
-        backbone=artefact("train_backbone", "run.json"),
+        backbone=policy,
         sae=variant_sae("signals"),
         images=variant_images("signals", "training"),
         interface=start,
@@ -165,7 +165,7 @@ rule evaluate_joint:
     input:
         params=frozen("evaluate_joint"),
         data=artefact("prepare_data", "run.json"),
-        backbone=artefact("train_backbone", "run.json"),
+        backbone=policy,
         sae=variant_sae("signals"),
         control_sae=control_sae,
         run=artefact("train_joint", "run.json"),

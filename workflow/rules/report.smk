@@ -97,7 +97,7 @@ rule make_atlas:
         sae=shown_dictionary("train_sae"),
         saes=others_of_the_layer,
         scores=shown_dictionary("score_concepts"),
-        backbone=artefact("train_backbone", "run.json"),
+        backbone=policy,
         answers=artefact("cache_answers", "run.json").replace("{part}", "evaluation"),
         images=shown_images,
         run=lambda wildcards: shown_run(TRAIN, wildcards),

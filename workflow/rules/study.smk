@@ -37,6 +37,7 @@ from segcompass.study.jobs import (
 )
 from segcompass.study.load import load_study
 from segcompass.study.shard_jobs import ShardJob, shard_pattern
+from segcompass.study.policy import policy_stage
 
 
 wildcard_constraints:
@@ -199,13 +200,24 @@ def sae_activations(wildcards):
     )
 
 
-def on_the_fly(stage):
-    """Input function: what a dictionary needs to be trained without a cache; nothing where there is one."""
+def policy(wildcards):
+    """The backbone with the policy that all stages read: warm-started where the study has a warm start."""
+    stage = policy_stage(study_named(wildcards.study))
+    return artefact(stage, "run.json").format(study=wildcards.study)
+
+
+def on_the_fly(found):
+    """Input function: what a dictionary needs to be trained without a cache; nothing where there is one.
+
+    `found` is the input's path, or a function of the wildcards that says it.
+    """
 
     def path(wildcards):
         if not study_named(wildcards.study).activations.on_the_fly:
             return []
-        return artefact(stage, "run.json").format(study=wildcards.study)
+        if callable(found):
+            return found(wildcards)
+        return found.format(study=wildcards.study)
 
     return path
 
