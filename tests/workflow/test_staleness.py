@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from segcompass.provenance.stage import fingerprint
 from segcompass.study.jobs import ARTEFACTS
 from tests.workflow.project import ROOT, command, copy_project, edit, planned, pretend_built
 
@@ -189,27 +190,36 @@ def test_a_faulty_study_ends_with_code_2_and_one_sentence_before_any_job(built: 
 
 
 DIVIDED = "threads: 1\nshards: {cache_activations: 1, cache_answers: 3, evaluate_interface: 1, evaluate_joint: 2}\n"
-ANSWERED = "results/default/answers/training/run.json"
+ANSWERED = "results/default/answers/training"
+
+
+def recorded(root: Path, artefact: str, **changes: object) -> dict:
+    """Changes what an artefact's `run.json` says, and with everything dated anew what follows agrees with it."""
+    record = json.loads((root / artefact / "run.json").read_text()) | changes
+    record["fingerprint"] = fingerprint(record)
+    (root / artefact / "run.json").write_text(json.dumps(record))
+    command(root, "snakemake", "--cores", "1", "--touch", "--forceall", "reproduce_all")
+    return record
 
 
 def test_work_is_divided_when_it_is_done_anew_and_what_agrees_stays(built: Path) -> None:
+    """What reads something that is made anew is divided as the study says now, like that itself; here one evaluation says what it read."""
+    read = json.loads((built / ANSWERED / "run.json").read_text())["fingerprint"]
+    recorded(built, "results/default/evaluate/signals/full/seed0", inputs={ANSWERED: read})
     edit(built, "params/default.yaml", "threads: 1\n", DIVIDED)
     assert planned(built) == set(), "their number is no part of what an artefact is"
     edit(built, "params/default.yaml", "prompts: 48", "prompts: 40")
     jobs = planned(built)
     shards = {job for job in jobs if job.partition(":")[0].endswith("_shard")}
     expected = {f"cache_answers_shard:{number}_of_3_training" for number in (1, 2, 3)}
-    expected |= {f"evaluate_joint_shard:{run}_{number}_of_2_0" for run in ("full", "seg_only") for number in (1, 2)}
-    assert shards == expected | {f"evaluate_joint_shard:full_{number}_of_2_1" for number in (1, 2)}
+    assert shards == expected | {f"evaluate_joint_shard:full_{number}_of_2_0" for number in (1, 2)}
     images = {"embed_images:sam_training", "embed_images:sam_small_training"}
     assert jobs - shards == {"cache_answers:training"} | images | RUNS | REPORT | ATLAS
 
 
 def test_deleted_shards_are_not_missed_and_made_again_only_with_what_was_gathered_from_them(built: Path) -> None:
     """As after `dvc pull` too: the number that an artefact was made in is that of its record, whatever the study says now."""
-    record = json.loads((built / ANSWERED).read_text())
-    (built / ANSWERED).write_text(json.dumps(record | {"shards": [{}, {}]}))
-    command(built, "snakemake", "--cores", "1", "--touch", "--forceall", "reproduce_all")
+    recorded(built, ANSWERED, shards=[{}, {}])
     assert planned(built) == set() and not (built / "results/default/shards").exists()
     shutil.rmtree(built / ".snakemake")
     assert planned(built) == set(), "without Snakemake's own metadata"
@@ -222,8 +232,7 @@ def test_deleted_shards_are_not_missed_and_made_again_only_with_what_was_gathere
 
 def test_shards_of_other_keys_that_lie_there_disturb_nothing(built: Path) -> None:
     """A study was edited, some of its shards were made, and the edit was taken back."""
-    record = json.loads((built / ANSWERED).read_text())
-    (built / ANSWERED).write_text(json.dumps(record | {"shards": [{}, {}]}))
+    record = recorded(built, ANSWERED, shards=[{}, {}])
     left = built / "results/default/shards/answers/training/1_of_2"
     left.mkdir(parents=True)
     (left / "run.json").write_text(json.dumps(record | {"code": "other", "wildcards": {"part": "training", "shard": "1_of_2"}}))
