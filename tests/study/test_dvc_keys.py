@@ -10,7 +10,10 @@ from segcompass.study.load import load_study
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, set[tuple[str, ...]]]:
-    return stage_keys([load_study(Path("params/smoke.yaml"))])
+    """Of a study with a warm start and without one."""
+    smoke = load_study(Path("params/smoke.yaml"))
+    started = load_study(Path("params/paper_qwen7b.yaml")).warm_start
+    return stage_keys([smoke, smoke.model_copy(update={"warm_start": started})])
 
 
 def test_a_key_from_another_section_is_found(found: dict) -> None:
@@ -35,7 +38,7 @@ def test_the_file_is_rewritten_stage_by_stage(tmp_path: Path, monkeypatch: pytes
     """A key that is missing from one stage comes back there, and nothing else changes."""
     text = Path("dvc.yaml").read_text(encoding="utf-8")
     stale = text.replace(", evaluation.confidence_threshold]", "]")
-    assert stale != text and with_current_keys(stale, stage_keys([load_study(Path("params/smoke.yaml"))])) == text
+    assert stale != text and with_current_keys(stale, found) == text
     (tmp_path / "params").mkdir()
     (tmp_path / "params" / "smoke.yaml").write_text("study: smoke\nthreads: one\n")
     monkeypatch.chdir(tmp_path)
