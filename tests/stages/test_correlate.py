@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,9 @@ def run(variant: str, seed: int, slope: float, benchmark: str = "refcoco") -> pd
     return frame.sample(frac=1, random_state=seed)  # the order of records says nothing
 
 
-def correlated(records: pd.DataFrame, folder: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+def correlated(records: pd.DataFrame, folder: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> pd.DataFrame:
     monkeypatch.setattr(correlate, "read_runs", lambda *_: records)
-    params = {"runs": [], "splits": {}, "bootstrap": {"level": 0.95, "seed": 0}, "correlation": {"permutations": 999}}
+    params = {"runs": [], "splits": {}, "bootstrap": {"level": 0.95, "seed": 0}, "correlation": {"permutations": 999} | more}
     stage = SimpleNamespace(collections={"evaluate": []}, params=params, folder=folder, rows={})
     correlate.work(stage)  # type: ignore[arg-type]
     return pd.read_csv(folder / "correlations.csv").set_index(["variant", "benchmark", "quality"])
@@ -62,6 +63,16 @@ def test_stars_come_after_correction_within_variant_and_coefficient(tmp_path: Pa
             assert rows[f"{name}_p_holm"].to_numpy() == pytest.approx(holm(rows[f"{name}_p"].to_numpy()))
             assert (rows[f"{name}_starred"] == (rows[f"{name}_p_holm"] <= 0.05)).all()
     assert found.loc[("full", "all", "heat_iou"), "spearman_starred"] and not found.loc["dense", "spearman_starred"].any()
+
+
+def test_sets_of_variants_are_correlated_where_the_study_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = pd.concat([run(name, seed, slope) for name, slope in (("a", 0.2), ("bb", 0.6), ("ccc", 1.0)) for seed in range(2)])
+    correlated(runs, tmp_path, monkeypatch)
+    assert not (tmp_path / "across.csv").exists()
+    correlated(runs, tmp_path, monkeypatch, across=[{"name": "slopes", "variants": ["a", "bb", "ccc"]}])
+    found = pd.read_csv(tmp_path / "across.csv")
+    assert list(found["across"]) == ["slopes"] * 3 and list(found["quality"]) == ["heat_iou", "sae_mse", "coverage"]
+    assert (found["variants"] == 3).all() and (found["seeds"] == 2).all() and found["spearman_p"].between(0, 1).all()
 
 
 def test_across_runs_the_means_are_correlated_seed_by_seed() -> None:
