@@ -256,6 +256,15 @@ def test_a_metric_must_repeat_over_dictionaries_and_grow_with_training() -> None
     assert "checkpoints" not in audit_table(claims, [row()])[0] and table.loc[0, "order"] == 1
 
 
+def test_a_metric_is_audited_on_one_dictionary_though_a_difference_is_claimed_first() -> None:
+    """The difference of two equal effects varies by far more than its mean; each of the two hardly varies."""
+    measurements = curves({(v, arm): 0.2 * (arm == "matched") for v in ("reference", "early") for arm in ("matched", "top")})
+    claims = section({"grown": (battery(of="reference - early"), rule(0.001)), "necessary": (battery(), rule(0.1))})
+    sources = Sources(records(LEVELS), measurements, BALANCE, pd.DataFrame(), {}, LEVEL, 400, 100, 0)
+    (row,) = audited(claims.stated, sources, {}, 0.4)
+    assert row["claims"] == ["necessary", "grown"] and row["variation"] < 0.05 and row["fails"] == ""
+
+
 def test_a_dictionary_s_error_is_better_where_it_is_lower() -> None:
     own = records(LEVELS)
     early = own[own["variant"] == "reference"].assign(variant="early", sae_mse=lambda frame: frame["sae_mse"] + 0.5)
