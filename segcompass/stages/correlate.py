@@ -46,7 +46,7 @@ def work(stage: Stage) -> None:
             stage.params["correlation"]["permutations"],
             (stage.params["bootstrap"][key] for key in ("level", "seed")),
         )
-        found = [row for name, variants in sets.items() for row in across_rows(points, name, variants, permutations, level, seed)]
+        found = [row for own in sets for row in across_rows(points, own["name"], own["variants"], *chance)]
         pd.DataFrame(found).to_csv(stage.folder / "across.csv", index=False, lineterminator="\n")
         stage.rows["across"] = len(found)
 
