@@ -42,10 +42,7 @@ def work(stage: Stage) -> None:
     points.to_csv(stage.folder / "points.csv", index=False, lineterminator="\n")
     stage.rows |= {"correlations": len(table), "points": len(points)}
     if sets := stage.params["correlation"].get("across"):
-        permutations, (level, seed) = (
-            stage.params["correlation"]["permutations"],
-            (stage.params["bootstrap"][key] for key in ("level", "seed")),
-        )
+        chance = stage.params["correlation"]["permutations"], *(stage.params["bootstrap"][key] for key in ("level", "seed"))
         found = [row for own in sets for row in across_rows(points, own["name"], own["variants"], *chance)]
         pd.DataFrame(found).to_csv(stage.folder / "across.csv", index=False, lineterminator="\n")
         stage.rows["across"] = len(found)
