@@ -33,9 +33,9 @@ def test_every_paper_study_is_shown_by_both_commands() -> None:
 
 
 def test_the_readme_answers_its_title_from_the_ledger() -> None:
-    """From both committed studies: what masks hang on, and what the parts are worth."""
+    """From every committed study: what masks hang on, what the parts are worth, and what better concepts do."""
     studies = [words.partition(" --lines ")[0] for words, _ in shown(FRONT)]
-    assert studies == ["claims params/confirmation.yaml", "claims params/default.yaml"]
+    assert studies == [f"claims params/{name}.yaml" for name in ("confirmation", "default", "dictionaries")]
 
 
 def test_a_study_whose_data_is_prepared_is_counted(
