@@ -78,14 +78,14 @@ def _value(claim: ClaimSettings, sources: Sources, sae: str, variant: str | None
 def _growth(claim: ClaimSettings, sources: Sources, of: Repeats) -> Estimate:
     estimand, first, last = claim.estimand, of["variants"][0], of["variants"][-1]
     if isinstance(estimand, PurityEstimand):
-        early, late = (_purity(estimand, sources, of["saes"][end]) for end in (0, -1))
-        half = math.hypot(*(high - low for low, high in ((early.low, early.high), (late.low, late.high)))) / 2
-        value = late.value - early.value
+        at_first, at_last = (_purity(estimand, sources, of["saes"][end]) for end in (0, -1))
+        half = math.hypot(at_first.high - at_first.low, at_last.high - at_last.low) / 2
+        value = at_last.value - at_first.value
         return Estimate(value, value - half, value + half, math.nan, 1, 0, 0)
     assert first is not None and last is not None
     if isinstance(estimand, CorrelationEstimand):
-        runs = (of_variant(sources.points, variant) for variant in (last, first))
-        difference = quality_difference(next(runs), estimand.quality, next(runs), estimand.quality)
+        late, early = (of_variant(sources.points, variant) for variant in (last, first))
+        difference = quality_difference(late, estimand.quality, early, estimand.quality)
         return UNKNOWN if difference is None else difference.estimate(sources.level)
     assert isinstance(estimand, BatteryEstimand)
     return sources.evidence(estimand, [last, first], claim.rule.population).estimate(sources.level)

@@ -8,7 +8,7 @@ what is gathered together, and in which type, follows from the model and the stu
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -62,6 +62,12 @@ class Processes:
         yield
         for _ in range(self.rank, self.count):
             self.wait()
+
+    @contextmanager
+    def whole_weights(self, device: str) -> Iterator[str]:
+        """Where to hold all weights for a while: `device`; before they are divided the processor, one process after the other."""
+        with self.in_turn() if self.divided else nullcontext():
+            yield "cpu" if self.divided else device
 
     def wait(self) -> None:
         """Waits until every process has come here."""

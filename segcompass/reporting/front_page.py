@@ -11,6 +11,7 @@ import pandas as pd
 
 from segcompass.claims.ledger import NOT_TESTED
 from segcompass.reporting.captions.read import caption, captioned
+from segcompass.reporting.ends import ends
 from segcompass.reporting.table import UNKNOWN
 from segcompass.study.experiments import Run
 
@@ -67,8 +68,8 @@ def verdict_table(claims: pd.DataFrame) -> str:
         {
             "claim": row["sentence"].rstrip("."),
             "verdict": f"**{row['verdict']}**",
-            "effect": ends(row, ""),
-            "null twin": ends(row, "twin_"),
+            "effect": _of(row, ""),
+            "null twin": _of(row, "twin_"),
             "where": row["source"],
         }
         for row in claims.assign(rank=rank).sort_values("rank", kind="stable").to_dict("records")
@@ -78,17 +79,14 @@ def verdict_table(claims: pd.DataFrame) -> str:
 
 def claim_line(row: Mapping[Any, Any]) -> str:
     """One item of a list: sentence, verdict, effect, and the twin's where it has one."""
-    effect, twin = ends(row, ""), ends(row, "twin_")
+    effect, twin = _of(row, ""), _of(row, "twin_")
     known = [text for text in (effect, f"null twin {twin}" if twin != UNKNOWN else "") if text not in ("", UNKNOWN)]
     return f"* {row['sentence']} **{row['verdict'].capitalize()}**" + (f": {'; '.join(known)}." if known else ".")
 
 
-def ends(row: Mapping[Any, Any], of: str) -> str:
+def _of(row: Mapping[Any, Any], of: str) -> str:
     """Estimate and interval of an effect or its twin."""
-    value, low, high = (row[f"{of}{name}"] for name in ("estimate", "low", "high"))
-    if pd.isna(value):
-        return UNKNOWN
-    return f"{value:z.3f}" if pd.isna(low) or pd.isna(high) else f"{value:z.3f} [{low:z.3f}, {high:z.3f}]"
+    return ends(*(row[f"{of}{name}"] for name in ("estimate", "low", "high")))
 
 
 def trust_sentence(rates: pd.DataFrame, audit: pd.DataFrame) -> str:

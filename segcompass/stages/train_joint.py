@@ -5,7 +5,6 @@ Of the data it sees the splits that `LearningData` lets through, train and val.
 """
 
 import json
-from contextlib import nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -44,8 +43,8 @@ def work(stage: Stage) -> None:
     processes = Processes(Accelerator(cpu=runtime.device == "cpu"), may_divide=True)
     prepare_torch(stage.params["threads"], seed)
     start = stage.inputs["interface"]
-    built = runtime.model_copy(update={"device": "cpu"}) if processes.divided else runtime
-    with processes.in_turn() if processes.divided else nullcontext():
+    with processes.whole_weights(runtime.device) as device:
+        built = runtime.model_copy(update={"device": device})
         model = build_joint(stage.inputs["backbone"], stage.inputs["sae"], run_settings(start), built, answer)
         start_from(model, start, trained=settings.start == "trained")
         reference = model.divide(processes) if processes.divided else None

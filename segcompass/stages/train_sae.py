@@ -43,7 +43,6 @@ from segcompass.study.concepts import (
     SoftFrozen,
     TopK,
     Trained,
-    TrainedDictionary,
 )
 
 FLAGS = {
@@ -68,7 +67,7 @@ def work(stage: Stage) -> None:
         raise InputError(stage.inputs["activations"], "hook_layer", f"is {source.hook_layer}, not {wanted}; name the cache of that layer")
     chosen: Dictionary = TypeAdapter(Dictionary).validate_json(json.dumps(stage.params["dictionary"]))
     stop_after = None
-    if isinstance(chosen, TrainedDictionary):
+    if isinstance(chosen, Trained):
         stop_after, settings = chosen.stop_after, settings.model_copy(update={} if chosen.seed is None else {"seed": chosen.seed})
     prepare_torch(stage.params["threads"], settings.seed)
     rows: list[dict[str, Any]] = []

@@ -6,7 +6,6 @@ nothing.
 """
 
 import json
-from contextlib import nullcontext
 
 from accelerate import Accelerator
 
@@ -64,9 +63,8 @@ def work(stage: Stage) -> None:
 
 def _policy(stage: Stage, runtime: RuntimeSettings, answer: AnswerSettings, processes: Processes) -> SplitModel:
     """The policy, frozen up to the hook; where its weights are divided, one process after the other loads all of them."""
-    built = runtime.model_copy(update={"device": "cpu"}) if processes.divided else runtime
-    with processes.in_turn() if processes.divided else nullcontext():
-        vlm = load_vlm(stage.inputs["backbone"] / "vlm", built, answer)
+    with processes.whole_weights(runtime.device) as device:
+        vlm = load_vlm(stage.inputs["backbone"] / "vlm", runtime.model_copy(update={"device": device}), answer)
         assert isinstance(vlm, SplitModel)
         vlm.freeze_up_to(int(stage.params["hook_layer"]))
         if processes.divided:

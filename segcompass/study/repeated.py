@@ -3,7 +3,7 @@ read them: what the audit of metrics repeats a measurement on."""
 
 from typing import TypedDict
 
-from segcompass.study.concepts import TrainedDictionary
+from segcompass.study.concepts import Trained
 from segcompass.study.study import Study
 
 
@@ -31,12 +31,12 @@ def _own(study: Study) -> str:
     return study.interface_variant(study.experiments.interface.reference).model.sae
 
 
-def _alike(study: Study, key: str) -> dict[str, TrainedDictionary]:
+def _alike(study: Study, key: str) -> dict[str, Trained]:
     """The reference's dictionary, and those of `saes` that are it but for one key."""
     own = study.saes.get(_own(study))
-    if not isinstance(own, TrainedDictionary):
+    if not isinstance(own, Trained):
         return {}
-    trained = ((name, one) for name, one in study.saes.items() if isinstance(one, TrainedDictionary))
+    trained = ((name, one) for name, one in study.saes.items() if isinstance(one, Trained))
     return {name: one for name, one in trained if one.model_copy(update={key: getattr(own, key)}) == own}
 
 

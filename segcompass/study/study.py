@@ -17,7 +17,6 @@ from segcompass.study.concepts import (
     RandomDictionary,
     SaeTrainingSettings,
     Trained,
-    TrainedDictionary,
 )
 from segcompass.study.data import DataSettings, RootSettings, WorldSettings, counterfactual_contradictions
 from segcompass.study.exchange import exchange_contradictions
@@ -111,7 +110,7 @@ class Study(Section):
                     found.append(f"saes.{name}.like: `{dictionary.like}` is not a trained, sparse dictionary of `saes`")
             elif dictionary.architecture in ("topk", "batchtopk") and dictionary.k >= dictionary.width:
                 found.append(f"saes.{name}.k: must be smaller than width")
-            if isinstance(dictionary, TrainedDictionary) and (dictionary.stop_after or 0) > self.sae_training.steps:
+            if isinstance(dictionary, Trained) and (dictionary.stop_after or 0) > self.sae_training.steps:
                 steps = self.sae_training.steps
                 found.append(f"saes.{name}.stop_after: is {dictionary.stop_after}, beyond sae_training.steps ({steps}); lower it")
         found += sweep_contradictions(self.sweep, self.saes)
